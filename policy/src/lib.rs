@@ -1,1 +1,2 @@
 //! Sluicegate policy.
+pub mod grammar;
