@@ -1,5 +1,8 @@
 //! `FluxPolicy`: what administrators decide once, for many teams.
 
+// Printer columns of the same type look like repeated attributes to clippy.
+#![allow(clippy::duplicated_attributes)]
+
 use std::collections::BTreeMap;
 
 use kube::{CustomResource, KubeSchema};

@@ -54,7 +54,8 @@ fn close(schema: &mut Value) {
     match schema {
         Value::Object(map) => {
             let open = map.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(true));
-            if map.get("properties").is_some_and(Value::is_object) && !open && !map.contains_key("additionalProperties") {
+            if map.get("properties").is_some_and(Value::is_object) && !open && !map.contains_key("additionalProperties")
+            {
                 map.insert("additionalProperties".to_owned(), Value::Bool(false));
             }
             map.remove("x-kubernetes-validations");
@@ -70,4 +71,3 @@ fn close(schema: &mut Value) {
 pub fn file_name(crd: &CustomResourceDefinition) -> String {
     format!("{}_{}.yaml", crd.spec.group, crd.spec.names.plural)
 }
-

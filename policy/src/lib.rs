@@ -1,2 +1,40 @@
-//! Sluicegate policy.
+//! The Sluicegate engine. Pure: no Kubernetes client, no async, no clock, no environment, no I/O.
+//!
+//! The one function to read first is [`decide`]: a FluxConfig, the policies, the facts, and out comes a [`Verdict`].
+//! Command line, webhook and operator ask it, so they cannot disagree.
+//!
+//! Calls go one way: [`grammar`] (texts) <- `compile` (one policy) <- `set` (all policies) <- the steps (`placement`,
+//! `source`, `delivery`, `chart`, `automation`, `image`, `effective`, `relations`) <- [`decide`] and [`ask`]. What it says
+//! is in [`verdict`] and [`rule`].
+
+mod automation;
+mod chart;
+mod compile;
+mod decide;
+mod delivery;
+mod effective;
+mod facts;
+mod fields;
 pub mod grammar;
+mod grants;
+mod image;
+mod placement;
+mod query;
+mod reference;
+mod relations;
+pub mod rule;
+mod select;
+mod set;
+mod show;
+mod source;
+pub mod verdict;
+
+pub use compile::{CompiledPolicy, InvalidPolicy, check_cluster, compile};
+pub use decide::decide;
+pub use facts::{Claim, Declaration, Facts, Labels, LabelsOf, Since, Unseen};
+pub use grants::dangerous_grants;
+pub use query::{Answer, Question, ask};
+pub use rule::{Rule, Severity};
+pub use set::PolicySet;
+pub use show::closest;
+pub use verdict::{Admitted, Origin, PolicyField, Verdict, Violation};

@@ -35,11 +35,7 @@ impl<'a> Digest<'a> {
     /// Says what is wrong.
     pub fn parse(text: &'a str) -> Result<Self, DigestError> {
         check(text)?;
-        if text.starts_with("sha256:") {
-            Ok(Self(text))
-        } else {
-            Err(DigestError::Algorithm)
-        }
+        if text.starts_with("sha256:") { Ok(Self(text)) } else { Err(DigestError::Algorithm) }
     }
 
     /// The digest with its algorithm.
@@ -68,10 +64,7 @@ pub(super) fn check(text: &str) -> Result<(), DigestError> {
         return Err(DigestError::BadCharacter(found));
     }
     if digits.len() != wanted {
-        return Err(DigestError::Length {
-            found: digits.len(),
-            wanted,
-        });
+        return Err(DigestError::Length { found: digits.len(), wanted });
     }
     Ok(())
 }
@@ -96,21 +89,9 @@ mod tests {
             (format!("md5:{hex}"), DigestError::Algorithm),
             (format!("SHA256:{hex}"), DigestError::Algorithm),
             (format!("sha512:{hex}{hex}"), DigestError::Algorithm),
-            (
-                format!("sha256:{}", &hex[1..]),
-                DigestError::Length {
-                    found: 63,
-                    wanted: 64,
-                },
-            ),
-            (
-                format!("sha256:{}", hex.to_uppercase()),
-                DigestError::BadCharacter('A'),
-            ),
-            (
-                format!("sha256:{}\n", &hex[1..]),
-                DigestError::BadCharacter('\n'),
-            ),
+            (format!("sha256:{}", &hex[1..]), DigestError::Length { found: 63, wanted: 64 }),
+            (format!("sha256:{}", hex.to_uppercase()), DigestError::BadCharacter('A')),
+            (format!("sha256:{}\n", &hex[1..]), DigestError::BadCharacter('\n')),
         ] {
             assert_eq!(Digest::parse(&text), Err(error), "{text:?}");
         }

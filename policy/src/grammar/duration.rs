@@ -72,11 +72,7 @@ fn read(text: &str, days: bool) -> Result<Duration, DurationError> {
             Some(after) => digits(after).ok_or(DurationError::NumberMissing(at(after)))?,
         };
         let (unit, after) = unit(after, days).ok_or_else(|| {
-            if days {
-                DurationError::UnitOrDayMissing(at(after))
-            } else {
-                DurationError::UnitMissing(at(after))
-            }
+            if days { DurationError::UnitOrDayMissing(at(after)) } else { DurationError::UnitMissing(at(after)) }
         })?;
         let nanos = whole
             .parse::<u64>()
@@ -97,24 +93,16 @@ fn read(text: &str, days: bool) -> Result<Duration, DurationError> {
 
 /// The leading digits and the rest; `None` without a digit.
 fn digits(text: &str) -> Option<(&str, &str)> {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     (end > 0).then(|| text.split_at(end))
 }
 
 fn unit(text: &str, days: bool) -> Option<(u128, &str)> {
     // `ms` before `m`.
-    [
-        ("ms", NANOS_MS),
-        ("s", NANOS_S),
-        ("m", NANOS_M),
-        ("h", NANOS_H),
-        ("d", NANOS_D),
-    ]
-    .into_iter()
-    .filter(|(name, _)| days || *name != "d")
-    .find_map(|(name, nanos)| Some((nanos, text.strip_prefix(name)?)))
+    [("ms", NANOS_MS), ("s", NANOS_S), ("m", NANOS_M), ("h", NANOS_H), ("d", NANOS_D)]
+        .into_iter()
+        .filter(|(name, _)| days || *name != "d")
+        .find_map(|(name, nanos)| Some((nanos, text.strip_prefix(name)?)))
 }
 
 /// `0.fraction` of the unit, in whole nanoseconds, the remainder dropped. Digits beyond the 18th are
@@ -212,23 +200,12 @@ mod tests {
         ] {
             assert_eq!(parse_duration(text), Err(error), "{text:?}");
         }
-        assert_eq!(
-            parse_duration(&format!("{}s", "0".repeat(MAX_TEXT))),
-            Err(DurationError::TooLong)
-        );
+        assert_eq!(parse_duration(&format!("{}s", "0".repeat(MAX_TEXT))), Err(DurationError::TooLong));
     }
 
     #[test]
     fn writes_what_it_reads() {
-        for text in [
-            "0s",
-            "1h30m",
-            "5m",
-            "500ms",
-            "1s500ms",
-            "1m0.0000005s",
-            "2562047h47m16s854ms",
-        ] {
+        for text in ["0s", "1h30m", "5m", "500ms", "1s500ms", "1m0.0000005s", "2562047h47m16s854ms"] {
             assert_eq!(format_duration(parse_duration(text).unwrap()), text);
         }
     }

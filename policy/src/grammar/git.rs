@@ -50,9 +50,9 @@ fn check_ref(text: &str) -> Result<(), GitError> {
     if text.len() > MAX_REF {
         return Err(GitError::TooLong);
     }
-    if let Some(found) = text.chars().find(|c| {
-        matches!(c, ' ' | '~' | '^' | ':' | '?' | '*' | '[' | '\\') || super::is_invisible(*c)
-    }) {
+    if let Some(found) =
+        text.chars().find(|c| matches!(c, ' ' | '~' | '^' | ':' | '?' | '*' | '[' | '\\') || super::is_invisible(*c))
+    {
         return Err(GitError::BadCharacter(found));
     }
     if text.starts_with('-') {
@@ -86,11 +86,7 @@ fn check_ref(text: &str) -> Result<(), GitError> {
 
 fn check_commit(text: &str) -> Result<(), GitError> {
     let hex = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    if hex && matches!(text.len(), 40 | 64) {
-        Ok(())
-    } else {
-        Err(GitError::Commit)
-    }
+    if hex && matches!(text.len(), 40 | 64) { Ok(()) } else { Err(GitError::Commit) }
 }
 
 macro_rules! git_ref {
@@ -196,24 +192,14 @@ mod tests {
             assert_eq!(GitBranch::parse(text), Err(error), "{text:?}");
             assert_eq!(GitTag::parse(text), Err(error), "{text:?}");
         }
-        assert_eq!(
-            GitTag::parse(&"a".repeat(MAX_REF + 1)),
-            Err(GitError::TooLong)
-        );
+        assert_eq!(GitTag::parse(&"a".repeat(MAX_REF + 1)), Err(GitError::TooLong));
     }
 
     #[test]
     fn accepts_full_commits_only() {
         assert!(CommitSha::parse(&"0a".repeat(20)).is_ok());
         assert!(CommitSha::parse(&"0a".repeat(32)).is_ok());
-        for text in [
-            "",
-            "0a0a0a0",
-            &"0A".repeat(20),
-            &"0g".repeat(20),
-            &"0".repeat(41),
-            &"0".repeat(63),
-        ] {
+        for text in ["", "0a0a0a0", &"0A".repeat(20), &"0g".repeat(20), &"0".repeat(41), &"0".repeat(63)] {
             assert_eq!(CommitSha::parse(text), Err(GitError::Commit), "{text}");
         }
     }

@@ -45,9 +45,7 @@ pub enum HostReason {
     )]
     BadCharacter(char),
     /// A host that ends in a number is an address, and this one is not written as plain dotted decimal.
-    #[error(
-        "the host is an IP address in an unusual spelling; write four decimal numbers without leading zeros"
-    )]
+    #[error("the host is an IP address in an unusual spelling; write four decimal numbers without leading zeros")]
     UnusualAddress,
     /// An IPv6 address in a source URL.
     #[error("IPv6 addresses are not accepted here; use a host name")]
@@ -160,10 +158,7 @@ fn check_label(label: &str) -> Result<(), (HostReason, usize)> {
     if label.is_empty() {
         return Err((HostReason::EmptyLabel, 0));
     }
-    if let Some((at, found)) = label
-        .char_indices()
-        .find(|(_, c)| !(c.is_ascii_alphanumeric() || *c == '-'))
-    {
+    if let Some((at, found)) = label.char_indices().find(|(_, c)| !(c.is_ascii_alphanumeric() || *c == '-')) {
         return Err((HostReason::BadCharacter(found), at));
     }
     if label.starts_with('-') {
@@ -230,16 +225,8 @@ mod tests {
             "example.0x",
             "example.123",
         ] {
-            assert_eq!(
-                check_url_host(odd),
-                Err((HostReason::UnusualAddress, 0)),
-                "{odd}"
-            );
-            assert_eq!(
-                check_image_host(odd),
-                Err((HostReason::UnusualAddress, 0)),
-                "{odd}"
-            );
+            assert_eq!(check_url_host(odd), Err((HostReason::UnusualAddress, 0)), "{odd}");
+            assert_eq!(check_image_host(odd), Err((HostReason::UnusualAddress, 0)), "{odd}");
         }
         for plain in ["127.0.0.1", "10.20.30.40", "1.example", "0x7f.example"] {
             assert_eq!(check_url_host(plain), Ok(()), "{plain}");
@@ -253,25 +240,10 @@ mod tests {
             assert_eq!(check_image_host(one), Ok(()), "{one}");
         }
         for other in ["[0::1]", "[2001:db8:0:0:0:0:0:1]", "[2001:0db8::1]"] {
-            assert_eq!(
-                check_image_host(other),
-                Err((HostReason::Ipv6Spelling, 0)),
-                "{other}"
-            );
+            assert_eq!(check_image_host(other), Err((HostReason::Ipv6Spelling, 0)), "{other}");
         }
-        for none in [
-            "[]",
-            "[abc]",
-            "[::1",
-            "[1:2]",
-            "[::1%25eth0]",
-            "[::127.0.0.1]",
-        ] {
-            assert_eq!(
-                check_image_host(none),
-                Err((HostReason::NotIpv6, 0)),
-                "{none}"
-            );
+        for none in ["[]", "[abc]", "[::1", "[1:2]", "[::1%25eth0]", "[::127.0.0.1]"] {
+            assert_eq!(check_image_host(none), Err((HostReason::NotIpv6, 0)), "{none}");
         }
     }
 }

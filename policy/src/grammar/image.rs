@@ -62,11 +62,7 @@ impl<'a> ImageRef<'a> {
     pub fn parse(text: &'a str) -> Result<Self, ImageError> {
         read(text).map_err(|fault| {
             let canonical = canonical_of(text, &fault);
-            ImageError {
-                reason: fault.reason,
-                offset: fault.offset,
-                canonical,
-            }
+            ImageError { reason: fault.reason, offset: fault.offset, canonical }
         })
     }
 
@@ -97,10 +93,7 @@ impl<'a> ImageRef<'a> {
 
     /// The components of the path, with the implied `library`.
     pub fn components(&self) -> impl Iterator<Item = &'a str> + Clone + use<'a> {
-        self.library
-            .then_some(LIBRARY)
-            .into_iter()
-            .chain(self.path.split('/'))
+        self.library.then_some(LIBRARY).into_iter().chain(self.path.split('/'))
     }
 
     /// How many components the path has, with the implied `library`.
@@ -247,17 +240,13 @@ pub enum ImageReason {
     #[error("64 hexadecimal digits are the id of a local image, not the name of one")]
     BareId,
     /// `sha256:…` without a name.
-    #[error(
-        "a digest without a name may be taken for the id of a local image; write name@sha256:…"
-    )]
+    #[error("a digest without a name may be taken for the id of a local image; write name@sha256:…")]
     BareDigest,
     /// The host.
     #[error("{0}")]
     Host(HostReason),
     /// `docker.io` or `index.docker.io` in another case.
-    #[error(
-        "Docker Hub is written in lowercase; other spellings are another registry to some nodes"
-    )]
+    #[error("Docker Hub is written in lowercase; other spellings are another registry to some nodes")]
     HubSpelling,
     /// The port.
     #[error("{0}")]
@@ -314,11 +303,7 @@ fn read(text: &str) -> Result<ImageRef<'_>, Fault> {
         return Err(fault(ImageReason::BareId, 0));
     }
     // However many digits follow: containerd resolves a prefix of an image's id as well.
-    if ["sha256:", "sha384:", "sha512:"]
-        .iter()
-        .any(|algorithm| text.starts_with(algorithm))
-        && !text.contains('/')
-    {
+    if ["sha256:", "sha384:", "sha512:"].iter().any(|algorithm| text.starts_with(algorithm)) && !text.contains('/') {
         return Err(fault(ImageReason::BareDigest, 0));
     }
     let (authority, at) = match text.split_once('/') {
@@ -341,25 +326,12 @@ fn read(text: &str) -> Result<ImageRef<'_>, Fault> {
         return Err(fault(ImageReason::PathTooLong, at));
     }
     let (tag, digest) = read_version(&rest[path.len()..], at + path.len())?;
-    Ok(ImageRef {
-        text,
-        authority,
-        host,
-        port,
-        library,
-        path,
-        count: count + usize::from(library),
-        tag,
-        digest,
-    })
+    Ok(ImageRef { text, authority, host, port, library, path, count: count + usize::from(library), tag, digest })
 }
 
 /// Whether the first component of a name is read as a host.
 pub(super) fn is_host(first: &str) -> bool {
-    first == "localhost"
-        || first
-            .bytes()
-            .any(|b| matches!(b, b'.' | b':') || b.is_ascii_uppercase())
+    first == "localhost" || first.bytes().any(|b| matches!(b, b'.' | b':') || b.is_ascii_uppercase())
 }
 
 /// Cuts host and port, and checks both.
@@ -370,10 +342,7 @@ pub(super) fn read_authority(text: &str, start: usize) -> Result<(&str, Option<u
         None => (text, None),
         Some(found) => {
             let colon = host_end + found;
-            (
-                &text[..colon],
-                Some((&text[colon + 1..], start + colon + 1)),
-            )
+            (&text[..colon], Some((&text[colon + 1..], start + colon + 1)))
         }
     };
     if host.is_empty() {
@@ -382,15 +351,10 @@ pub(super) fn read_authority(text: &str, start: usize) -> Result<(&str, Option<u
     check_image_host(host).map_err(|(reason, at)| fault(ImageReason::Host(reason), start + at))?;
     let port = match port {
         None => None,
-        Some((port, at)) => {
-            Some(parse_port(port).map_err(|reason| fault(ImageReason::Port(reason), at))?)
-        }
+        Some((port, at)) => Some(parse_port(port).map_err(|reason| fault(ImageReason::Port(reason), at))?),
     };
     // Compared as hosts are, this would be Docker Hub; read as references are, it is not.
-    if [HUB, HUB_LEGACY]
-        .iter()
-        .any(|hub| *hub != host && hub.eq_ignore_ascii_case(host))
-    {
+    if [HUB, HUB_LEGACY].iter().any(|hub| *hub != host && hub.eq_ignore_ascii_case(host)) {
         return Err(fault(ImageReason::HubSpelling, start));
     }
     Ok((host, port))
@@ -471,9 +435,10 @@ pub(super) fn check_tag(tag: &str) -> Result<(), (ImageReason, usize)> {
     if tag.is_empty() {
         return Err((ImageReason::TagEmpty, 0));
     }
-    if let Some((at, found)) = tag.char_indices().find(|(at, c)| {
-        !(c.is_ascii_alphanumeric() || *c == '_' || (*at > 0 && matches!(c, '.' | '-')))
-    }) {
+    if let Some((at, found)) = tag
+        .char_indices()
+        .find(|(at, c)| !(c.is_ascii_alphanumeric() || *c == '_' || (*at > 0 && matches!(c, '.' | '-'))))
+    {
         return Err((ImageReason::TagCharacter(found), at));
     }
     if tag.len() > MAX_TAG {
@@ -500,14 +465,7 @@ fn repaired(text: &str, fault: &Fault) -> Option<String> {
         ImageReason::Uppercase => {
             let rest = text.get(at..)?;
             let end = at + rest.find([':', '@']).unwrap_or(rest.len());
-            Some(
-                [
-                    &text[..at],
-                    &text[at..end].to_ascii_lowercase(),
-                    &text[end..],
-                ]
-                .concat(),
-            )
+            Some([&text[..at], &text[at..end].to_ascii_lowercase(), &text[end..]].concat())
         }
         ImageReason::HubSpelling => {
             let (host, rest) = text.split_once('/')?;

@@ -69,10 +69,7 @@ pub(super) fn check_label(text: &str) -> Result<(), NameReason> {
     if bytes.len() > MAX_LABEL {
         return Err(NameReason::TooLong(MAX_LABEL));
     }
-    if !bytes
-        .iter()
-        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
-    {
+    if !bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-') {
         return Err(NameReason::BadCharacter(first_other(text, "-")));
     }
     if *first == b'-' || *last == b'-' {
@@ -91,16 +88,10 @@ fn check_subdomain(text: &str) -> Result<(), NameReason> {
     for part in text.split('.') {
         // A part of a subdomain has no bound of its own in Kubernetes.
         let bytes = part.as_bytes();
-        if !bytes
-            .iter()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
-        {
+        if !bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-') {
             return Err(NameReason::BadSubdomainCharacter(first_other(text, "-.")));
         }
-        if matches!(
-            (bytes.first(), bytes.last()),
-            (None | Some(b'-'), _) | (_, Some(b'-'))
-        ) {
+        if matches!((bytes.first(), bytes.last()), (None | Some(b'-'), _) | (_, Some(b'-'))) {
             return Err(NameReason::Edge);
         }
     }
@@ -241,11 +232,7 @@ mod tests {
             ("a b", NameReason::BadSubdomainCharacter(' ')),
             (&"a".repeat(254), NameReason::TooLong(253)),
         ] {
-            assert_eq!(
-                ObjectName::new(text).unwrap_err().reason(),
-                reason,
-                "{text:?}"
-            );
+            assert_eq!(ObjectName::new(text).unwrap_err().reason(), reason, "{text:?}");
         }
     }
 }

@@ -129,11 +129,7 @@ mod tests {
             assert_eq!(path.relative(), relative);
             assert_eq!(path.to_string(), text);
         }
-        assert!(
-            RepoPath::parse("./a")
-                .unwrap()
-                .same_place(&RepoPath::parse("a").unwrap())
-        );
+        assert!(RepoPath::parse("./a").unwrap().same_place(&RepoPath::parse("a").unwrap()));
     }
 
     #[test]
@@ -166,9 +162,6 @@ mod tests {
         ] {
             assert_eq!(RepoPath::parse(text), Err(error), "{text:?}");
         }
-        assert_eq!(
-            RepoPath::parse(&"a".repeat(MAX_PATH + 1)),
-            Err(PathError::TooLong)
-        );
+        assert_eq!(RepoPath::parse(&"a".repeat(MAX_PATH + 1)), Err(PathError::TooLong));
     }
 }

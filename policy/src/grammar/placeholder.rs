@@ -153,10 +153,7 @@ pub(super) fn filled_len(pieces: &[Piece], bindings: &Bindings<'_>) -> Option<us
 }
 
 /// Whether every hole has a value that is a DNS label.
-pub(super) fn bound<'p>(
-    pieces: impl IntoIterator<Item = &'p Piece>,
-    bindings: &Bindings<'_>,
-) -> bool {
+pub(super) fn bound<'p>(pieces: impl IntoIterator<Item = &'p Piece>, bindings: &Bindings<'_>) -> bool {
     pieces.into_iter().all(|piece| match piece {
         Piece::Text(_) => true,
         Piece::Hole(hole) => bindings.get(*hole).is_some(),
@@ -187,16 +184,8 @@ mod tests {
             ("x${team}", PlaceholderReason::Unknown("team".into()), 1),
             ("${}", PlaceholderReason::Unknown(String::new()), 0),
             ("${Tenant}", PlaceholderReason::Unknown("Tenant".into()), 0),
-            (
-                "${ tenant }",
-                PlaceholderReason::Unknown(" tenant ".into()),
-                0,
-            ),
-            (
-                "${${tenant}}",
-                PlaceholderReason::Unknown("${tenant".into()),
-                0,
-            ),
+            ("${ tenant }", PlaceholderReason::Unknown(" tenant ".into()), 0),
+            ("${${tenant}}", PlaceholderReason::Unknown("${tenant".into()), 0),
             ("ab${tenant", PlaceholderReason::Unclosed, 2),
             ("$tenant", PlaceholderReason::BareDollar, 0),
             ("$$", PlaceholderReason::BareDollar, 0),
@@ -212,10 +201,7 @@ mod tests {
     #[test]
     fn a_value_that_is_no_label_stands_for_nothing() {
         for value in ["", "a/b", "..", "*", "**", "A", "a.b", "${tenant}", "a\n"] {
-            let bindings = Bindings {
-                tenant: value,
-                ..Bindings::default()
-            };
+            let bindings = Bindings { tenant: value, ..Bindings::default() };
             assert_eq!(bindings.get(Placeholder::Tenant), None, "{value:?}");
         }
     }

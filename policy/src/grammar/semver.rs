@@ -52,10 +52,7 @@ impl<'a> SemverRange<'a> {
         if text.len() > MAX_RANGE {
             return Err(SemverError::TooLong);
         }
-        if let Some(found) = text
-            .chars()
-            .find(|c| !(c.is_ascii_alphanumeric() || " .,-+*=!<>~^|".contains(*c)))
-        {
+        if let Some(found) = text.chars().find(|c| !(c.is_ascii_alphanumeric() || " .,-+*=!<>~^|".contains(*c))) {
             return Err(SemverError::BadCharacter(found));
         }
         text.split("||").try_for_each(check_all)?;
@@ -91,10 +88,7 @@ fn check_all(text: &str) -> Result<(), SemverError> {
             }
             let version = word.trim_start_matches(['=', '!', '<', '>', '~', '^']);
             let operator = &word[..word.len() - version.len()];
-            if !matches!(
-                operator,
-                "" | "=" | "!=" | ">" | "<" | ">=" | "=>" | "<=" | "=<" | "~" | "~>" | "^"
-            ) {
+            if !matches!(operator, "" | "=" | "!=" | ">" | "<" | ">=" | "=>" | "<=" | "=<" | "~" | "~>" | "^") {
                 return Err(SemverError::Operator);
             }
             // A space between the operator and its version is fine.
@@ -146,9 +140,9 @@ fn check_version(text: &str) -> Result<(), SemverError> {
         return Err(SemverError::Version);
     }
     for suffix in [pre, build].into_iter().flatten() {
-        let fits = suffix.split('.').all(|part| {
-            !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-        });
+        let fits = suffix
+            .split('.')
+            .all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
         if !fits {
             return Err(SemverError::Suffix);
         }
@@ -222,9 +216,6 @@ mod tests {
         ] {
             assert_eq!(SemverRange::parse(text), Err(error), "{text:?}");
         }
-        assert_eq!(
-            SemverRange::parse(&"1".repeat(MAX_RANGE + 1)),
-            Err(SemverError::TooLong)
-        );
+        assert_eq!(SemverRange::parse(&"1".repeat(MAX_RANGE + 1)), Err(SemverError::TooLong));
     }
 }

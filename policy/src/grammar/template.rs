@@ -46,12 +46,9 @@ impl Template {
         if let Some(found) = text.chars().find(|c| super::is_invisible(*c)) {
             return Err(TemplateError::Invisible(found));
         }
-        let pieces = placeholder::split(text)
-            .map_err(|(reason, offset)| TemplateError::Placeholder { reason, offset })?;
-        Ok(Self {
-            text: text.into(),
-            pieces: pieces.into(),
-        })
+        let pieces =
+            placeholder::split(text).map_err(|(reason, offset)| TemplateError::Placeholder { reason, offset })?;
+        Ok(Self { text: text.into(), pieces: pieces.into() })
     }
 
     /// The text as it was written.
@@ -81,11 +78,7 @@ impl Template {
                 Piece::Text(text) => out.push_str(text),
                 Piece::Hole(placeholder) => {
                     let placeholder = *placeholder;
-                    out.push_str(
-                        bindings
-                            .get(placeholder)
-                            .ok_or(BindingError { placeholder })?,
-                    );
+                    out.push_str(bindings.get(placeholder).ok_or(BindingError { placeholder })?);
                 }
             }
         }
@@ -104,11 +97,7 @@ mod tests {
     use super::super::placeholder::Placeholder;
     use super::*;
 
-    const BINDINGS: Bindings<'_> = Bindings {
-        tenant: "team-a",
-        namespace: "shop",
-        cluster: "prod-eu",
-    };
+    const BINDINGS: Bindings<'_> = Bindings { tenant: "team-a", namespace: "shop", cluster: "prod-eu" };
 
     #[test]
     fn expands_placeholders() {
@@ -128,10 +117,7 @@ mod tests {
     #[test]
     fn borrows_where_there_is_nothing_to_expand() {
         let template = Template::parse("./apps").unwrap();
-        assert!(matches!(
-            template.expand(&Bindings::default()),
-            Ok(Cow::Borrowed("./apps"))
-        ));
+        assert!(matches!(template.expand(&Bindings::default()), Ok(Cow::Borrowed("./apps"))));
     }
 
     #[test]
@@ -140,16 +126,10 @@ mod tests {
         for tenant in ["", "../x", "a/b", "A", "${cluster}", "a\n"] {
             let bindings = Bindings { tenant, ..BINDINGS };
             let placeholder = Placeholder::Tenant;
-            assert_eq!(
-                template.expand(&bindings),
-                Err(BindingError { placeholder })
-            );
+            assert_eq!(template.expand(&bindings), Err(BindingError { placeholder }));
         }
         assert_eq!(
-            BindingError {
-                placeholder: Placeholder::Cluster
-            }
-            .to_string(),
+            BindingError { placeholder: Placeholder::Cluster }.to_string(),
             "${cluster} has no value here that is a DNS label"
         );
     }
@@ -159,9 +139,6 @@ mod tests {
         for text in ["$", "$tenant", "${tenant", "${team}", "a\0", "a\u{202e}b"] {
             assert!(Template::parse(text).is_err(), "{text:?}");
         }
-        assert_eq!(
-            Template::parse(&"a".repeat(MAX_TEMPLATE + 1)),
-            Err(TemplateError::TooLong)
-        );
+        assert_eq!(Template::parse(&"a".repeat(MAX_TEMPLATE + 1)), Err(TemplateError::TooLong));
     }
 }

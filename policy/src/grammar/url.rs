@@ -87,11 +87,7 @@ impl<'a> SourceUrl<'a> {
     pub fn parse(text: &'a str) -> Result<Self, UrlError> {
         read(text).map_err(|fault| {
             let canonical = canonical_of(text, &fault, |t| read(t).map(drop));
-            UrlError {
-                reason: fault.reason,
-                offset: fault.offset,
-                canonical,
-            }
+            UrlError { reason: fault.reason, offset: fault.offset, canonical }
         })
     }
 
@@ -161,12 +157,7 @@ impl<'a> SourceUrl<'a> {
         if !self.path.is_empty() {
             out.push('/');
             // One `.git` is dropped, once: of `x.git.git` nothing is, or it would become `x` in two steps.
-            out.push_str(
-                self.path
-                    .strip_suffix(".git")
-                    .filter(|rest| !rest.ends_with(".git"))
-                    .unwrap_or(self.path),
-            );
+            out.push_str(self.path.strip_suffix(".git").filter(|rest| !rest.ends_with(".git")).unwrap_or(self.path));
         }
         out
     }
@@ -284,9 +275,7 @@ pub enum UrlReason {
     #[error("{0}")]
     Host(HostReason),
     /// An oci URL whose host has neither a dot nor a port: clients take it for a name on Docker Hub.
-    #[error(
-        "the host has neither a dot nor a port, so clients look for it on Docker Hub; write the full host name"
-    )]
+    #[error("the host has neither a dot nor a port, so clients look for it on Docker Hub; write the full host name")]
     OciHostUnqualified,
     /// The port.
     #[error("{0}")]
@@ -337,22 +326,13 @@ fn read(text: &str) -> Result<SourceUrl<'_>, Fault> {
     let (scheme, start) = read_scheme(text)?;
     let (authority, path) = cut_authority(text, start);
     let authority = read_authority(scheme, authority, start)?;
-    check_url_host(authority.host)
-        .map_err(|(reason, at)| fault(UrlReason::Host(reason), authority.host_at + at))?;
+    check_url_host(authority.host).map_err(|(reason, at)| fault(UrlReason::Host(reason), authority.host_at + at))?;
     authority.check_oci(scheme)?;
     let (path, count) = match path {
         None => ("", 0),
         Some((path, at)) => (path, check_path(path, at)?),
     };
-    Ok(SourceUrl {
-        text,
-        scheme,
-        user: authority.user,
-        host: authority.host,
-        port: authority.port,
-        path,
-        count,
-    })
+    Ok(SourceUrl { text, scheme, user: authority.user, host: authority.host, port: authority.port, path, count })
 }
 
 /// Checks what holds for the text as a whole, and reads the scheme. Returns where the rest begins.
@@ -360,21 +340,14 @@ pub(super) fn read_scheme(text: &str) -> Result<(Scheme, usize), Fault> {
     check_text(text)?;
     let Some(end) = text.find("://") else {
         let slash = text.find('/').unwrap_or(text.len());
-        let scp = text[..slash].find(':').is_some_and(|colon| {
-            colon > 0 && !Scheme::ALL.iter().any(|s| s.as_str() == &text[..colon])
-        });
-        let reason = if scp {
-            UrlReason::ScpLike
-        } else {
-            UrlReason::MissingScheme
-        };
+        let scp = text[..slash]
+            .find(':')
+            .is_some_and(|colon| colon > 0 && !Scheme::ALL.iter().any(|s| s.as_str() == &text[..colon]));
+        let reason = if scp { UrlReason::ScpLike } else { UrlReason::MissingScheme };
         return Err(fault(reason, 0));
     };
     let written = &text[..end];
-    let Some(scheme) = Scheme::ALL
-        .into_iter()
-        .find(|s| s.as_str().eq_ignore_ascii_case(written))
-    else {
+    let Some(scheme) = Scheme::ALL.into_iter().find(|s| s.as_str().eq_ignore_ascii_case(written)) else {
         let reason = if written.is_empty() {
             UrlReason::MissingScheme
         } else {
@@ -432,22 +405,14 @@ impl Authority<'_> {
     /// Clients of registries read the host of `oci://harbor/team/app` as the first component of a name
     /// on Docker Hub, where anyone can register `harbor`.
     pub(super) fn check_oci(&self, scheme: Scheme) -> Result<(), Fault> {
-        if scheme == Scheme::Oci
-            && self.port.is_none()
-            && self.host != "localhost"
-            && !self.host.contains('.')
-        {
+        if scheme == Scheme::Oci && self.port.is_none() && self.host != "localhost" && !self.host.contains('.') {
             return Err(fault(UrlReason::OciHostUnqualified, self.host_at));
         }
         Ok(())
     }
 }
 
-pub(super) fn read_authority(
-    scheme: Scheme,
-    text: &str,
-    start: usize,
-) -> Result<Authority<'_>, Fault> {
+pub(super) fn read_authority(scheme: Scheme, text: &str, start: usize) -> Result<Authority<'_>, Fault> {
     let (user, host_port) = match text.rsplit_once('@') {
         Some((user, rest)) => (Some(user), rest),
         None => (None, text),
@@ -472,12 +437,7 @@ pub(super) fn read_authority(
             (host, Some(port))
         }
     };
-    Ok(Authority {
-        user,
-        host,
-        host_at,
-        port,
-    })
+    Ok(Authority { user, host, host_at, port })
 }
 
 fn check_user(user: &str) -> Result<(), UrlReason> {
@@ -489,14 +449,8 @@ fn check_user(user: &str) -> Result<(), UrlReason> {
     }
     let fits = user.len() <= MAX_USER
         && user.as_bytes()[0].is_ascii_alphanumeric()
-        && user
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
-    if fits {
-        Ok(())
-    } else {
-        Err(UrlReason::BadUser)
-    }
+        && user.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+    if fits { Ok(()) } else { Err(UrlReason::BadUser) }
 }
 
 /// Checks a path without its leading `/` and counts its segments.
@@ -506,8 +460,7 @@ fn check_path(path: &str, start: usize) -> Result<usize, Fault> {
     let end = start + path.len();
     for segment in path.split('/') {
         let last = at + segment.len() == end;
-        check_segment(segment, last)
-            .map_err(|(reason, inner)| fault(UrlReason::Segment(reason), at + inner))?;
+        check_segment(segment, last).map_err(|(reason, inner)| fault(UrlReason::Segment(reason), at + inner))?;
         at += segment.len() + 1;
         count += 1;
     }
@@ -539,11 +492,7 @@ pub(super) fn check_segment(segment: &str, last: bool) -> Result<(), (SegmentRea
 
 /// Repairs one fault after the other until `check` is content. What it returns passes `check`; it is for
 /// showing, never for matching.
-pub(super) fn canonical_of(
-    text: &str,
-    first: &Fault,
-    check: impl Fn(&str) -> Result<(), Fault>,
-) -> Option<String> {
+pub(super) fn canonical_of(text: &str, first: &Fault, check: impl Fn(&str) -> Result<(), Fault>) -> Option<String> {
     let mut candidate = repaired(text, first)?;
     // Faults that can be repaired are few, and each repair removes one.
     for _ in 0..8 {
@@ -589,14 +538,7 @@ fn repaired(text: &str, fault: &Fault) -> Option<String> {
         }
         UrlReason::Host(HostReason::Uppercase) => {
             let end = at + text.get(at..)?.find(['/', ':']).unwrap_or(text.len() - at);
-            Some(
-                [
-                    &text[..at],
-                    &text[at..end].to_ascii_lowercase(),
-                    &text[end..],
-                ]
-                .concat(),
-            )
+            Some([&text[..at], &text[at..end].to_ascii_lowercase(), &text[end..]].concat())
         }
         UrlReason::Host(HostReason::TrailingDot) => cut(at, at + 1),
         UrlReason::Port(PortReason::Empty) => cut(at - 1, at),

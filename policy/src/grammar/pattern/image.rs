@@ -3,13 +3,9 @@
 use std::fmt;
 
 use super::super::host::{HostReason, PortReason};
-use super::super::image::{
-    HUB, ImageReason, ImageRef, MAX_PATH, check_component, check_tag, is_host, read_authority,
-};
+use super::super::image::{HUB, ImageReason, ImageRef, MAX_PATH, check_component, check_tag, is_host, read_authority};
 use super::super::placeholder::Bindings;
-use super::{
-    ANY, Danger, Fault, HostPattern, PathPattern, PatternError, PatternReason, prefix_len,
-};
+use super::{ANY, Danger, Fault, HostPattern, PathPattern, PatternError, PatternReason, prefix_len};
 
 /// A pattern of images.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,10 +50,7 @@ impl ImagePattern {
     #[must_use]
     pub fn matches(&self, image: &ImageRef<'_>, bindings: &Bindings<'_>) -> bool {
         self.place.as_ref().is_none_or(|place| {
-            place.matches_around(image)
-                && place
-                    .path
-                    .matches(image.component_count(), image.components(), bindings)
+            place.matches_around(image) && place.path.matches(image.component_count(), image.components(), bindings)
         })
     }
 
@@ -69,6 +62,16 @@ impl ImagePattern {
             Some(place) if !place.path.is_bound(bindings) => place.matches_around(image),
             _ => self.matches(image, bindings),
         }
+    }
+
+    /// Whether some image may match both patterns. It never says no wrongly.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self, bindings: &Bindings<'_>) -> bool {
+        let (Some(own), Some(theirs)) = (&self.place, &other.place) else { return true };
+        own.port == theirs.port
+            && own.host.overlaps(&theirs.host)
+            && own.path.overlaps(&theirs.path, bindings)
+            && (own.tag.is_none() || theirs.tag.is_none() || own.tag == theirs.tag)
     }
 
     /// How specific the pattern is: 0 for `**` alone, 1 for a host with `*.`, and 2 for a literal host plus
@@ -109,10 +112,7 @@ impl Place {
     fn matches_around(&self, image: &ImageRef<'_>) -> bool {
         self.port == image.port()
             && self.host.matches(image.host())
-            && self
-                .tag
-                .as_deref()
-                .is_none_or(|tag| image.effective_tag() == Some(tag))
+            && self.tag.as_deref().is_none_or(|tag| image.effective_tag() == Some(tag))
     }
 }
 
@@ -127,11 +127,7 @@ fn read(text: &str) -> Result<ImagePattern, Fault> {
         return Err((PatternReason::Empty, 0));
     }
     if text == ANY {
-        return Ok(ImagePattern {
-            text: text.into(),
-            literal: 0,
-            place: None,
-        });
+        return Ok(ImagePattern { text: text.into(), literal: 0, place: None });
     }
     if let Some((at, found)) = text.char_indices().find(|(_, c)| !c.is_ascii_graphic()) {
         let reason = PatternReason::Image(ImageReason::NotPrintableAscii(found));
@@ -141,9 +137,7 @@ fn read(text: &str) -> Result<ImagePattern, Fault> {
         return Err((PatternReason::Digest, at));
     }
     let (host, port, path_at) = read_host(text)?;
-    let path_end = text[path_at..]
-        .find(':')
-        .map_or(text.len(), |colon| path_at + colon);
+    let path_end = text[path_at..].find(':').map_or(text.len(), |colon| path_at + colon);
     let written_path = &text[path_at..path_end];
     let path = PathPattern::parse(written_path, path_at, |component, _| {
         check_component(component).map_err(|(reason, at)| (PatternReason::Image(reason), at))
@@ -168,16 +162,7 @@ fn read(text: &str) -> Result<ImagePattern, Fault> {
     } else {
         0
     };
-    Ok(ImagePattern {
-        text: text.into(),
-        literal,
-        place: Some(Place {
-            host,
-            port,
-            path,
-            tag,
-        }),
-    })
+    Ok(ImagePattern { text: text.into(), literal, place: Some(Place { host, port, path, tag }) })
 }
 
 /// Reads host and port; returns where the path begins.
@@ -204,8 +189,8 @@ fn read_host(text: &str) -> Result<(HostPattern, Option<u16>, usize), Fault> {
     if bare.contains('*') {
         return Err((PatternReason::HostWildcard, 0));
     }
-    let (host, port) = read_authority(bare, bare_at)
-        .map_err(|fault| (PatternReason::Image(fault.reason), fault.offset))?;
+    let (host, port) =
+        read_authority(bare, bare_at).map_err(|fault| (PatternReason::Image(fault.reason), fault.offset))?;
     if let Some(at) = host.bytes().position(|b| b.is_ascii_uppercase()) {
         let reason = PatternReason::Image(ImageReason::Host(HostReason::Uppercase));
         return Err((reason, bare_at + at));
@@ -249,12 +234,8 @@ fn repaired(text: &str, reason: &PatternReason, at: usize) -> Option<String> {
             Some(format!("{HUB}/library/{path}"))
         }
         // `nginx` and `library/*` can only mean Docker Hub; a bare wildcard could mean anything.
-        PatternReason::HostMissing if !text.starts_with('*') && !text.starts_with('/') => {
-            Some(format!("{HUB}/{text}"))
-        }
-        PatternReason::Image(
-            ImageReason::Host(HostReason::Uppercase) | ImageReason::HubSpelling,
-        ) => {
+        PatternReason::HostMissing if !text.starts_with('*') && !text.starts_with('/') => Some(format!("{HUB}/{text}")),
+        PatternReason::Image(ImageReason::Host(HostReason::Uppercase) | ImageReason::HubSpelling) => {
             let (host, path) = text.split_once('/')?;
             // In lowercase `Foo/bar` would be a name on Docker Hub.
             let host = host.to_ascii_lowercase();

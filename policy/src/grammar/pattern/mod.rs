@@ -10,6 +10,7 @@
 
 mod image;
 mod name;
+mod overlap;
 mod url;
 
 use std::fmt;
@@ -41,9 +42,7 @@ impl fmt::Display for Danger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Everything => "`**` alone matches anything at all",
-            Self::PlainHttp => {
-                "plain http can be changed by anyone between the server and the cluster"
-            }
+            Self::PlainHttp => "plain http can be changed by anyone between the server and the cluster",
             Self::WholeHost => "the pattern matches every path on the host",
         })
     }
@@ -152,11 +151,7 @@ enum HostPattern {
 
 impl HostPattern {
     /// Reads a host; `check` judges it (without `*.`) by the grammar that it belongs to.
-    fn parse(
-        text: &str,
-        at: usize,
-        check: impl Fn(&str, usize) -> Result<(), Fault>,
-    ) -> Result<Self, Fault> {
+    fn parse(text: &str, at: usize, check: impl Fn(&str, usize) -> Result<(), Fault>) -> Result<Self, Fault> {
         if text.contains('$') {
             return Err((PatternReason::PlaceholderOutsidePath, at));
         }
@@ -181,9 +176,9 @@ impl HostPattern {
     fn matches(&self, host: &str) -> bool {
         match self {
             Self::Exact(own) => own.eq_ignore_ascii_case(host),
-            Self::OneMore(own) => host
-                .split_once('.')
-                .is_some_and(|(label, rest)| !label.is_empty() && own.eq_ignore_ascii_case(rest)),
+            Self::OneMore(own) => {
+                host.split_once('.').is_some_and(|(label, rest)| !label.is_empty() && own.eq_ignore_ascii_case(rest))
+            }
         }
     }
 
@@ -205,9 +200,7 @@ impl SegmentPattern {
         match self {
             Self::One => true,
             Self::Literal(own) => **own == *segment,
-            Self::Pieces(pieces) => {
-                placeholder::strip(&**pieces, segment, bindings).is_some_and(str::is_empty)
-            }
+            Self::Pieces(pieces) => placeholder::strip(&**pieces, segment, bindings).is_some_and(str::is_empty),
         }
     }
 
@@ -248,10 +241,7 @@ impl PathPattern {
             }
             at += segment.len() + 1;
         }
-        Ok(Self {
-            segments: segments.into(),
-            rest,
-        })
+        Ok(Self { segments: segments.into(), rest })
     }
 
     fn segment(
@@ -267,29 +257,16 @@ impl PathPattern {
             check(segment, last).map_err(|(reason, inner)| (reason, at + inner))?;
             return Ok(SegmentPattern::Literal(segment.into()));
         }
-        let pieces = placeholder::split(segment)
-            .map_err(|(reason, inner)| (PatternReason::Placeholder(reason), at + inner))?;
+        let pieces =
+            placeholder::split(segment).map_err(|(reason, inner)| (PatternReason::Placeholder(reason), at + inner))?;
         // A place inside the filled-in text is not one in the pattern: point at the segment.
         check(&placeholder::filled(&pieces), last).map_err(|(reason, _)| (reason, at))?;
         Ok(SegmentPattern::Pieces(pieces.into()))
     }
 
-    fn matches<'a>(
-        &self,
-        count: usize,
-        path: impl Iterator<Item = &'a str>,
-        bindings: &Bindings<'_>,
-    ) -> bool {
-        let fits = if self.rest {
-            count > self.segments.len()
-        } else {
-            count == self.segments.len()
-        };
-        fits && self
-            .segments
-            .iter()
-            .zip(path)
-            .all(|(pattern, segment)| pattern.matches(segment, bindings))
+    fn matches<'a>(&self, count: usize, path: impl Iterator<Item = &'a str>, bindings: &Bindings<'_>) -> bool {
+        let fits = if self.rest { count > self.segments.len() } else { count == self.segments.len() };
+        fits && self.segments.iter().zip(path).all(|(pattern, segment)| pattern.matches(segment, bindings))
     }
 
     fn is_bound(&self, bindings: &Bindings<'_>) -> bool {
@@ -298,16 +275,12 @@ impl PathPattern {
 
     /// How many segments in front are literal once placeholders are filled in.
     fn literal_count(&self) -> usize {
-        self.segments
-            .iter()
-            .take_while(|s| **s != SegmentPattern::One)
-            .count()
+        self.segments.iter().take_while(|s| **s != SegmentPattern::One).count()
     }
 
     /// Whether it says nothing about the path but its length.
     fn is_open(&self) -> bool {
-        (self.rest || !self.segments.is_empty())
-            && self.segments.iter().all(|s| *s == SegmentPattern::One)
+        (self.rest || !self.segments.is_empty()) && self.segments.iter().all(|s| *s == SegmentPattern::One)
     }
 }
 

@@ -20,11 +20,7 @@ impl NamePattern {
     /// # Errors
     /// Says why the text is not a pattern, and where.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
-        let fail = |reason, offset, canonical| PatternError {
-            reason,
-            offset,
-            canonical,
-        };
+        let fail = |reason, offset, canonical| PatternError { reason, offset, canonical };
         if text.is_empty() {
             return Err(fail(PatternReason::Empty, 0, None));
         }
@@ -33,9 +29,8 @@ impl NamePattern {
         let mut sample = String::with_capacity(text.len());
         let mut at = 0;
         for group in text.split('*') {
-            let pieces = placeholder::split(group).map_err(|(reason, inner)| {
-                fail(PatternReason::Placeholder(reason), at + inner, None)
-            })?;
+            let pieces = placeholder::split(group)
+                .map_err(|(reason, inner)| fail(PatternReason::Placeholder(reason), at + inner, None))?;
             if at > 0 {
                 sample.push('x');
             }
@@ -54,10 +49,7 @@ impl NamePattern {
             };
             fail(PatternReason::Name(reason), offset, canonical)
         })?;
-        Ok(Self {
-            text: text.into(),
-            groups: groups.into(),
-        })
+        Ok(Self { text: text.into(), groups: groups.into() })
     }
 
     /// The text of the pattern.
@@ -84,8 +76,7 @@ impl NamePattern {
         };
         for group in middle {
             // The leftmost place leaves the most for what follows.
-            let found = (0..=name.len())
-                .find_map(|at| placeholder::strip(&**group, name.get(at..)?, bindings));
+            let found = (0..=name.len()).find_map(|at| placeholder::strip(&**group, name.get(at..)?, bindings));
             match found {
                 Some(after) => name = after,
                 None => return false,
@@ -105,10 +96,7 @@ impl NamePattern {
     #[must_use]
     pub fn denies(&self, name: &str, bindings: &Bindings<'_>) -> bool {
         !is_dns_label(name)
-            || !self
-                .groups
-                .iter()
-                .all(|group| placeholder::bound(&**group, bindings))
+            || !self.groups.iter().all(|group| placeholder::bound(&**group, bindings))
             || self.matches(name, bindings)
     }
 

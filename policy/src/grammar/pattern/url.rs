@@ -5,13 +5,9 @@ use std::fmt;
 use super::super::host::check_url_host;
 use super::super::placeholder::{Bindings, Piece};
 use super::super::url::{
-    self, Scheme, SourceUrl, UrlReason, canonical_of, check_segment, cut_authority, read_authority,
-    read_scheme,
+    self, Scheme, SourceUrl, UrlReason, canonical_of, check_segment, cut_authority, read_authority, read_scheme,
 };
-use super::{
-    ANY, Danger, Fault, HostPattern, PathPattern, PatternError, PatternReason, SegmentPattern,
-    prefix_len,
-};
+use super::{ANY, Danger, Fault, HostPattern, PathPattern, PatternError, PatternReason, SegmentPattern, prefix_len};
 
 /// A pattern of source URLs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,29 +38,17 @@ impl UrlPattern {
         read(text).map_err(|(reason, offset)| {
             let canonical = match &reason {
                 PatternReason::Url(first) => {
-                    let first = url::Fault {
-                        reason: first.clone(),
-                        offset,
-                    };
+                    let first = url::Fault { reason: first.clone(), offset };
                     canonical_of(text, &first, |candidate| match read(candidate) {
                         Ok(_) => Ok(()),
                         // A reason that no repair knows ends the search.
-                        Err((PatternReason::Url(reason), offset)) => {
-                            Err(url::Fault { reason, offset })
-                        }
-                        Err(_) => Err(url::Fault {
-                            reason: UrlReason::Empty,
-                            offset: 0,
-                        }),
+                        Err((PatternReason::Url(reason), offset)) => Err(url::Fault { reason, offset }),
+                        Err(_) => Err(url::Fault { reason: UrlReason::Empty, offset: 0 }),
                     })
                 }
                 _ => None,
             };
-            PatternError {
-                reason,
-                offset,
-                canonical,
-            }
+            PatternError { reason, offset, canonical }
         })
     }
 
@@ -81,10 +65,7 @@ impl UrlPattern {
         match &self.place {
             None => url.scheme() != Scheme::Http,
             Some(place) => {
-                place.matches_authority(url)
-                    && place
-                        .path
-                        .matches(url.segment_count(), url.segments(), bindings)
+                place.matches_authority(url) && place.path.matches(url.segment_count(), url.segments(), bindings)
             }
         }
     }
@@ -153,11 +134,7 @@ fn read(text: &str) -> Result<UrlPattern, Fault> {
         return Err((PatternReason::Empty, 0));
     }
     if text == ANY {
-        return Ok(UrlPattern {
-            text: text.into(),
-            literal: 0,
-            place: None,
-        });
+        return Ok(UrlPattern { text: text.into(), literal: 0, place: None });
     }
     let (scheme, start) = read_scheme(text).map_err(from_url)?;
     let (written, path) = cut_authority(text, start);
@@ -178,24 +155,15 @@ fn read(text: &str) -> Result<UrlPattern, Fault> {
     }
     let authority = read_authority(scheme, written, start).map_err(from_url)?;
     let host = HostPattern::parse(authority.host, authority.host_at, |host, at| {
-        check_url_host(host)
-            .map_err(|(reason, inner)| (PatternReason::Url(UrlReason::Host(reason)), at + inner))
+        check_url_host(host).map_err(|(reason, inner)| (PatternReason::Url(UrlReason::Host(reason)), at + inner))
     })?;
     authority.check_oci(scheme).map_err(from_url)?;
     let (mut path, written_path, path_at) = match path {
-        None => (
-            PathPattern {
-                segments: Box::default(),
-                rest: false,
-            },
-            "",
-            text.len(),
-        ),
+        None => (PathPattern { segments: Box::default(), rest: false }, "", text.len()),
         Some((path, at)) => {
             let parsed = PathPattern::parse(path, at, |segment, last| {
-                check_segment(segment, last).map_err(|(reason, inner)| {
-                    (PatternReason::Url(UrlReason::Segment(reason)), inner)
-                })
+                check_segment(segment, last)
+                    .map_err(|(reason, inner)| (PatternReason::Url(UrlReason::Segment(reason)), inner))
             })?;
             (parsed, path, at)
         }

@@ -1,0 +1,164 @@
+//! The verdict on one FluxConfig. Read this first.
+
+use sluicegate_crds::FluxConfig;
+
+use crate::{
+    automation, chart, delivery, effective,
+    facts::Facts,
+    grammar::TenantName,
+    placement, relations,
+    rule::Rule,
+    set::{PolicySet, Selection},
+    source,
+    verdict::{Admitted, Resolved, Verdict, Violation},
+};
+
+/// Completes a FluxConfig from the policies and validates the result against them.
+///
+/// 1. *identity*: the object has a name, and its namespace says which tenant it is of;
+/// 2. *placement*: cluster and namespace, from the policies that apply on every cluster, and whether the tenant may deploy
+///    there;
+/// 3. everything else, from all policies that apply at that place: source, delivery, chart, automation, and what policies
+///    alone decide;
+/// 4. *relations*: what it means to the other FluxConfigs.
+///
+/// All violations are found at once, as far as one does not hide the next. The verdict is a function of the three
+/// arguments alone: no clock, no I/O, no order of policies.
+pub fn decide(config: &FluxConfig, policies: &PolicySet, facts: &Facts) -> Verdict {
+    let mut found = Vec::new();
+    identity(config, &mut found);
+    let place = match placement::place(config, policies, facts) {
+        Ok(place) => place,
+        Err(violations) => {
+            found.extend(violations);
+            // What does not depend on the place is worth saying all the same.
+            found.extend(source::parse(&config.spec.source.url).err());
+            return refuse(found);
+        }
+    };
+    found.extend(writer(&place.policies, facts, &place.tenant).err());
+    delivery::bounds(config, &mut found);
+    let source = source::judge(config, &place, &mut found);
+    let kind = match &source {
+        Some(source) => Some(source.kind.value),
+        None => source::parse(&config.spec.source.url)
+            .and_then(|url| source::kind(config.spec.source.kind, &url))
+            .ok()
+            .map(|kind| kind.value),
+    };
+    let mut path = None;
+    if let Some(kind) = kind {
+        path = delivery::path(config, kind, &place).map_err(|violation| found.push(violation)).ok();
+        chart::judge(config, kind, &place, &mut found);
+    }
+    if let Some(source) = &source {
+        automation::judge(config, source, &place, &mut found);
+    }
+    delivery::images(config, &place, &mut found);
+    delivery::substitute(config, &mut found);
+    let times = delivery::times(config, &place.policies).map_err(|violations| found.extend(violations)).ok();
+    let decryption = delivery::decryption(config, &place).map_err(|violation| found.push(violation)).ok();
+    let notify = delivery::notify(config, &place.policies).map_err(|violations| found.extend(violations)).ok();
+    let effective =
+        effective::combine(Some(&config.spec), &place.policies).map_err(|conflicts| found.extend(conflicts)).ok();
+    relations::judge(config, &place, facts, &mut found);
+
+    let (Some(source), Some(path), Some(times), Some(decryption), Some(notify), Some(effective), []) =
+        (source, path, times, decryption, notify, effective, found.as_slice())
+    else {
+        return refuse(found);
+    };
+    let spec = &config.spec;
+    let resolved = Resolved {
+        home: config.metadata.namespace.clone().unwrap_or_default(),
+        name: config.metadata.name.clone().unwrap_or_default(),
+        tenant: place.tenant,
+        cluster: place.cluster,
+        namespace: place.namespace,
+        create_namespace: place.create_namespace,
+        kind: source.kind,
+        url: spec.source.url.clone(),
+        source_allowed_by: source.allowed_by,
+        reference: source.reference,
+        path,
+        chart: spec.chart.as_deref().cloned(),
+        credentials: source.credentials,
+        verification: source.verification,
+        interval: times.interval,
+        retry_interval: times.retry_interval,
+        timeout: times.timeout,
+        prune: effective.prune,
+        wait: effective.wait,
+        depends_on: spec.depends_on.iter().map(|dependency| dependency.name.clone()).collect(),
+        substitute: spec.substitute.clone(),
+        decryption,
+        image_updates: spec.image_updates.as_deref().cloned(),
+        images: spec.images.clone(),
+        notify,
+        ttl: times.ttl,
+        deletion: effective.deletion,
+        suspend: spec.suspend.unwrap_or(false),
+        remote_bases: effective.remote_bases,
+        role: effective.role,
+        on_violation: effective.on_violation,
+        agent: effective.agent,
+    };
+    Verdict::Admitted(Box::new(Admitted::new(resolved, config)))
+}
+
+fn refuse(mut found: Vec<Violation>) -> Verdict {
+    // One field can be found wrong by two steps, in the same words.
+    let mut seen: Vec<Violation> = Vec::with_capacity(found.len());
+    found.retain(|violation| {
+        let new = !seen.iter().any(|known| known == violation);
+        if new {
+            seen.push(violation.clone());
+        }
+        new
+    });
+    if found.iter().any(|violation| violation.rule == Rule::UndeterminedSelector) {
+        Verdict::Undetermined(found)
+    } else {
+        Verdict::Refused(found)
+    }
+}
+
+/// A FluxConfig is named by a DNS label: it becomes part of the names of Flux objects.
+fn identity(config: &FluxConfig, found: &mut Vec<Violation>) {
+    let name = config.metadata.name.as_deref().unwrap_or_default();
+    if let Err(error) = crate::grammar::NamespaceName::new(name) {
+        let message = if name.is_empty() {
+            "metadata.name is missing".to_owned()
+        } else {
+            format!("not a good name: {}", error.reason())
+        };
+        found.push(Violation::new(Rule::InvalidName, "metadata.name", message).value(name).help(
+            "lowercase letters, digits and - are allowed, at most 63 characters, and the first and last is no -",
+        ));
+    }
+}
+
+fn writer(policies: &Selection<'_>, facts: &Facts, tenant: &TenantName) -> Result<(), Violation> {
+    let Some(user) = facts.writer() else { return Ok(()) };
+    let mut limited = Vec::new();
+    let mut allowed = Vec::new();
+    for policy in policies.iter().filter(|policy| !policy.spec.writers.is_empty()) {
+        if policy.spec.writers.iter().any(|writer| writer == user) {
+            return Ok(());
+        }
+        limited.push(policy.field("spec.writers"));
+        allowed.extend(policy.spec.writers.iter().cloned());
+    }
+    if limited.is_empty() {
+        return Ok(());
+    }
+    Err(Violation::new(
+        Rule::WriterNotAllowed,
+        "metadata",
+        format!("{user} may not write FluxConfigs of tenant {tenant}"),
+    )
+    .value(user)
+    .allowed(source::unique(allowed))
+    .decided_by(limited)
+    .help("change the file in the platform repository instead, by a merge request"))
+}

@@ -1,0 +1,282 @@
+//! Placement: where a FluxConfig goes. It comes first, from the policies that apply on every cluster, because which other
+//! policies apply depends on it.
+
+use sluicegate_crds::FluxConfig;
+
+use crate::{
+    compile::{CompiledDestination, Templated},
+    facts::{Facts, LabelsOf},
+    grammar::{Bindings, ClusterId, NamespaceName, TenantName},
+    rule::Rule,
+    select::Selected,
+    set::{PolicySet, Selection},
+    verdict::{Field, Origin, PolicyField, Violation},
+};
+
+/// Where a FluxConfig goes.
+#[derive(Clone, Debug)]
+pub(crate) struct Placement<'p> {
+    pub(crate) tenant: TenantName,
+    pub(crate) cluster: Field<ClusterId>,
+    pub(crate) namespace: Field<NamespaceName>,
+    pub(crate) create_namespace: Field<bool>,
+    /// The policies that apply there.
+    pub(crate) policies: Selection<'p>,
+}
+
+impl Placement<'_> {
+    pub(crate) fn bindings(&self) -> Bindings<'_> {
+        Bindings {
+            tenant: self.tenant.as_str(),
+            namespace: self.namespace.value.as_str(),
+            cluster: self.cluster.value.as_str(),
+        }
+    }
+}
+
+/// Decides where a FluxConfig goes, and whether its tenant may deploy there.
+///
+/// # Errors
+/// Every reason why not.
+pub(crate) fn place<'p>(
+    config: &FluxConfig,
+    policies: &'p PolicySet,
+    facts: &Facts,
+) -> Result<Placement<'p>, Vec<Violation>> {
+    let home = config.metadata.namespace.as_deref().unwrap_or_default();
+    let Some(tenant) = facts.tenant(home) else {
+        return Err(vec![bad_tenant(home)]);
+    };
+    let selection = policies.select(&tenant, facts.labels(home)).map_err(|violation| vec![violation])?;
+    let everywhere = selection.everywhere();
+    let cluster = cluster(config, &everywhere, facts).map_err(|violation| vec![violation])?;
+    let labels = facts.clusters().get(cluster.value.as_str()).map_or(LabelsOf::Unknown, LabelsOf::Known);
+    let namespace = namespace(config, &everywhere, &tenant, &cluster.value).map_err(|violation| vec![violation])?;
+    let granted = destination(
+        &everywhere,
+        &tenant,
+        (&cluster.value, labels),
+        &namespace.value,
+        (config.spec.cluster.is_some(), config.spec.namespace.is_some()),
+    )
+    .map_err(|violation| vec![violation])?;
+    let policies = selection.on(cluster.value.as_str(), labels);
+    Ok(Placement { tenant, cluster, namespace, create_namespace: granted.create_namespace, policies })
+}
+
+fn bad_tenant(home: &str) -> Violation {
+    if home.is_empty() {
+        return Violation::new(Rule::InvalidName, "metadata.namespace", "metadata.namespace is missing")
+            .help("set it to your team's namespace on the management cluster: it says which team this is for");
+    }
+    Violation::new(Rule::InvalidName, "metadata.namespace", "the tenant's name is no DNS label")
+        .value(home)
+        .help("lowercase letters, digits and - are allowed, at most 63 characters, and the first and last is no -")
+}
+
+fn cluster(config: &FluxConfig, policies: &Selection<'_>, facts: &Facts) -> Result<Field<ClusterId>, Violation> {
+    let found = match &config.spec.cluster {
+        Some(cluster) => Field::config(cluster.as_str()),
+        None => policies.highest("spec.defaults.cluster", |policy| policy.defaults()?.cluster.as_deref())?.ok_or_else(
+            || {
+                Violation::new(Rule::MissingCluster, "spec.cluster", "no cluster is given, and no policy has a default")
+                    .allowed(facts.clusters().keys().cloned().collect())
+                    .help("add spec.cluster with the id of a cluster")
+            },
+        )?,
+    };
+    if !facts.clusters().contains_key(found.value) {
+        let mut violation =
+            Violation::new(Rule::UnknownCluster, "spec.cluster", format!("there is no cluster {:?}", found.value))
+                .value(found.value)
+                .allowed(facts.clusters().keys().cloned().collect());
+        if let Origin::Policy(field) = &found.origin {
+            violation =
+                violation.decided_by([field.clone()]).help("the policy's default names a cluster that does not exist");
+        } else {
+            violation = violation.help("write the id of a FluxCluster that exists");
+        }
+        return Err(violation);
+    }
+    match ClusterId::new(found.value) {
+        Ok(id) => Ok(Field { value: id, origin: found.origin }),
+        Err(error) => Err(Violation::new(Rule::InvalidName, "spec.cluster", error.to_string()).value(found.value)),
+    }
+}
+
+fn namespace(
+    config: &FluxConfig,
+    policies: &Selection<'_>,
+    tenant: &TenantName,
+    cluster: &ClusterId,
+) -> Result<Field<NamespaceName>, Violation> {
+    if let Some(namespace) = &config.spec.namespace {
+        return match NamespaceName::new(namespace.as_str()) {
+            Ok(name) => Ok(Field::config(name)),
+            Err(error) => {
+                Err(Violation::new(Rule::InvalidName, "spec.namespace", error.to_string()).value(namespace.as_str()))
+            }
+        };
+    }
+    default(policies, tenant, cluster)
+}
+
+fn default(
+    policies: &Selection<'_>,
+    tenant: &TenantName,
+    cluster: &ClusterId,
+) -> Result<Field<NamespaceName>, Violation> {
+    let bindings = Bindings { tenant: tenant.as_str(), cluster: cluster.as_str(), namespace: "" };
+    let default = policies.highest("spec.defaults.namespace", |policy| {
+        Some(Templated { text: policy.defaults()?.namespace.as_deref()?, template: policy.namespace.as_ref()? })
+    })?;
+    let Some(default) = default else {
+        return Err(Violation::new(
+            Rule::MissingNamespace,
+            "spec.namespace",
+            "no target namespace is given, and no policy has a default",
+        )
+        .help("add spec.namespace with the namespace to deploy to"));
+    };
+    let origin = default.origin;
+    let expanded = default.value.template.expand(&bindings).map_err(|error| error.to_string());
+    match expanded.and_then(|text| NamespaceName::new(text.into_owned()).map_err(|error| error.to_string())) {
+        Ok(name) => Ok(Field { value: name, origin }),
+        Err(error) => {
+            let mut violation = Violation::new(
+                Rule::InvalidName,
+                "spec.namespace",
+                format!("the policy's default {:?} gives no namespace: {error}", default.value.text),
+            )
+            .help("add spec.namespace with the namespace to deploy to");
+            if let Origin::Policy(field) = origin {
+                violation = violation.decided_by([field]);
+            }
+            Err(violation)
+        }
+    }
+}
+
+/// A destination that some policy allows.
+pub(crate) struct Granted {
+    pub(crate) allowed_by: PolicyField,
+    pub(crate) create_namespace: Field<bool>,
+}
+
+/// The namespace that a FluxConfig goes to when it does not say; `None` where policies have no good default.
+pub(crate) fn default_namespace(
+    policies: &Selection<'_>,
+    tenant: &TenantName,
+    cluster: &ClusterId,
+) -> Option<NamespaceName> {
+    default(policies, tenant, cluster).ok().map(|field| field.value)
+}
+
+/// Whether some policy gives a destination on a cluster.
+pub(crate) fn usable(policies: &Selection<'_>, cluster: &str, labels: LabelsOf<'_>) -> bool {
+    let selects = |destination: &CompiledDestination| {
+        destination.clusters.selects(cluster, labels, &Bindings::default()) == Selected::Yes
+    };
+    policies.iter().flat_map(|policy| &policy.destinations).any(selects)
+}
+
+/// Whether a tenant may deploy to a namespace on a cluster.
+///
+/// `set` says whether the FluxConfig itself names cluster and namespace, for the place of the violation.
+pub(crate) fn destination(
+    policies: &Selection<'_>,
+    tenant: &TenantName,
+    (cluster, labels): (&ClusterId, LabelsOf<'_>),
+    namespace: &NamespaceName,
+    set: (bool, bool),
+) -> Result<Granted, Violation> {
+    let bindings = Bindings { tenant: tenant.as_str(), namespace: namespace.as_str(), cluster: cluster.as_str() };
+    let reserved = reserved(namespace.as_str());
+    let (mut allowed_at, mut create, mut cluster_allowed, mut only_wildcard) = (None, None, false, false);
+    for policy in policies.iter() {
+        for (index, destination) in policy.destinations.iter().enumerate() {
+            if destination.clusters.selects(cluster.as_str(), labels, &Bindings::default()) != Selected::Yes {
+                continue;
+            }
+            cluster_allowed = true;
+            let mut matching =
+                destination.namespaces.iter().filter(|pattern| pattern.matches(namespace.as_str(), &bindings));
+            let matched = if reserved {
+                let literal = matching.clone().any(|pattern| pattern.as_str() == namespace.as_str());
+                only_wildcard |= !literal && matching.next().is_some();
+                literal
+            } else {
+                matching.next().is_some()
+            };
+            if matched {
+                let field = || policy.field(format!("spec.destinations[{index}]"));
+                allowed_at.get_or_insert_with(field);
+                if destination.create_namespace {
+                    create.get_or_insert_with(field);
+                }
+            }
+        }
+    }
+    if let Some(allowed_by) = allowed_at {
+        let create_namespace = match create {
+            Some(field) => Field { value: true, origin: Origin::Policy(field) },
+            None => Field::built_in(false),
+        };
+        return Ok(Granted { allowed_by, create_namespace });
+    }
+    if only_wildcard {
+        return Err(Violation::new(
+            Rule::ReservedNamespace,
+            "spec.namespace",
+            format!("{namespace} is a namespace of the platform; a wildcard does not reach it"),
+        )
+        .value(namespace.as_str())
+        .help("choose another namespace")
+        .help("if a team really maintains it, an administrator names it in full in spec.destinations"));
+    }
+    let allowed = allowed_destinations(policies, &bindings);
+    let (rule_field, value) = if cluster_allowed || !set.0 {
+        ("spec.namespace", namespace.as_str())
+    } else {
+        ("spec.cluster", cluster.as_str())
+    };
+    let violation = Violation::new(
+        Rule::DestinationNotAllowed,
+        rule_field,
+        format!("tenant {tenant} may not deploy to namespace {namespace} on cluster {cluster}"),
+    )
+    .value(value);
+    Err(if allowed.is_empty() {
+        violation.help("no policy gives this tenant a destination: an administrator adds one to spec.destinations")
+    } else {
+        violation.allowed(allowed).help(if cluster_allowed {
+            "choose a namespace that is allowed on this cluster"
+        } else {
+            "choose a cluster that is allowed"
+        })
+    })
+}
+
+fn allowed_destinations(policies: &Selection<'_>, bindings: &Bindings<'_>) -> Vec<String> {
+    let mut allowed = Vec::new();
+    for policy in policies.iter() {
+        for destination in &policy.spec.destinations {
+            let clusters = match (&*destination.clusters, &destination.cluster_selector) {
+                ([], _) => "clusters selected by labels".to_owned(),
+                (names, None) => names.join(", "),
+                (names, Some(_)) => format!("{} (and selected by labels)", names.join(", ")),
+            };
+            for namespace in &destination.namespaces {
+                allowed.push(format!("namespace {} on {clusters}", crate::show::expanded(namespace, bindings)));
+            }
+        }
+    }
+    allowed.sort_unstable();
+    allowed.dedup();
+    allowed
+}
+
+/// Namespaces that hold the platform itself: a wildcard in a policy does not reach them, only their full name does.
+pub(crate) fn reserved(namespace: &str) -> bool {
+    namespace.starts_with("kube-") || namespace.starts_with("sluicegate") || namespace == "flux-system"
+}

@@ -1,0 +1,165 @@
+//! What one FluxConfig means to the others: one tenant a target, no more FluxConfigs than allowed, dependencies that exist.
+
+use std::collections::HashSet;
+
+use sluicegate_crds::FluxConfig;
+
+use crate::{
+    facts::{Claim, Facts},
+    placement::Placement,
+    rule::Rule,
+    show,
+    verdict::{ObjectRef, Violation},
+};
+
+/// Judges a FluxConfig beside the others. Violations are added to `found`.
+pub(crate) fn judge(config: &FluxConfig, place: &Placement<'_>, facts: &Facts, found: &mut Vec<Violation>) {
+    let home = config.metadata.namespace.as_deref().unwrap_or_default();
+    let name = config.metadata.name.as_deref().unwrap_or_default();
+    if facts.times(home, name) > 1 {
+        found.push(
+            Violation::new(
+                Rule::DuplicateObject,
+                "metadata.name",
+                format!("FluxConfig {home}/{name} is declared {} times", facts.times(home, name)),
+            )
+            .value(name)
+            .related([object(home, name)])
+            .help("rename or remove all but one"),
+        );
+    }
+    claim(place, facts, home, name, found);
+    number(place, facts, home, name, found);
+    if !config.spec.depends_on.is_empty() {
+        dependencies(config, facts, home, name, found);
+    }
+}
+
+fn object(home: &str, name: &str) -> ObjectRef {
+    ObjectRef { kind: "FluxConfig", namespace: home.to_owned(), name: name.to_owned() }
+}
+
+/// Of several tenants that claim a target the first keeps it. Where nobody knows who was first, nobody has it.
+fn claim(place: &Placement<'_>, facts: &Facts, home: &str, name: &str, found: &mut Vec<Violation>) {
+    let target = (place.cluster.value.clone(), place.namespace.value.clone());
+    let claims = facts.claims(&target);
+    if claims.iter().all(|claim| claim.tenant == place.tenant) {
+        return;
+    }
+    let first = |mine: bool| {
+        claims
+            .iter()
+            .filter(|claim| (claim.tenant == place.tenant) == mine)
+            .map(|claim| claim.since.unwrap_or(i64::MAX))
+            .min()
+    };
+    let mine = first(true).or(facts.since(home, name)).unwrap_or(i64::MAX);
+    if first(false).is_none_or(|theirs| mine < theirs) {
+        return;
+    }
+    let others: Vec<&Claim> = claims.iter().filter(|claim| claim.tenant != place.tenant).collect();
+    let mut tenants: Vec<&str> = others.iter().map(|claim| claim.tenant.as_str()).collect();
+    tenants.dedup();
+    found.push(
+        Violation::new(
+            Rule::TargetClaimed,
+            "spec.namespace",
+            format!(
+                "namespace {} on cluster {} is also the target of tenant {}",
+                target.1,
+                target.0,
+                show::joined(&tenants)
+            ),
+        )
+        .value(target.1.as_str())
+        .related(others.iter().take(5).map(|claim| claim.config.clone()))
+        .help("a namespace on a cluster belongs to one tenant: choose another namespace"),
+    );
+}
+
+fn number(place: &Placement<'_>, facts: &Facts, home: &str, name: &str, found: &mut Vec<Violation>) {
+    let limit = place.policies.strictest(
+        "spec.limits.fluxConfigs",
+        |policy| policy.spec.limits.as_ref()?.flux_configs,
+        |a, b| a < b,
+    );
+    let Some((most, field)) = limit else { return };
+    let Some((rank, number)) = facts.rank(&place.tenant, home, name) else { return };
+    if rank < most as usize {
+        return;
+    }
+    found.push(
+        Violation::new(
+            Rule::TooManyFluxConfigs,
+            "metadata.name",
+            format!("tenant {} has {number} FluxConfigs, and policy {} allows {most}", place.tenant, field.policy),
+        )
+        .value(name)
+        .allowed(vec![format!("{most} or fewer")])
+        .decided_by([field])
+        .help("remove FluxConfigs that are not needed, or ask an administrator for a higher limit"),
+    );
+}
+
+fn dependencies(config: &FluxConfig, facts: &Facts, home: &str, name: &str, found: &mut Vec<Violation>) {
+    for (index, dependency) in config.spec.depends_on.iter().enumerate() {
+        let field = format!("spec.dependsOn[{index}].name");
+        if dependency.name == name {
+            found.push(
+                Violation::new(Rule::DependencyCycle, field, "a FluxConfig cannot depend on itself")
+                    .value(name)
+                    .help("remove the dependency"),
+            );
+        } else if facts.depends_on(home, &dependency.name).is_none() {
+            let others: Vec<&str> = facts.names(home).filter(|other| *other != name).collect();
+            let closest = show::closest(&dependency.name, others.iter().copied()).map(str::to_owned);
+            let violation = Violation::new(
+                Rule::UnknownDependency,
+                field,
+                format!("there is no FluxConfig {home}/{}", dependency.name),
+            )
+            .value(dependency.name.as_str())
+            .allowed(others.iter().map(|other| (*other).to_owned()).collect());
+            found.push(
+                match &closest {
+                    Some(closest) => violation.help(format!("did you mean {closest}?")),
+                    None => violation.help("name a FluxConfig of the same namespace, or remove the dependency"),
+                }
+                .suggestion(closest),
+            );
+        } else if let Some(cycle) = cycle(facts, home, name, &dependency.name) {
+            found.push(
+                Violation::new(
+                    Rule::DependencyCycle,
+                    field,
+                    format!("the dependencies lead back here: {}", cycle.join(" -> ")),
+                )
+                .value(dependency.name.as_str())
+                .related(cycle.iter().skip(1).take(cycle.len().saturating_sub(2)).map(|other| object(home, other)))
+                .help("remove one dependency of the cycle"),
+            );
+        }
+    }
+}
+
+/// The way from `start` over `next` back to `start`, if there is one.
+fn cycle<'f>(facts: &'f Facts, home: &str, start: &'f str, next: &'f str) -> Option<Vec<&'f str>> {
+    let mut seen = HashSet::new();
+    // Depth first, with the way that leads to each.
+    let mut open: Vec<Vec<&str>> = vec![vec![start, next]];
+    while let Some(way) = open.pop() {
+        let last = *way.last()?;
+        if last == start {
+            return Some(way);
+        }
+        if !seen.insert(last) {
+            continue;
+        }
+        for dependency in facts.depends_on(home, last).unwrap_or_default() {
+            let mut longer = way.clone();
+            longer.push(dependency);
+            open.push(longer);
+        }
+    }
+    None
+}

@@ -1,0 +1,500 @@
+//! The source: its kind, its URL against the allow and deny lists, its reference, credentials and signatures.
+
+use sluicegate_crds::{FluxConfig, Reference, SourceKind, TenantSecrets, VerificationMode, VerificationProvider};
+
+use crate::{
+    compile::{CompiledPolicy, Rules, SecretFor},
+    grammar::{Bindings, ObjectName, Scheme, SourceUrl, UrlPattern},
+    placement::Placement,
+    reference,
+    rule::Rule,
+    set::Selection,
+    show,
+    verdict::{Field, Origin, PolicyField, SecretSource, VerificationPlan, Violation},
+};
+
+/// What the source step finds out.
+pub(crate) struct SourceVerdict {
+    pub(crate) kind: Field<SourceKind>,
+    pub(crate) allowed_by: PolicyField,
+    pub(crate) reference: Option<Field<Reference>>,
+    pub(crate) credentials: Option<Field<SecretSource>>,
+    pub(crate) verification: Option<Field<VerificationPlan>>,
+}
+
+const URL: &str = "spec.source.url";
+
+/// Judges the source. Violations are added to `found`; `None` where there is any that leaves the source undecided.
+pub(crate) fn judge(config: &FluxConfig, place: &Placement<'_>, found: &mut Vec<Violation>) -> Option<SourceVerdict> {
+    let source = &config.spec.source;
+    let url = match parse(&source.url) {
+        Ok(url) => url,
+        Err(violation) => {
+            found.push(violation);
+            return None;
+        }
+    };
+    let kind = match kind(source.kind, &url) {
+        Ok(kind) => kind,
+        Err(violation) => {
+            found.push(violation);
+            return None;
+        }
+    };
+    let before = found.len();
+    let bindings = place.bindings();
+    let mut note = |violation| found.push(violation);
+    let allowed_by = allow(kind.value, &url, &place.policies, &bindings).map_err(&mut note).ok();
+    let reference = self::reference(config, kind.value, &place.policies).map_err(&mut note).ok();
+    let credentials = credentials(config, &url, place).map_err(&mut note).ok();
+    let verification = verification(config, kind.value, &url, place).map_err(&mut note).ok();
+    if found.len() > before {
+        return None;
+    }
+    Some(SourceVerdict {
+        kind,
+        allowed_by: allowed_by?,
+        reference: reference?,
+        credentials: credentials?,
+        verification: verification?,
+    })
+}
+
+/// Parses a URL.
+pub(crate) fn parse(url: &str) -> Result<SourceUrl<'_>, Violation> {
+    SourceUrl::parse(url).map_err(|error| {
+        let canonical = error.canonical().map(str::to_owned);
+        let violation = Violation::new(Rule::InvalidUrl, URL, format!("the URL is not in canonical form: {error}"))
+            .value(url)
+            .allowed(["https://host/path", "ssh://user@host/path", "oci://host/path"].map(str::to_owned).to_vec());
+        match &canonical {
+            Some(canonical) => violation.help(format!("write {canonical}")),
+            None => violation.help("write the URL with nothing in it but scheme, host and path"),
+        }
+        .suggestion(canonical)
+    })
+}
+
+/// The kind of a source: what the FluxConfig says, or what the scheme says; both must go together.
+pub(crate) fn kind(set: Option<SourceKind>, url: &SourceUrl<'_>) -> Result<Field<SourceKind>, Violation> {
+    let scheme = url.scheme();
+    let Some(kind) = set else {
+        let kind = if scheme == Scheme::Oci { SourceKind::Oci } else { SourceKind::Git };
+        return Ok(Field::built_in(kind));
+    };
+    let (schemes, fits): (&str, bool) = match kind {
+        SourceKind::Git => ("https:// and ssh://", scheme != Scheme::Oci),
+        SourceKind::Oci => ("oci://", scheme == Scheme::Oci),
+        SourceKind::Helm => ("https:// and oci://", scheme != Scheme::Ssh),
+        SourceKind::Bucket => ("https://", matches!(scheme, Scheme::Https | Scheme::Http)),
+    };
+    if !fits {
+        return Err(Violation::new(
+            Rule::SourceKindMismatch,
+            URL,
+            format!("a {} source has no URL of this scheme", name(kind)),
+        )
+        .value(url.as_str())
+        .allowed(vec![schemes.to_owned()])
+        .help("change spec.source.kind or the URL; without a kind the scheme decides"));
+    }
+    if kind == SourceKind::Bucket && url.segments().count() != 1 {
+        return Err(Violation::new(
+            Rule::SourceKindMismatch,
+            URL,
+            "a bucket is named by the endpoint and one path segment, the bucket's name",
+        )
+        .value(url.as_str())
+        .allowed(vec!["https://endpoint/bucket".to_owned()])
+        .help("a folder in the bucket goes to spec.path"));
+    }
+    Ok(Field::config(kind))
+}
+
+/// Name of a kind as it stands in a manifest.
+pub(crate) fn name(kind: SourceKind) -> &'static str {
+    match kind {
+        SourceKind::Git => "Git",
+        SourceKind::Oci => "OCI",
+        SourceKind::Helm => "Helm",
+        SourceKind::Bucket => "Bucket",
+    }
+}
+
+fn rules(policy: &CompiledPolicy, kind: SourceKind) -> (&Rules<UrlPattern>, &'static str) {
+    match kind {
+        SourceKind::Git => (&policy.git, "spec.sources.git"),
+        SourceKind::Oci => (&policy.oci, "spec.sources.oci"),
+        SourceKind::Helm => (&policy.helm, "spec.sources.helm"),
+        SourceKind::Bucket => (&policy.bucket, "spec.sources.bucket"),
+    }
+}
+
+/// Whether the policies allow a source: no deny matches, and some allow does.
+pub(crate) fn allow(
+    kind: SourceKind,
+    url: &SourceUrl<'_>,
+    policies: &Selection<'_>,
+    bindings: &Bindings<'_>,
+) -> Result<PolicyField, Violation> {
+    for policy in policies.iter() {
+        let (rules, field) = rules(policy, kind);
+        if let Some((index, pattern)) = rules.deny.iter().enumerate().find(|(_, pattern)| pattern.denies(url, bindings))
+        {
+            return Err(Violation::new(
+                Rule::SourceDenied,
+                URL,
+                format!("policy {} denies {} sources that match {}", policy.name, name(kind), pattern.as_str()),
+            )
+            .value(url.as_str())
+            .decided_by([policy.field(format!("{field}.deny[{index}]"))])
+            .help("a deny wins over every allow: use another source, or ask an administrator"));
+        }
+    }
+    for policy in policies.iter() {
+        let (rules, field) = rules(policy, kind);
+        if let Some(index) = matching(&rules.allow, url, bindings) {
+            return Ok(policy.field(format!("{field}.allow[{index}]")));
+        }
+    }
+    let mut allowed = Vec::new();
+    let mut decided_by = Vec::new();
+    for policy in policies.iter() {
+        let (rules, field) = rules(policy, kind);
+        if !rules.allow.is_empty() {
+            decided_by.push(policy.field(format!("{field}.allow")));
+            allowed.extend(rules.allow.iter().map(|pattern| show::expanded(pattern.as_str(), bindings)));
+        }
+    }
+    let violation = Violation::new(
+        Rule::SourceNotAllowed,
+        URL,
+        format!("no policy allows tenant {} this {} source", bindings.tenant, name(kind)),
+    )
+    .value(url.as_str())
+    .decided_by(decided_by);
+    Err(if allowed.is_empty() {
+        violation.help(format!("no policy allows {} sources for this tenant at all", name(kind)))
+    } else {
+        let violation = violation.allowed(unique(allowed));
+        match plain_http(url, policies, kind, bindings) {
+            Some(https) => violation
+                .help(format!("plain http is allowed only where an entry says so: write {https}"))
+                .suggestion(Some(https)),
+            None => violation.help("use a source that is allowed, or ask an administrator to allow this one"),
+        }
+    })
+}
+
+/// The https spelling of an http URL, if that one is allowed.
+fn plain_http(
+    url: &SourceUrl<'_>,
+    policies: &Selection<'_>,
+    kind: SourceKind,
+    bindings: &Bindings<'_>,
+) -> Option<String> {
+    let https = format!("https://{}", url.as_str().strip_prefix("http://")?);
+    let parsed = SourceUrl::parse(&https).ok()?;
+    policies.iter().any(|policy| matching(&rules(policy, kind).0.allow, &parsed, bindings).is_some()).then_some(https)
+}
+
+fn matching(allow: &[UrlPattern], url: &SourceUrl<'_>, bindings: &Bindings<'_>) -> Option<usize> {
+    allow.iter().position(|pattern| pattern.matches(url, bindings))
+}
+
+/// In order, without repeats.
+pub(crate) fn unique(mut texts: Vec<String>) -> Vec<String> {
+    texts.sort_unstable();
+    texts.dedup();
+    texts
+}
+
+fn reference(
+    config: &FluxConfig,
+    kind: SourceKind,
+    policies: &Selection<'_>,
+) -> Result<Option<Field<Reference>>, Violation> {
+    const REF: &str = "spec.source.ref";
+    let known = reference::fields_of(kind);
+    let found = match &config.spec.source.reference {
+        Some(found) => {
+            if let Err((field, value, message)) = reference::check_shape(found) {
+                let path = if field.is_empty() { REF.to_owned() } else { format!("{REF}.{field}") };
+                return Err(Violation::new(Rule::InvalidRef, path, message)
+                    .value(value)
+                    .help("set exactly one, well-formed"));
+            }
+            if !reference::fits(found, kind) {
+                let violation = Violation::new(
+                    Rule::InvalidRef,
+                    REF,
+                    format!(
+                        "a {} source does not have {}",
+                        name(kind),
+                        reference::parts(found).map(|(field, _)| field).next().unwrap_or("ref")
+                    ),
+                )
+                .value(
+                    reference::parts(found)
+                        .map(|(field, text)| format!("{field}: {text}"))
+                        .collect::<Vec<_>>()
+                        .join(", "),
+                );
+                return Err(match kind {
+                    SourceKind::Helm => violation.help("remove ref; the version of a chart is spec.chart.version"),
+                    SourceKind::Bucket => violation.help("remove ref; a bucket has no versions"),
+                    SourceKind::Git | SourceKind::Oci => violation
+                        .allowed(known.iter().map(|field| (*field).to_owned()).collect())
+                        .help("use a field that is allowed"),
+                });
+            }
+            Some(Field::config(found.clone()))
+        }
+        None if known.is_empty() => None,
+        None => {
+            // A default is for the kinds that know its field; so a policy for Git and one for OCI can stand side by side.
+            let default = policies.highest("spec.defaults.ref", |policy| {
+                policy.defaults()?.reference.as_ref().filter(|reference| reference::fits(reference, kind))
+            })?;
+            let Some(default) = default else {
+                return Err(Violation::new(
+                    Rule::MissingRef,
+                    REF,
+                    format!(
+                        "what of the source is synced is not given, and no policy has a default for {} sources",
+                        name(kind)
+                    ),
+                )
+                .allowed(known.iter().map(|field| (*field).to_owned()).collect())
+                .help("add spec.source.ref with exactly one of them"));
+            };
+            Some(default.map(Clone::clone))
+        }
+    };
+    if kind == SourceKind::Oci
+        && let Some(asked) = policies.asked("spec.sources.oci.requireDigest", |policy| {
+            policy.spec.sources.as_ref().and_then(|s| s.oci.as_ref()?.require_digest) == Some(true)
+        })
+        && found.as_ref().is_none_or(|reference| reference.value.digest.is_none())
+    {
+        return Err(Violation::new(
+            Rule::SourceDigestRequired,
+            REF,
+            "policy asks for a digest, and the artifact is named without",
+        )
+        .allowed(vec!["digest: sha256:<64 hexadecimal digits>".to_owned()])
+        .decided_by([asked])
+        .help("set spec.source.ref.digest; `flux pull artifact` and registries show it"));
+    }
+    Ok(found)
+}
+
+/// Whether teams may name Secrets of their own; the field that decided, if any did.
+pub(crate) fn tenant_secrets(policies: &Selection<'_>) -> (bool, Option<PolicyField>) {
+    policies.agreed("spec.tenantSecrets", |policy| Some(policy.spec.tenant_secrets? == TenantSecrets::Allow))
+}
+
+/// A Secret that the team names, if it may.
+pub(crate) fn tenant_secret(policies: &Selection<'_>, field: String, name: &str) -> Result<SecretSource, Violation> {
+    if let Err(error) = ObjectName::new(name) {
+        return Err(Violation::new(Rule::InvalidName, field, error.to_string()).value(name));
+    }
+    match tenant_secrets(policies) {
+        (true, _) => Ok(SecretSource::Tenant { name: name.to_owned() }),
+        (false, decided) => Err(Violation::new(
+            Rule::TenantSecretNotAllowed,
+            field,
+            "policy does not let teams bring Secrets of their own",
+        )
+        .value(name)
+        .decided_by(decided)
+        .help("remove the reference: the platform's own credentials are used where policy has them")),
+    }
+}
+
+fn credentials(
+    config: &FluxConfig,
+    url: &SourceUrl<'_>,
+    place: &Placement<'_>,
+) -> Result<Option<Field<SecretSource>>, Violation> {
+    if let Some(secret) = &config.spec.source.secret_ref {
+        let field = "spec.source.secretRef.name".to_owned();
+        return tenant_secret(&place.policies, field, &secret.name).map(|secret| Some(Field::config(secret)));
+    }
+    most_specific(place, url, "spec.credentials", |policy| &policy.credentials)
+}
+
+/// The Secret of the most specific match.
+fn most_specific(
+    place: &Placement<'_>,
+    url: &SourceUrl<'_>,
+    list: &'static str,
+    secrets: impl Fn(&CompiledPolicy) -> &[SecretFor],
+) -> Result<Option<Field<SecretSource>>, Violation> {
+    let bindings = place.bindings();
+    let mut best: Option<(usize, &CompiledPolicy, usize, &SecretFor)> = None;
+    for policy in place.policies.iter() {
+        for (index, secret) in secrets(policy).iter().enumerate() {
+            if !secret.pattern.matches(url, &bindings) {
+                continue;
+            }
+            let specificity = secret.pattern.specificity();
+            match best {
+                Some((most, ..)) if most > specificity => {}
+                Some((most, other, other_index, chosen)) if most == specificity => {
+                    if (chosen.secret.as_str(), chosen.expose) != (secret.secret.as_str(), secret.expose) {
+                        return Err(Violation::new(
+                            Rule::CredentialConflict,
+                            URL,
+                            format!(
+                                "{} of policy {} and {} of policy {} match equally well and give different Secrets",
+                                chosen.pattern.as_str(),
+                                other.name,
+                                secret.pattern.as_str(),
+                                policy.name
+                            ),
+                        )
+                        .value(url.as_str())
+                        .decided_by([
+                            other.field(format!("{list}[{other_index}]")),
+                            policy.field(format!("{list}[{index}]")),
+                        ])
+                        .help("an administrator makes one of them more specific, or the same"));
+                    }
+                }
+                _ => best = Some((specificity, policy, index, secret)),
+            }
+        }
+    }
+    let Some((_, policy, index, secret)) = best else { return Ok(None) };
+    let field = policy.field(format!("{list}[{index}]"));
+    let name = secret.secret.expand(&bindings).map_err(|error| error.to_string());
+    match name.and_then(|name| ObjectName::new(name.into_owned()).map_err(|error| error.to_string())) {
+        Ok(name) => Ok(Some(Field {
+            value: SecretSource::Platform { name: name.as_str().to_owned(), expose: secret.expose },
+            origin: Origin::Policy(field),
+        })),
+        Err(error) => {
+            Err(Violation::new(Rule::InvalidValue, URL, format!("the policy's Secret has no valid name: {error}"))
+                .value(secret.secret.as_str())
+                .decided_by([field]))
+        }
+    }
+}
+
+fn verification(
+    config: &FluxConfig,
+    kind: SourceKind,
+    url: &SourceUrl<'_>,
+    place: &Placement<'_>,
+) -> Result<Option<Field<VerificationPlan>>, Violation> {
+    const VERIFY: &str = "spec.source.verify";
+    let required = place.policies.asked("spec.sources.requireVerification", |policy| {
+        policy.spec.sources.as_ref().and_then(|sources| sources.require_verification) == Some(true)
+    });
+    let wanted = config.spec.source.verify.as_deref();
+    if wanted.is_none() && required.is_none() {
+        return Ok(None);
+    }
+    let signed = match kind {
+        SourceKind::Git | SourceKind::Oci => true,
+        SourceKind::Helm => url.scheme() == Scheme::Oci,
+        SourceKind::Bucket => false,
+    };
+    if !signed {
+        let violation = if let Some(required) = required {
+            Violation::new(
+                Rule::VerificationRequired,
+                URL,
+                format!(
+                    "policy asks for signatures, and Flux cannot check any on a {} source of this scheme",
+                    name(kind)
+                ),
+            )
+            .value(url.as_str())
+            .decided_by([required])
+        } else {
+            Violation::new(
+                Rule::InvalidVerification,
+                VERIFY,
+                format!("Flux cannot check signatures on a {} source of this scheme", name(kind)),
+            )
+        };
+        return Err(violation
+            .allowed(["Git", "OCI", "Helm over oci://"].map(str::to_owned).to_vec())
+            .help("use a source whose signatures can be checked"));
+    }
+    let git = kind == SourceKind::Git;
+    if let Some(wanted) = wanted {
+        let wrong = if git {
+            wanted
+                .provider
+                .map(|_| "provider")
+                .or((!wanted.match_oidc_identity.is_empty()).then_some("matchOidcIdentity"))
+        } else {
+            wanted.mode.map(|_| "mode")
+        };
+        if let Some(wrong) = wrong {
+            return Err(Violation::new(
+                Rule::InvalidVerification,
+                format!("{VERIFY}.{wrong}"),
+                format!("{wrong} is not for {} sources", name(kind)),
+            )
+            .allowed(vec![if git { "mode: HEAD | Tag | TagAndHEAD" } else { "provider: cosign | notation" }.to_owned()])
+            .help(format!("remove {wrong}")));
+        }
+    }
+    let own = wanted.and_then(|verify| verify.secret_ref.as_ref());
+    let keys = match own {
+        Some(secret) => {
+            // Where policy asks for signatures, a key that the team brings proves nothing.
+            if let Some(required) = required {
+                return Err(Violation::new(
+                    Rule::VerificationRequired,
+                    format!("{VERIFY}.secretRef"),
+                    "policy asks for signatures by keys that it gives, and these are keys of the team",
+                )
+                .value(secret.name.as_str())
+                .decided_by([required])
+                .help("remove secretRef: the policy's keys are used"));
+            }
+            Some(tenant_secret(&place.policies, format!("{VERIFY}.secretRef.name"), &secret.name).map(Field::config)?)
+        }
+        None => most_specific(place, url, "spec.sources.verificationKeys", |policy| &policy.verification_keys)?,
+    };
+    let keyless = wanted.is_some_and(|verify| !verify.match_oidc_identity.is_empty());
+    let origin = match (wanted, &required) {
+        (Some(_), _) | (None, None) => Origin::FluxConfig,
+        (None, Some(required)) => Origin::Policy(required.clone()),
+    };
+    let plan = match (git, keys) {
+        (true, Some(keys)) => VerificationPlan::Git {
+            mode: wanted.and_then(|verify| verify.mode).unwrap_or(VerificationMode::Head),
+            keys: keys.value,
+        },
+        (false, keys) if keys.is_some() || (keyless && required.is_none()) => VerificationPlan::Oci {
+            provider: wanted.and_then(|verify| verify.provider).unwrap_or(VerificationProvider::Cosign),
+            keys: keys.map(|keys| keys.value),
+            identities: wanted.map(|verify| verify.match_oidc_identity.clone()).unwrap_or_default(),
+        },
+        (_, _) => {
+            let violation = match required {
+                Some(required) => Violation::new(
+                    Rule::VerificationRequired,
+                    URL,
+                    "policy asks for signatures, and no policy has keys for this source",
+                )
+                .decided_by([required]),
+                None => Violation::new(
+                    Rule::InvalidVerification,
+                    VERIFY,
+                    "no policy has keys for this source, and none are named",
+                ),
+            };
+            return Err(violation
+                .value(url.as_str())
+                .help("an administrator adds the public keys to spec.sources.verificationKeys of a FluxPolicy"));
+        }
+    };
+    Ok(Some(Field { value: plan, origin }))
+}
