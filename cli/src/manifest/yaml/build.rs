@@ -81,6 +81,11 @@ impl<'t> Builder<'t, '_> {
                         (Style::Block, self.trim_block(span))
                     }
                 };
+                let span = if implicit {
+                    self.behind_colon(span)
+                } else {
+                    span
+                };
                 // The parser gives `~` for what is not there.
                 let text = if implicit { "".into() } else { text };
                 let tag = tag.map_or(Tag::None, |tag| meaning(&tag));
@@ -96,6 +101,11 @@ impl<'t> Builder<'t, '_> {
                     flow,
                 };
                 let tag = tag.map_or(Tag::None, |tag| meaning(&tag));
+                let span = if flow {
+                    span
+                } else {
+                    from_dash(self.text, span)
+                };
                 self.open(value, span, tag, anchor, false)
             }
             Event::MappingStart(style, anchor, tag) => {
@@ -136,7 +146,7 @@ impl<'t> Builder<'t, '_> {
 
     fn push(&mut self, value: Value<'t>, span: Span, tag: Tag) -> Result<u32, YamlError> {
         self.count(1, span, false)?;
-        let id = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
+        let id = narrow(self.nodes.len());
         self.nodes.push(NodeData {
             value,
             span,
@@ -243,8 +253,8 @@ impl<'t> Builder<'t, '_> {
             self.check_duplicates(frame.first)?;
             self.merge(&mut frame)?;
         }
-        let first = u32::try_from(self.pairs.len()).unwrap_or(u32::MAX);
-        let count = u32::try_from(self.scratch.len() - frame.first).unwrap_or(u32::MAX);
+        let first = narrow(self.pairs.len());
+        let count = narrow(self.scratch.len() - frame.first);
         self.pairs.extend(self.scratch.drain(frame.first..));
         let height = frame.height + 1;
         let weight = u32::try_from(frame.weight).unwrap_or(u32::MAX);
@@ -398,12 +408,25 @@ impl<'t> Builder<'t, '_> {
         }
         let breaks = kept.bytes().filter(|byte| *byte == b'\n').count();
         let last = kept.rsplit('\n').next().unwrap_or(kept).chars().count();
-        let narrow = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         let column = if breaks == 0 { span.column } else { 1 };
         Span {
             end: span.start + narrow(kept.len()),
             end_line: span.line + narrow(breaks),
             end_column: column + narrow(last),
+            ..span
+        }
+    }
+
+    /// The parser places a value that is not there before the colon of its key.
+    fn behind_colon(&self, span: Span) -> Span {
+        if self.text.as_bytes().get(span.start as usize) != Some(&b':') {
+            return span;
+        }
+        Span {
+            start: span.start + 1,
+            end: span.end + 1,
+            column: span.column + 1,
+            end_column: span.end_column + 1,
             ..span
         }
     }
@@ -448,7 +471,6 @@ fn meaning(tag: &granit_parser::Tag) -> Tag {
 }
 
 fn place(start: Marker, end: Marker) -> Span {
-    let narrow = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let bytes = |marker: Marker| narrow(marker.byte_offset().unwrap_or_default());
     Span {
         start: bytes(start),
@@ -460,6 +482,54 @@ fn place(start: Marker, end: Marker) -> Span {
     }
 }
 
+/// The first tab that indents a line, on the line of `near` or below: the parser points
+/// behind it, or at the value that the line might have continued.
+fn indenting_tab(text: &str, near: Span) -> Option<Span> {
+    let start = text
+        .get(..near.start as usize)?
+        .rfind('\n')
+        .map_or(0, |at| at + 1);
+    let mut offset = start;
+    for (line, content) in (near.line..).zip(text[start..].split_inclusive('\n')) {
+        let indentation = content.len() - content.trim_start_matches([' ', '\t']).len();
+        if let Some(at) = content[..indentation].find('\t') {
+            let column = narrow(at + 1);
+            return Some(Span {
+                start: narrow(offset + at),
+                end: narrow(offset + at + 1),
+                line,
+                column,
+                end_line: line,
+                end_column: column + 1,
+            });
+        }
+        offset += content.len();
+    }
+    None
+}
+
+/// The parser places a list that is not indented behind its first dash.
+fn from_dash(text: &str, span: Span) -> Span {
+    let before = text
+        .get(..span.start as usize)
+        .unwrap_or_default()
+        .trim_end_matches([' ', '\t']);
+    if text[span.start as usize..].starts_with('-') || !before.ends_with('-') {
+        return span;
+    }
+    let back = span.start - narrow(before.len() - 1);
+    Span {
+        start: span.start - back,
+        column: span.column.saturating_sub(back).max(1),
+        ..span
+    }
+}
+
+/// The limit on the size of a text keeps every offset below 4 GiB.
+fn narrow(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
 fn error(kind: YamlErrorKind, span: Span) -> YamlError {
     YamlError { kind, span }
 }
@@ -468,17 +538,25 @@ fn error(kind: YamlErrorKind, span: Span) -> YamlError {
 fn syntax(text: &str, limits: &Limits, found: &granit_parser::ScanError) -> YamlError {
     let marker = *found.marker();
     let mut span = place(marker, marker);
+    if matches!(
+        found.kind(),
+        ErrorKind::TabNotAllowed
+            | ErrorKind::TabInBlockIndentation
+            | ErrorKind::TabInIndentation
+            | ErrorKind::TabInPlainScalar
+            | ErrorKind::TabAtBlockScalarStart
+    ) {
+        return error(
+            YamlErrorKind::Tab,
+            indenting_tab(text, span).unwrap_or(span),
+        );
+    }
     // The parser may point behind the last character.
-    let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
+    let length = narrow(text.len());
     span.start = span.start.min(length);
     span.end = span.start;
     let rest = text.get(span.start as usize..).unwrap_or_default();
     let kind = match found.kind() {
-        ErrorKind::TabNotAllowed
-        | ErrorKind::TabInBlockIndentation
-        | ErrorKind::TabInIndentation
-        | ErrorKind::TabInPlainScalar
-        | ErrorKind::TabAtBlockScalarStart => YamlErrorKind::Tab,
         ErrorKind::RecursionLimitExceeded => YamlErrorKind::TooDeep {
             limit: limits.depth,
         },
@@ -526,7 +604,7 @@ fn syntax(text: &str, limits: &Limits, found: &granit_parser::ScanError) -> Yaml
     };
     // One character to underline, where there is one.
     if let Some(character) = rest.chars().next().filter(|c| !matches!(c, '\n' | '\r')) {
-        span.end = span.start + u32::try_from(character.len_utf8()).unwrap_or(1);
+        span.end = span.start + narrow(character.len_utf8());
         span.end_column = span.column + 1;
     }
     error(kind, span)
