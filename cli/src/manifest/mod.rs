@@ -11,5 +11,7 @@
 //! is a line and a column; turning it into a report is the reader's work.
 
 pub mod de;
+
+pub mod files;
 pub mod path;
 pub mod yaml;
