@@ -1,1 +1,3 @@
 //! The sluicegate command line as a library: everything that `main` calls.
+
+pub mod report;
