@@ -1,6 +1,8 @@
 //! Every view of `check`'s findings over one fixture: what it looks like (snapshots), what its
 //! readers require of it (schemas), and what an attacker must not be able to do with it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests, too
+
 #[path = "data/report/fixture.rs"]
 mod fixture;
 

@@ -7,10 +7,8 @@ use annotate_snippets::{AnnotationKind, Element, Group, Level, Origin, Renderer,
 use super::Sources;
 use super::excerpt;
 use super::model::{Decider, Finding, Report, Severity, Span, Summary, rule_url};
-use super::text::{counted, line};
+use super::text::{counted, line, shortened};
 
-/// Entries of a list of allowed values that are shown.
-const ALLOWED_SHOWN: usize = 5;
 /// The excerpts are cut to size before they are drawn, so that the renderer need not.
 const UNLIMITED_WIDTH: usize = 10_000;
 
@@ -163,7 +161,7 @@ fn notes(finding: &Finding) -> Vec<(&'static str, String)> {
         (None, None) => {}
     }
     if !finding.allowed.is_empty() {
-        notes.push(("allowed", allowed(&finding.allowed)));
+        notes.push(("allowed", shortened(&finding.allowed)));
     }
     for decider in &finding.decided_by {
         notes.push(("decided by", decided_by(decider)));
@@ -175,19 +173,6 @@ fn notes(finding: &Finding) -> Vec<(&'static str, String)> {
         notes.push(("help", format!("write `{}` instead", line(suggestion))));
     }
     notes
-}
-
-fn allowed(allowed: &[String]) -> String {
-    let shown: Vec<_> = allowed
-        .iter()
-        .take(ALLOWED_SHOWN)
-        .map(|a| line(a))
-        .collect();
-    let shown = shown.join(", ");
-    match allowed.len().saturating_sub(ALLOWED_SHOWN) {
-        0 => shown,
-        more => format!("{shown}, … and {more} more"),
-    }
 }
 
 fn decided_by(decider: &Decider) -> String {

@@ -7,16 +7,27 @@
 //! Every view shows text that somebody else wrote, often an attacker of the reviewer's terminal or
 //! of the CI system that reads the log, so each of them passes through [`text`] on its way out.
 
+pub mod color;
+pub mod fingerprint;
+pub mod github;
+pub mod gitlab;
 pub mod human;
+pub mod json;
+pub mod junit;
 pub mod model;
+pub mod sarif;
+pub mod spec;
 pub mod text;
 
 mod excerpt;
+mod json_text;
 
+pub use color::{ColorChoice, use_color};
 pub use model::{
     Checked, Decider, Finding, KindCount, LineIndex, ObjectId, Outcome, PassedOver, Place, Related,
     Report, Rule, Severity, Span, Summary, rule_url,
 };
+pub use spec::{Format, ReportSpec, SpecError, Target, WriteError, check_targets};
 
 /// The text of a checked file, by the path that findings name; `None` where it cannot be had (any
 /// more), in which case a finding is shown without an excerpt.

@@ -10,6 +10,8 @@ use std::fmt::Write as _;
 
 /// Longest text that [`line`] shows in full, in characters.
 const LONGEST: usize = 1000;
+/// Entries of a list that [`shortened`] shows.
+const LISTED: usize = 5;
 
 /// `text` as one line that draws nothing but itself: hidden characters are spelt as in Rust
 /// (`\n`, `\u{202e}`), and what a CI system would take for a command is broken up.
@@ -37,6 +39,17 @@ pub fn line(text: &str) -> Cow<'_, str> {
         "{shown}… ({} more characters)",
         rest.chars().count()
     ))
+}
+
+/// The first five entries of a list, and how many more there are.
+#[must_use]
+pub fn shortened(list: &[String]) -> String {
+    let shown: Vec<_> = list.iter().take(LISTED).map(|entry| line(entry)).collect();
+    let shown = shown.join(", ");
+    match list.len().saturating_sub(LISTED) {
+        0 => shown,
+        more => format!("{shown}, … and {more} more"),
+    }
 }
 
 /// `text` with every byte percent-encoded that is not unreserved in a URI path; `/` stays.
