@@ -27,7 +27,7 @@ fn command(finding: &Finding) -> String {
     };
     let mut command = format!("::{name} file={}", property(&escape(&finding.path)));
     if let Some(span) = finding.span {
-        command.push_str(&format!(",line={},endLine={}", span.line, span.end_line));
+        command.push_str(&format!(",line={},endLine={}", span.line, span.last_line()));
         // Columns mean something to GitHub on a single line only.
         if span.line == span.end_line {
             command.push_str(&format!(

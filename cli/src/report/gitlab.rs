@@ -63,7 +63,7 @@ fn issue(finding: &Finding, fingerprint: String) -> Issue<'_> {
             path: &finding.path,
             lines: Lines {
                 begin: finding.span.map_or(1, |span| span.line),
-                end: finding.span.map_or(1, |span| span.end_line),
+                end: finding.span.map_or(1, |span| span.last_line()),
             },
         },
     }

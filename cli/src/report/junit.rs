@@ -1,6 +1,6 @@
 //! JUnit XML: a test suite a file, a test case an object, for the test views of CI systems.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::time::Duration;
 
@@ -8,13 +8,15 @@ use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
 use super::Sources;
 use super::human::draw;
-use super::model::{Checked, Finding, Outcome, Report, Severity};
+use super::model::{Checked, Finding, ObjectId, Outcome, Report, Severity};
 use super::text::{counted, escape, line};
 
 /// The objects of one file, each with its findings.
 #[derive(Default)]
 struct File<'a> {
     cases: Vec<(&'a Checked, Vec<&'a Finding>)>,
+    /// Where in `cases` an object is; more than once, where the file has it more than once.
+    indices: HashMap<&'a ObjectId, Vec<usize>>,
     /// Findings about no object, or about one that is not among the checked ones.
     rest: Vec<&'a Finding>,
 }
@@ -41,30 +43,30 @@ fn files(report: &Report) -> BTreeMap<&str, File<'_>> {
     let mut files: BTreeMap<&str, File<'_>> = BTreeMap::new();
     for checked in report.checked() {
         let file = files.entry(&checked.path).or_default();
+        let indices = file.indices.entry(&checked.object).or_default();
+        indices.push(file.cases.len());
         file.cases.push((checked, Vec::new()));
     }
     for finding in report.findings() {
         let file = files.entry(&finding.path).or_default();
-        match file.case_of(finding) {
-            Some(findings) => findings.push(finding),
+        let index = file.index_of(finding);
+        match index.and_then(|index| file.cases.get_mut(index)) {
+            Some((_, findings)) => findings.push(finding),
             None => file.rest.push(finding),
         }
     }
     files
 }
 
-impl<'a> File<'a> {
-    /// The findings of the object that `finding` is about. Where a file has the object twice, it is
-    /// the last one that starts before the finding.
-    fn case_of(&mut self, finding: &Finding) -> Option<&mut Vec<&'a Finding>> {
+impl File<'_> {
+    /// The object that `finding` is about. Where the file has it twice, it is the last one that
+    /// starts before the finding.
+    fn index_of(&self, finding: &Finding) -> Option<usize> {
         let line = finding.span.map_or(0, |span| span.line);
-        let same = |case: &(&Checked, _)| Some(&case.0.object) == finding.object.as_ref();
-        let index = self
-            .cases
-            .iter()
-            .rposition(|case| same(case) && case.0.line <= line)
-            .or_else(|| self.cases.iter().position(same))?;
-        self.cases.get_mut(index).map(|(_, findings)| findings)
+        let indices = self.indices.get(finding.object.as_ref()?)?;
+        let starts = |index: &&usize| self.cases.get(**index).map_or(0, |(c, _)| c.line);
+        let before = indices.iter().rfind(|index| starts(index) <= line);
+        before.or(indices.first()).copied()
     }
 }
 

@@ -61,6 +61,19 @@ pub struct Span {
     pub end_column: usize,
 }
 
+impl Span {
+    /// The last line that has something of the span on it. `end_line` is one further where the span
+    /// ends with a line break.
+    #[must_use]
+    pub fn last_line(&self) -> usize {
+        if self.end_column == 1 && self.end_line > self.line {
+            self.end_line - 1
+        } else {
+            self.end_line
+        }
+    }
+}
+
 /// Turns byte ranges of one text into [`Span`]s without reading the text from the start each time.
 #[derive(Debug)]
 pub struct LineIndex<'a> {
@@ -137,7 +150,7 @@ impl fmt::Display for ObjectId {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Place {
-    /// Relative to the folder that was checked, with `/`.
+    /// The file, relative to the folder that was checked, with `/`.
     pub path: String,
     /// Counted from 1.
     pub line: usize,
@@ -161,9 +174,9 @@ pub struct Decider {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Related {
-    /// As [`Finding::path`].
+    /// The file, relative to the folder that was checked, with `/`.
     pub path: String,
-    /// As [`Finding::span`].
+    /// Where in the file; absent where it is the whole file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub span: Option<Span>,
     /// What is there.
@@ -282,7 +295,7 @@ pub enum Outcome {
 pub struct Checked {
     /// The object.
     pub object: ObjectId,
-    /// Its file, as [`Finding::path`].
+    /// Its file, relative to the folder that was checked, with `/`.
     pub path: String,
     /// Line on which the object starts, counted from 1.
     pub line: usize,
@@ -486,4 +499,100 @@ fn rank(kind: &str) -> usize {
         .iter()
         .position(|known| *known == kind)
         .unwrap_or(ORDER.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(text: &str, needle: &str) -> (usize, usize, usize, usize) {
+        let at = text.find(needle).unwrap();
+        let span = LineIndex::new(text).span(at..at + needle.len());
+        assert_eq!(&text[span.start..span.end], needle);
+        (span.line, span.column, span.end_line, span.end_column)
+    }
+
+    #[test]
+    fn columns_count_characters_from_one_and_lines_end_with_lf_or_crlf() {
+        assert_eq!(places("a: x", "x"), (1, 4, 1, 5));
+        assert_eq!(places("日本: 🦀\r\né: x\r\n", "🦀"), (1, 5, 1, 6));
+        assert_eq!(places("日本: 🦀\r\né: x\r\n", "x"), (2, 4, 2, 5));
+        assert_eq!(places("a\nbc\nd", "c\nd"), (2, 2, 3, 2));
+        assert_eq!(places("a\n", "a\n"), (1, 1, 2, 1));
+        assert_eq!(places("", ""), (1, 1, 1, 1));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_column() {
+        assert_eq!(places("\u{feff}a: x", "x"), (1, 4, 1, 5));
+        assert_eq!(places("b\n\u{feff}a: x", "x"), (2, 5, 2, 6));
+    }
+
+    #[test]
+    fn a_range_beyond_the_text_or_inside_a_character_is_moved_back() {
+        let index = LineIndex::new("aé");
+        assert_eq!(index.span(2..99), index.span(1..3));
+        assert_eq!(index.span(50..99), index.span(3..3));
+        assert_eq!(index.span(Range { start: 3, end: 1 }), index.span(3..3));
+    }
+
+    #[test]
+    fn the_last_line_is_one_with_something_of_the_span_on_it() {
+        let index = LineIndex::new("a\nb\n\nc");
+        let last = |range| index.span(range).last_line();
+        assert_eq!(last(0..1), 1);
+        assert_eq!(last(0..2), 1);
+        assert_eq!(last(0..3), 2);
+        assert_eq!(last(2..2), 2);
+    }
+
+    #[test]
+    fn counts_by_kind_in_the_order_people_think_of_them_and_drops_nothings() {
+        let checked = |kind: &str, outcome| Checked {
+            object: ObjectId {
+                kind: kind.into(),
+                namespace: None,
+                name: "x".into(),
+            },
+            path: "x.yaml".into(),
+            line: 1,
+            outcome,
+        };
+        let passed_over = |count| PassedOver {
+            reason: "files".into(),
+            count,
+        };
+        let report = Report::new(
+            Vec::new(),
+            vec![
+                checked("Deployment", Outcome::Valid),
+                checked("FluxCluster", Outcome::Valid),
+                checked("FluxConfig", Outcome::Undecided),
+                checked("FluxPolicy", Outcome::Invalid),
+                checked("FluxConfig", Outcome::Admitted),
+            ],
+        )
+        .with_passed_over(vec![passed_over(0), passed_over(2)]);
+        let summary = report.summary();
+        let kinds: Vec<_> = summary
+            .objects
+            .iter()
+            .map(|k| (k.kind.as_str(), k.count))
+            .collect();
+        assert_eq!(
+            kinds,
+            [
+                ("FluxConfig", 2),
+                ("FluxPolicy", 1),
+                ("FluxCluster", 1),
+                ("Deployment", 1)
+            ]
+        );
+        assert_eq!(summary.passed_over, [passed_over(2)]);
+        assert_eq!(
+            (summary.admitted, summary.invalid, summary.undecided),
+            (1, 1, 1)
+        );
+        assert!(!report.has_errors());
+    }
 }

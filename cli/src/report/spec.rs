@@ -175,7 +175,7 @@ fn formats() -> String {
 fn did_you_mean(given: &str) -> String {
     let distance = |format: &Format| strsim::osa_distance(format.as_str(), &given.to_lowercase());
     match Format::ALL.into_iter().min_by_key(distance) {
-        Some(near) if distance(&near) <= 2 => format!(", did you mean `{near}`?"),
+        Some(near) if distance(&near) <= 2 => format!(" (did you mean `{near}`?)"),
         _ => String::new(),
     }
 }

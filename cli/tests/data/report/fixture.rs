@@ -300,3 +300,6 @@ pub(crate) fn report() -> Report {
     ])
     .with_elapsed(Duration::from_millis(42))
 }
+
+/// Objects of the run that were not judged.
+pub(crate) const UNDECIDED: usize = 1;
