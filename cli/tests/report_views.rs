@@ -14,7 +14,7 @@ use std::{env, fs, io};
 use proptest::prelude::*;
 use serde_json::Value;
 use sluicegate_cli::report::{
-    Finding, Report, fingerprint, github, gitlab, human, json, junit, rule_url, sarif,
+    Finding, Report, Severity, fingerprint, github, gitlab, human, json, junit, rule_url, sarif,
 };
 
 type Writer = dyn Fn(&Report, &mut Vec<u8>) -> io::Result<()>;
@@ -211,6 +211,20 @@ fn github_view_is_one_command_a_finding_whatever_the_files_say() {
             1 + usize::from(!finding.allowed.is_empty()) + finding.help.len()
         );
     }
+}
+
+#[test]
+fn github_view_keeps_paths_that_look_like_the_end_of_a_command() {
+    let path = "teams/a::b,line=1,c%3A%.yaml";
+    let finding = Finding::new(Severity::Warning, "a-rule", "A, title::", path, "a message");
+    let view = github(&Report::new(vec![finding], Vec::new()));
+    let (_, properties, message) = run_command(view.trim_end());
+    let expected = [("file", path), ("title", "a-rule: A, title::")];
+    assert_eq!(
+        properties,
+        expected.map(|(k, v)| (k.to_owned(), v.to_owned()))
+    );
+    assert_eq!(message, "a message");
 }
 
 #[test]
