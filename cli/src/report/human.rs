@@ -105,7 +105,7 @@ struct Places<'a> {
 }
 
 impl<'a> Places<'a> {
-    /// For private use, so that no text that went through [`line`] contains it.
+    /// For private use, so that no text that went through [`line()`] contains it.
     const MARK: char = '\u{e000}';
 
     fn new(sources: &'a Sources<'a>) -> Self {

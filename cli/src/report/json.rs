@@ -82,7 +82,7 @@ pub fn write(report: &Report, out: &mut impl io::Write) -> io::Result<()> {
     json_text::write(&document, out)
 }
 
-/// The JSON schema of what [`write`] writes.
+/// The JSON schema of what [`write()`] writes.
 #[must_use]
 pub fn schema() -> serde_json::Value {
     schemars::schema_for!(Document<'_>).to_value()

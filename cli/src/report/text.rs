@@ -3,12 +3,12 @@
 //! Whoever opens a merge request chooses what the reports quote. Shown as they are, control
 //! characters redraw a reviewer's terminal, direction overrides make a line read as another one
 //! ("Trojan Source", CVE-2021-42574), invisible characters hide a difference, and a log line can be
-//! a command to the CI system that keeps the log. [`line`] and [`escape`] leave nothing of that.
+//! a command to the CI system that keeps the log. [`line()`] and [`escape`] leave nothing of that.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// Longest text that [`line`] shows in full, in characters.
+/// Longest text that [`line()`] shows in full, in characters.
 const LONGEST: usize = 1000;
 /// Entries of a list that [`shortened`] shows.
 const LISTED: usize = 5;
