@@ -1,3 +1,4 @@
 //! The sluicegate command line as a library: everything that `main` calls.
 
 pub mod manifest;
+pub mod report;

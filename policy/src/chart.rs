@@ -36,7 +36,7 @@ pub(crate) fn judge(config: &FluxConfig, kind: SourceKind, place: &Placement<'_>
                 .help("add spec.chart.name"),
         ),
         (SourceKind::Helm, Some(name)) => {
-            found.extend(allow(name, &config.spec.source.url, &place.policies, &place.bindings()).err())
+            found.extend(allow(name, &config.spec.source.url, &place.policies, &place.bindings()).err());
         }
         (SourceKind::Git | SourceKind::Oci | SourceKind::Bucket, None) => {}
         (SourceKind::Git | SourceKind::Oci | SourceKind::Bucket, Some(name)) => {
