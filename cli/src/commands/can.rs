@@ -233,7 +233,7 @@ impl Asker<'_> {
             match answer {
                 Answer::Yes(field) => writeln!(terminal.out, "  on {cluster}: allowed by {}", located(field))?,
                 Answer::No(violation) | Answer::Unknown(violation) => {
-                    explain(cluster, violation, located, terminal.out)?
+                    explain(cluster, violation, located, terminal.out)?;
                 }
             }
         }
