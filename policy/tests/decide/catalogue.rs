@@ -44,9 +44,7 @@ fn grants() -> Vec<Violation> {
 /// A case for every rule; the first violation of a rule is the one that is shown.
 fn cases() -> Vec<Violation> {
     let world = World::new();
-    let helm = |chart: &str| {
-        json!({"source": {"kind": "Helm", "url": "https://charts.example.com/stable"}, "chart": {"name": chart}})
-    };
+    let helm = |chart: &str| json!({"source": {"kind": "Helm", "url": "https://charts.example.com/stable"}, "chart": {"name": chart}});
     let url = |url: &str| json!({"source": {"url": url}});
     let signed = json!({"sources": {"requireVerification": true}});
     let after = |name: &str| json!({"dependsOn": [{"name": name}]});
@@ -64,7 +62,9 @@ fn cases() -> Vec<Violation> {
             json!({}),
         ),
         refused(
-            &World::new().policy("gold", json!({"tenants": {"selector": {"matchLabels": {"plan": "gold"}}}})).files_only(),
+            &World::new()
+                .policy("gold", json!({"tenants": {"selector": {"matchLabels": {"plan": "gold"}}}}))
+                .files_only(),
             json!({}),
         ),
         refused(&world, json!({"namespace": "Team_A"})),

@@ -15,7 +15,8 @@ fn accepts_a_chart_that_is_allowed_in_a_repository_that_is() {
     let admitted = world.accepts(helm(json!({"name": "redis", "version": "20.x"})));
     assert!(admitted.resolved().path.is_none() && admitted.resolved().reference.is_none());
     world.accepts(helm(json!({"name": "nginx-ingress", "values": {"replicas": 2}, "releaseName": "web"})));
-    let over_oci = json!({"source": {"kind": "Helm", "url": "oci://registry.example.com/charts"}, "chart": {"name": "redis"}});
+    let over_oci =
+        json!({"source": {"kind": "Helm", "url": "oci://registry.example.com/charts"}, "chart": {"name": "redis"}});
     world.accepts(over_oci);
 }
 
@@ -25,7 +26,8 @@ fn rejects_other_charts_and_other_repositories() {
     let found = world.rejects(helm(json!({"name": "redsi"})), Rule::ChartNotAllowed);
     assert_eq!((found.field.as_ref(), found.suggestion.as_deref()), ("spec.chart.name", Some("redis")));
     world.rejects(helm(json!({"name": "nginx-legacy"})), Rule::ChartDenied);
-    let elsewhere = json!({"source": {"kind": "Helm", "url": "https://charts.example.com/edge"}, "chart": {"name": "redis"}});
+    let elsewhere =
+        json!({"source": {"kind": "Helm", "url": "https://charts.example.com/edge"}, "chart": {"name": "redis"}});
     world.rejects(elsewhere, Rule::SourceNotAllowed);
 }
 
@@ -34,7 +36,8 @@ fn a_chart_is_allowed_by_a_policy_that_allows_its_repository() {
     let charts_only = json!({"sources": {"helm": {"charts": {"allow": ["*"]}}}});
     let world = World::new().policy("charts-only", charts_only);
     world.rejects(helm(json!({"name": "vault"})), Rule::ChartNotAllowed);
-    let both = json!({"sources": {"helm": {"allow": ["https://charts.example.com/*"], "charts": {"allow": ["vault"]}}}});
+    let both =
+        json!({"sources": {"helm": {"allow": ["https://charts.example.com/*"], "charts": {"allow": ["vault"]}}}});
     world.policy("both", both).accepts(helm(json!({"name": "vault"})));
     // A deny needs no repository.
     let deny = json!({"sources": {"helm": {"charts": {"deny": ["red*"]}}}});
@@ -59,7 +62,8 @@ fn a_chart_is_named_as_its_source_asks_for() {
     world.accepts(json!({"chart": {}, "path": "charts/shop"}));
     world.rejects(json!({"chart": {"name": "redis"}}), Rule::InvalidChart);
     world.rejects(json!({"chart": {"version": "1.x"}}), Rule::InvalidChart);
-    let artifact = json!({"source": {"url": "oci://registry.example.com/team-a/chart", "ref": {"tag": "1.0.0"}}, "chart": {}});
+    let artifact =
+        json!({"source": {"url": "oci://registry.example.com/team-a/chart", "ref": {"tag": "1.0.0"}}, "chart": {}});
     assert!(world.accepts(artifact).resolved().path.is_none());
 }
 

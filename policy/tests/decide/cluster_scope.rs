@@ -1,9 +1,9 @@
 //! Policies for some clusters.
 
 use serde_json::json;
-use sluicegate_policy::Rule;
+use sluicegate_policy::{Rule, compile};
 
-use crate::world::{World, errors_of, policy_error, SHA256};
+use crate::world::{SHA256, World, errors_of, policy, policy_error};
 
 #[test]
 fn count_on_their_clusters_only() {
@@ -36,9 +36,7 @@ fn select_clusters_by_labels_too() {
     let world = World::new()
         .policy("signed", signed)
         .policy("dev", json!({"destinations": [{"clusters": ["dev"], "namespaces": ["${tenant}"]}]}));
-    let oci = |cluster: &str, reference| {
-        json!({"source": {"url": "oci://registry.example.com/team-a/app", "ref": reference}, "cluster": cluster})
-    };
+    let oci = |cluster: &str, reference| json!({"source": {"url": "oci://registry.example.com/team-a/app", "ref": reference}, "cluster": cluster});
     world.rejects(oci("prod-eu", json!({"tag": "1"})), Rule::SourceDigestRequired);
     world.accepts(oci("prod-eu", json!({"digest": SHA256})));
     world.accepts(oci("dev", json!({"tag": "1"})));
@@ -46,14 +44,18 @@ fn select_clusters_by_labels_too() {
 
 #[test]
 fn cannot_decide_the_placement() {
-    for (patch, field) in [
-        (json!({"defaults": {"namespace": null}, "destinations": null}), "spec.defaults.cluster"),
-        (json!({"defaults": {"cluster": null}, "destinations": null}), "spec.defaults.namespace"),
-        (json!({"defaults": null}), "spec.destinations"),
+    for (spec, field) in [
+        (json!({"defaults": {"cluster": "prod-eu"}}), "spec.defaults.cluster"),
+        (json!({"defaults": {"namespace": "${tenant}"}}), "spec.defaults.namespace"),
+        (json!({"destinations": [{"clusters": ["*"], "namespaces": ["x"]}]}), "spec.destinations"),
     ] {
-        let mut scoped = json!({"clusters": {"names": ["prod-*"]}});
-        crate::world::merge(&mut scoped, patch);
-        policy_error(scoped, Rule::PolicyScope, field);
+        let mut scoped = json!({"tenants": {"names": ["*"]}, "clusters": {"names": ["prod-*"]}});
+        crate::world::merge(&mut scoped, spec);
+        let invalid = compile(&policy("scoped", scoped)).unwrap_err();
+        assert_eq!(
+            invalid.errors().iter().map(|found| (found.rule, &*found.field)).collect::<Vec<_>>(),
+            [(Rule::PolicyScope, field)]
+        );
     }
 }
 

@@ -123,7 +123,9 @@ fn completion_writes_the_placement_and_nothing_else() {
 #[test]
 fn a_complete_fluxconfig_stays_where_it_is_when_defaults_change() {
     let complete = World::new().accepts(json!({})).complete(&config("team-a", "shop", json!({})));
-    let world = World::new().with(json!({"defaults": {"cluster": "prod-us", "namespace": "${tenant}-x", "ref": {"tag": "v2"}}}));
+    let world = World::new().with(
+        json!({"defaults": {"cluster": "prod-us", "namespace": "${tenant}-x", "ref": {"branch": null, "tag": "v2"}}}),
+    );
     let verdict = world.verdict(&complete);
     let resolved = verdict.admitted().unwrap().resolved();
     assert_eq!((resolved.cluster.value.as_str(), resolved.namespace.value.as_str()), ("prod-eu", "team-a"));
@@ -133,7 +135,10 @@ fn a_complete_fluxconfig_stays_where_it_is_when_defaults_change() {
 #[test]
 fn every_field_is_listed_with_its_origin() {
     let admitted = World::new().accepts(json!({"interval": "7m"}));
-    let fields: Vec<String> =
-        admitted.fields().into_iter().map(|field| format!("{} = {} ({})", field.field, field.value, field.origin)).collect();
+    let fields: Vec<String> = admitted
+        .fields()
+        .into_iter()
+        .map(|field| format!("{} = {} ({})", field.field, field.value, field.origin))
+        .collect();
     insta::assert_snapshot!(fields.join("\n"), @"");
 }

@@ -23,7 +23,11 @@ fn a_careful_policy_has_none() {
 fn names_each_with_its_place() {
     for (patch, rule, field) in [
         (json!({"sources": {"git": {"allow": ["**"]}}}), Rule::GrantsEverything, "spec.sources.git.allow[0]"),
-        (json!({"sources": {"oci": {"allow": ["oci://ghcr.io/**"]}}}), Rule::GrantsWholeHost, "spec.sources.oci.allow[0]"),
+        (
+            json!({"sources": {"oci": {"allow": ["oci://ghcr.io/**"]}}}),
+            Rule::GrantsWholeHost,
+            "spec.sources.oci.allow[0]",
+        ),
         (
             json!({"sources": {"git": {"allow": ["http://git.example.com/${tenant}/**"]}}}),
             Rule::GrantsPlainHttp,

@@ -1,7 +1,10 @@
 //! Images: what a pod may run, and how a FluxConfig narrows it.
 
 use serde_json::json;
-use sluicegate_policy::{Answer, Question, Rule, ask, grammar::{ImagePattern, TenantName}};
+use sluicegate_policy::{
+    Answer, Question, Rule, ask,
+    grammar::{ImagePattern, TenantName},
+};
 
 use crate::world::{SHA256, World, assert_readable};
 
@@ -87,7 +90,8 @@ fn a_team_narrows_and_never_widens() {
 #[test]
 fn a_fluxconfig_narrows_with_patterns_that_can_match() {
     let world = World::new();
-    for pattern in ["registry.example.com/team-a/shop", "registry.example.com/**", "docker.io/library/nginx:1.27", "**"] {
+    for pattern in ["registry.example.com/team-a/shop", "registry.example.com/**", "docker.io/library/nginx:1.27", "**"]
+    {
         world.accepts(json!({ "images": [pattern] }));
     }
     let found = world.rejects(json!({"images": ["docker.io/library/*", "ghcr.io/**"]}), Rule::ImageNotAllowed);

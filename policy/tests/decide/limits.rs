@@ -41,9 +41,8 @@ fn durations_are_durations_of_flux_and_longer_than_nothing() {
 
 #[test]
 fn the_time_to_live_has_an_end() {
-    let world = World::new()
-        .with(json!({"limits": {"maxTtl": "7d"}}))
-        .policy("short", json!({"limits": {"maxTtl": "36h"}}));
+    let world =
+        World::new().with(json!({"limits": {"maxTtl": "7d"}})).policy("short", json!({"limits": {"maxTtl": "36h"}}));
     world.accepts(json!({}));
     world.accepts(json!({"ttl": "1d12h"}));
     let found = world.rejects(json!({"ttl": "37h"}), Rule::TtlTooLong);

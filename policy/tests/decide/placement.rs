@@ -59,14 +59,17 @@ fn no_destination_is_no_destination() {
 fn reserved_namespaces_are_reached_only_by_their_full_name() {
     let world = World::new().policy("any", json!({"destinations": [{"clusters": ["*"], "namespaces": ["*"]}]}));
     world.accepts(json!({"namespace": "anything"}));
-    for namespace in ["kube-system", "kube-public", "flux-system", "sluicegate", "sluicegate-team-b", "sluicegate-system"]
+    for namespace in
+        ["kube-system", "kube-public", "flux-system", "sluicegate", "sluicegate-team-b", "sluicegate-system"]
     {
         let found = world.rejects(json!({ "namespace": namespace }), Rule::ReservedNamespace);
         assert_eq!(found.field, "spec.namespace");
     }
     // A placeholder is no name in full either: a tenant called like the platform is not the platform.
-    let world = World::new().policy("self", json!({"destinations": [{"clusters": ["*"], "namespaces": ["${tenant}"]}]}));
-    let found = world.policy("more", json!({"sources": {"git": {"allow": ["**"]}}, "defaults": {"cluster": "prod-eu"}}));
+    let world =
+        World::new().policy("self", json!({"destinations": [{"clusters": ["*"], "namespaces": ["${tenant}"]}]}));
+    let found =
+        world.policy("more", json!({"sources": {"git": {"allow": ["**"]}}, "defaults": {"cluster": "prod-eu"}}));
     found.rejects_in("kube-system", json!({"namespace": "kube-system"}), Rule::ReservedNamespace);
     let spelled = json!({"destinations": [{"clusters": ["prod-eu"], "namespaces": ["kube-system"]}]});
     let world = World::new().policy("platform", spelled);
@@ -97,10 +100,14 @@ fn destinations_select_clusters_by_labels_beside_names() {
     ]}));
     world.accepts(json!({"cluster": "dev"}));
     world.accepts(json!({"namespace": "team-a-prod-eu"}));
-    let found = world.rejects(json!({"cluster": "prod-us", "namespace": "team-a-prod-us"}), Rule::DestinationNotAllowed);
+    let found =
+        world.rejects(json!({"cluster": "prod-us", "namespace": "team-a-prod-us"}), Rule::DestinationNotAllowed);
     assert_eq!(
         found.allowed,
-        ["namespace team-a on clusters selected by labels", "namespace team-a-prod-us on *-eu (and selected by labels)"]
+        [
+            "namespace team-a on clusters selected by labels",
+            "namespace team-a-prod-us on *-eu (and selected by labels)"
+        ]
     );
 }
 
@@ -121,7 +128,8 @@ fn the_tenant_is_what_the_label_of_the_namespace_says() {
 fn rejects_names_that_are_no_labels() {
     let world = World::new();
     for home in ["", "Team-A", "team_a", "-team-a", "team-a.example", "../team-a"] {
-        assert_eq!(world.rejects_in(home, json!({}), Rule::InvalidName).field, "metadata.namespace", "{home:?}");
+        let patch = json!({"source": {"url": "https://git.example.com/team-a/shop.git"}});
+        assert_eq!(world.rejects_in(home, patch, Rule::InvalidName).field, "metadata.namespace", "{home:?}");
     }
     for name in ["", "Shop", "shop.eu", "shop/../x", &"x".repeat(64)] {
         let verdict = world.verdict(&config("team-a", name, json!({})));

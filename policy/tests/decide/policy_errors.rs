@@ -29,9 +29,15 @@ fn a_malformed_text_is_an_error_at_its_place() {
         (json!({"images": {"denyTags": [" latest"]}}), "spec.images.denyTags[0]"),
         (json!({"destinations": [{"clusters": ["Prod"], "namespaces": ["x"]}]}), "spec.destinations[0].clusters[0]"),
         (json!({"destinations": [{"clusters": ["*"], "namespaces": ["a b"]}]}), "spec.destinations[0].namespaces[0]"),
-        (json!({"destinations": [{"clusters": ["*"], "namespaces": ["${namespace}"]}]}), "spec.destinations[0].namespaces[0]"),
+        (
+            json!({"destinations": [{"clusters": ["*"], "namespaces": ["${namespace}"]}]}),
+            "spec.destinations[0].namespaces[0]",
+        ),
         (json!({"credentials": [{"match": "git", "secretRef": {"name": "x"}}]}), "spec.credentials[0].match"),
-        (json!({"credentials": [{"match": "**", "secretRef": {"name": "${x}"}}]}), "spec.credentials[0].secretRef.name"),
+        (
+            json!({"credentials": [{"match": "**", "secretRef": {"name": "${x}"}}]}),
+            "spec.credentials[0].secretRef.name",
+        ),
         (json!({"defaults": {"namespace": "${nope}"}}), "spec.defaults.namespace"),
         (json!({"defaults": {"path": "./${nope}"}}), "spec.defaults.path"),
     ] {
@@ -42,7 +48,10 @@ fn a_malformed_text_is_an_error_at_its_place() {
 #[test]
 fn a_text_that_cannot_become_a_name_is_an_error() {
     for (patch, field) in [
-        (json!({"credentials": [{"match": "**", "secretRef": {"name": "Git Token"}}]}), "spec.credentials[0].secretRef.name"),
+        (
+            json!({"credentials": [{"match": "**", "secretRef": {"name": "Git Token"}}]}),
+            "spec.credentials[0].secretRef.name",
+        ),
         (json!({"defaults": {"namespace": "${tenant}_x"}}), "spec.defaults.namespace"),
         (json!({"defaults": {"path": "../${tenant}"}}), "spec.defaults.path"),
         (json!({"defaults": {"cluster": "Prod"}}), "spec.defaults.cluster"),
@@ -58,7 +67,10 @@ fn a_text_that_cannot_become_a_name_is_an_error() {
     ] {
         policy_error(patch, Rule::InvalidValue, field);
     }
-    assert_eq!(errors_of(json!({"agent": {"imageRegistry": "ghcr.io/fluxcd", "version": "2.9.x"}, "role": "system:x"})), []);
+    assert_eq!(
+        errors_of(json!({"agent": {"imageRegistry": "ghcr.io/fluxcd", "version": "2.9.x"}, "role": "system:x"})),
+        []
+    );
 }
 
 #[test]
@@ -92,9 +104,7 @@ fn references_and_durations_are_well_formed() {
 #[test]
 fn a_selector_that_can_select_nothing_is_an_error() {
     let selector = |selector: Value| json!({"tenants": {"selector": selector}});
-    let expression = |operator: &str, values: Value| {
-        json!({"matchExpressions": [{"key": "plan", "operator": operator, "values": values}]})
-    };
+    let expression = |operator: &str, values: Value| json!({"matchExpressions": [{"key": "plan", "operator": operator, "values": values}]});
     for bad in [
         json!({"matchLabels": {"": "x"}}),
         json!({"matchLabels": {"a/b/c": "x"}}),

@@ -33,10 +33,7 @@ const SHOP: &str = "https://git.example.com/team-a/shop";
 fn without_a_cluster_each_that_the_tenant_may_use_is_asked() {
     let allowed = "yes, FluxPolicy/teams spec.sources.git.allow[0]";
     let world = World::new();
-    assert_eq!(
-        answers(&world, sync(SHOP), None, None),
-        [format!("prod-eu: {allowed}"), format!("prod-us: {allowed}")]
-    );
+    assert_eq!(answers(&world, sync(SHOP), None, None), [format!("prod-eu: {allowed}"), format!("prod-us: {allowed}")]);
     let strict = json!({"clusters": {"names": ["prod-us"]}, "sources": {"git": {"deny": ["**"]}}});
     let world = world.policy("strict", strict);
     assert_eq!(
@@ -54,7 +51,10 @@ fn where_a_tenant_may_not_deploy_the_answer_is_no() {
         assert_eq!(answers(&world, question, Some("gone"), None), ["gone: no, unknown-cluster"]);
     }
     for question in [sync(SHOP), pull] {
-        assert_eq!(answers(&world, question, Some("prod-eu"), Some("team-b")), ["prod-eu: no, destination-not-allowed"]);
+        assert_eq!(
+            answers(&world, question, Some("prod-eu"), Some("team-b")),
+            ["prod-eu: no, destination-not-allowed"]
+        );
         assert_eq!(answers(&world, question, Some("prod-eu"), Some("Team")), ["prod-eu: no, invalid-name"]);
         assert!(answers(&world, question, Some("prod-eu"), Some("team-a-x"))[0].contains("yes"));
     }

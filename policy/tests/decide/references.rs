@@ -18,7 +18,8 @@ fn artifact(reference: Value) -> Value {
 #[test]
 fn a_reference_is_one_of_those_that_its_kind_knows() {
     let world = World::new();
-    for found in [json!({"branch": "main"}), json!({"tag": "v1"}), json!({"semver": "1.x"}), json!({"commit": COMMIT})] {
+    for found in [json!({"branch": "main"}), json!({"tag": "v1"}), json!({"semver": "1.x"}), json!({"commit": COMMIT})]
+    {
         world.accepts(reference(found));
     }
     for found in [json!({"tag": "1.0.0"}), json!({"semver": ">=1.0.0"}), json!({"digest": SHA256})] {

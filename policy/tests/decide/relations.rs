@@ -8,10 +8,12 @@ use crate::world::World;
 /// Both teams may deploy to `shared`.
 fn shared(theirs: Option<i64>, mine: Option<i64>) -> World {
     let spec = json!({"destinations": [{"clusters": ["prod-eu"], "namespaces": ["shared"]}]});
-    World::new()
-        .policy("shared", spec)
-        .declared("team-b", "shop", json!({"namespace": "shared"}), theirs)
-        .declared("team-a", "shop", json!({"namespace": "shared"}), mine)
+    World::new().policy("shared", spec).declared("team-b", "shop", json!({"namespace": "shared"}), theirs).declared(
+        "team-a",
+        "shop",
+        json!({"namespace": "shared"}),
+        mine,
+    )
 }
 
 #[test]

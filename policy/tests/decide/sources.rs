@@ -139,7 +139,8 @@ fn only_git_servers_take_a_name_with_and_without_git_for_the_same() {
     let world = World::new();
     world.rejects(of("Bucket", "https://s3.example.com/team-a.git"), Rule::SourceKindMismatch);
     world.rejects(url("oci://registry.example.com/team-a/app.git"), Rule::SourceKindMismatch);
-    let helm = json!({"source": {"url": "https://charts.example.com/stable.git", "kind": "Helm"}, "chart": {"name": "redis"}});
+    let helm =
+        json!({"source": {"url": "https://charts.example.com/stable.git", "kind": "Helm"}, "chart": {"name": "redis"}});
     world.rejects(helm, Rule::SourceKindMismatch);
 }
 

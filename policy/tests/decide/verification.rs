@@ -1,7 +1,10 @@
 //! Signatures.
 
 use serde_json::{Value, json};
-use sluicegate_policy::{Rule, verdict::{SecretSource, VerificationPlan}};
+use sluicegate_policy::{
+    Rule,
+    verdict::{SecretSource, VerificationPlan},
+};
 
 use crate::world::World;
 
@@ -30,7 +33,9 @@ fn what_a_policy_asks_for_is_checked_with_the_keys_of_policies() {
     let admitted = world.accepts(json!({}));
     let found = admitted.resolved().verification.as_ref().unwrap();
     assert_eq!(found.origin.to_string(), "FluxPolicy/signed spec.sources.requireVerification");
-    assert!(matches!(&found.value, VerificationPlan::Git { keys: SecretSource::Platform { name, .. }, .. } if name == "signers"));
+    assert!(
+        matches!(&found.value, VerificationPlan::Git { keys: SecretSource::Platform { name, .. }, .. } if name == "signers")
+    );
     World::new().policy("signed", required()).rejects(json!({}), Rule::VerificationRequired);
     let elsewhere = World::new().policy("signed", required()).policy("keys", keys("https://github.com/**"));
     elsewhere.rejects(json!({}), Rule::VerificationRequired);
@@ -104,5 +109,7 @@ fn the_most_specific_keys_are_used() {
     );
     let admitted = world.accepts(verify(json!({})));
     let found = &admitted.resolved().verification.as_ref().unwrap().value;
-    assert!(matches!(found, VerificationPlan::Git { keys: SecretSource::Platform { name, .. }, .. } if name == "signers-team-a"));
+    assert!(
+        matches!(found, VerificationPlan::Git { keys: SecretSource::Platform { name, .. }, .. } if name == "signers-team-a")
+    );
 }
