@@ -1,7 +1,7 @@
 //! Fields into a text, without touching another byte of it.
 //!
-//! [`insert_fields`] finds where a person would have written the field ([`insert`]), writes
-//! it as its surroundings are written ([`render`]), and then reads the new text and compares:
+//! [`insert_fields`] finds where a person would have written the field (`insert`), writes
+//! it as its surroundings are written (`render`), and then reads the new text and compares:
 //! what it hands back is the old tree plus the fields, or an error and nothing changed.
 //! [`write_atomically`] puts a text into its file, whole or not at all.
 

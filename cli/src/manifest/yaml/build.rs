@@ -22,15 +22,17 @@ pub fn parse<'t>(text: &'t str, limits: &Limits) -> Result<Vec<Document<'t>>, Ya
     // One more than the limit, so that the builder is the one that refuses.
     options.flow_nesting_limit = limits.depth.saturating_add(1);
     options.block_nesting_limit = limits.depth.saturating_add(1);
+    // What manifests have on average; one allocation for most, and none too large.
+    let guess = (text.len() / 8 + 8).min(1024);
     let mut builder = Builder {
         text,
         limits,
         expanded: 0,
         documents: Vec::new(),
-        nodes: Vec::new(),
-        pairs: Vec::new(),
-        frames: Vec::new(),
-        scratch: Vec::new(),
+        nodes: Vec::with_capacity(guess),
+        pairs: Vec::with_capacity(guess / 2),
+        frames: Vec::with_capacity(8),
+        scratch: Vec::with_capacity(16),
         anchors: HashMap::new(),
         root: None,
     };
