@@ -95,7 +95,11 @@ impl Demo<'_> {
     /// Runs sluicegate in the platform repository, and fails where it does not end as it should.
     fn sluicegate(&self, arguments: &[&str], fine: bool) -> Result<()> {
         println!("$ sluicegate {}", arguments.join(" "));
-        let status = Command::new(&self.program).args(arguments).current_dir(self.platform).status().context("cannot start sluicegate")?;
+        let status = Command::new(&self.program)
+            .args(arguments)
+            .current_dir(self.platform)
+            .status()
+            .context("cannot start sluicegate")?;
         println!();
         match (status.code(), fine) {
             (Some(0), true) | (Some(1), false) => Ok(()),

@@ -42,7 +42,10 @@ impl Args {
             if seeds.is_dir() {
                 fuzz.arg(&seeds);
             }
-            fuzz.arg("--").arg(format!("-max_total_time={}", self.seconds)).arg("-timeout=10").arg("-rss_limit_mb=2048");
+            fuzz.arg("--")
+                .arg(format!("-max_total_time={}", self.seconds))
+                .arg("-timeout=10")
+                .arg("-rss_limit_mb=2048");
             run(&mut fuzz)?;
         }
         println!("{} fuzz targets held for {} s each", targets.len(), self.seconds);

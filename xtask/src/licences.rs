@@ -35,7 +35,8 @@ pub fn check() -> Result<()> {
             refused.push(format!("{} {}: no licence", package.name, package.version));
             continue;
         };
-        let expression = Expression::parse_mode(licence, ParseMode::LAX).with_context(|| format!("{}: {licence}", package.name))?;
+        let expression =
+            Expression::parse_mode(licence, ParseMode::LAX).with_context(|| format!("{}: {licence}", package.name))?;
         let allowed = expression.evaluate(|requirement| {
             let id = requirement.license.id().map(|id| id.name);
             // An exception only adds permissions.

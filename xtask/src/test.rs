@@ -23,7 +23,9 @@ impl Args {
         let began = Instant::now();
         preflight()?;
         step("format", || run(cargo().args(["fmt", "--all", "--check"])))?;
-        step("lints", || run(cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"])))?;
+        step("lints", || {
+            run(cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"]))
+        })?;
         step("documentation", || {
             run(cargo().args(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "--deny warnings"))
         })?;
