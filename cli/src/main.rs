@@ -1,3 +1,7 @@
-//! The `sluicegate` binary.
+//! The `sluicegate` binary. Everything it does is in the library beside it.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sluicegate_cli::run(std::env::args_os())
+}

@@ -273,7 +273,7 @@ fn reports_folders_and_files_that_may_not_be_read() {
     let folder = tree(&["closed/a.yaml", "file.yaml"]);
     let close = |path: &str| {
         let path = folder.path().join(path);
-        fs::set_permissions(path, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o000)).unwrap();
     };
     close("closed");
     close("file.yaml");

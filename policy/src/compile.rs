@@ -95,6 +95,12 @@ impl CompiledPolicy {
         &self.name
     }
 
+    /// Takes the policy out of use for a reason that the engine does not see, such as an unknown field in its file. Every
+    /// tenant that it selects is then denied.
+    pub fn reject(self) -> InvalidPolicy {
+        InvalidPolicy { name: self.name, tenants: Some(self.tenants), errors: Vec::new() }
+    }
+
     pub(crate) fn field(&self, field: impl Into<FieldPath>) -> PolicyField {
         PolicyField { policy: Arc::clone(&self.name), field: field.into() }
     }

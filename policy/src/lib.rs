@@ -28,6 +28,7 @@ mod set;
 mod show;
 mod source;
 pub mod verdict;
+pub mod workload;
 
 pub use compile::{CompiledPolicy, InvalidPolicy, check_cluster, compile};
 pub use decide::decide;

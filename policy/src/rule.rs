@@ -70,6 +70,8 @@ macro_rules! rules {
 rules! {
     /// The text is not YAML or JSON that can be read safely.
     InvalidYaml = "invalid-yaml", Error, Manifest, "Files are well-formed YAML or JSON";
+    /// A file that cannot be read at all.
+    UnreadableFile = "unreadable-file", Error, Manifest, "Files can be read";
     /// A field that the kind does not have.
     UnknownField = "unknown-field", Error, Manifest, "Fields are known";
     /// A field of the wrong type, or with a value that the kind does not have.

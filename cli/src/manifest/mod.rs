@@ -12,6 +12,7 @@
 
 pub mod de;
 
+pub mod edit;
 pub mod files;
 pub mod path;
 pub mod yaml;

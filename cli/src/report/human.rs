@@ -169,7 +169,8 @@ fn notes(finding: &Finding) -> Vec<(&'static str, String)> {
     for help in &finding.help {
         notes.push(("help", line(help).into_owned()));
     }
-    if let Some(suggestion) = &finding.suggestion {
+    // Not where a sentence says so already.
+    if let Some(suggestion) = finding.suggestion.as_ref().filter(|text| !finding.help.iter().any(|help| help.contains(*text))) {
         notes.push(("help", format!("write `{}` instead", line(suggestion))));
     }
     notes

@@ -77,7 +77,7 @@ impl Span {
 }
 
 /// Where a field is: its value, and its key where it has one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Place {
     /// The value. Empty, just behind the colon, where nothing is written.
     pub value: Span,
@@ -348,11 +348,7 @@ impl<'t> Document<'t> {
     /// The value at a field path ([`path`]); the empty path is the root.
     #[must_use]
     pub fn find(&self, path: &str) -> Option<Node<'_>> {
-        let mut node = self.root();
-        for step in path::parse(path)? {
-            node = node.step(&step)?.0;
-        }
-        Some(node)
+        self.root().at_path(&path::parse(path)?)
     }
 
     /// The place of the field at `path` ([`path`]); `None` where there is no such field.
@@ -424,6 +420,14 @@ impl<'d> Node<'d> {
             }
             Value::Scalar(..) | Value::Alias(_) => &[],
         }
+    }
+
+    /// The value that `steps` lead to from here.
+    #[must_use]
+    pub fn at_path(self, steps: &[Step<'_>]) -> Option<Self> {
+        steps
+            .iter()
+            .try_fold(self, |node, step| Some(node.step(step)?.0))
     }
 
     fn step(self, step: &Step<'_>) -> Option<(Self, Option<Span>)> {

@@ -1,0 +1,241 @@
+//! `sluicegate check --tenant`: a team's own repository, image by image and Flux object by Flux object.
+
+use std::path::PathBuf;
+
+use sluicegate_crds::FluxConfig;
+use sluicegate_policy::{
+    Answer, Facts, PolicyField, PolicySet, Question, Rule, Violation, ask,
+    grammar::{ImagePattern, TenantName},
+    workload::{Reach, reaches},
+};
+
+use super::{CommandError, Exit};
+use crate::{
+    manifest::{
+        de,
+        files::{self, File, Options},
+        yaml::{Document, Kind, Limits},
+    },
+    platform::{Platform, finding_span, policy_fields},
+    progress::Progress,
+    report::{Checked, Decider, Finding, ObjectId, Outcome, Severity},
+};
+
+/// Whose repository it is, and where it goes.
+pub(super) struct Scope<'a> {
+    pub(super) tenant: &'a str,
+    pub(super) cluster: Option<&'a str>,
+    pub(super) namespace: Option<&'a str>,
+}
+
+/// What was found in a team's repository.
+pub(super) struct JudgedTenant {
+    pub(super) findings: Vec<Finding>,
+    pub(super) objects: Vec<Checked>,
+    pub(super) files: Vec<File>,
+    /// Images and sources that were asked about.
+    pub(super) checked: usize,
+    pub(super) undetermined: bool,
+}
+
+/// Judges the files by the policies of the platform.
+pub(super) fn judge(
+    platform: &Platform,
+    paths: &[PathBuf],
+    exclude: &[String],
+    scope: &Scope<'_>,
+    progress: bool,
+) -> Result<JudgedTenant, CommandError> {
+    let tenant = TenantName::new(scope.tenant).map_err(|error| CommandError::Usage(format!("{:?} is no tenant: {error}", scope.tenant)))?;
+    let (policies, facts) = platform.engine();
+    if policies.policies().is_empty() && policies.invalid().is_empty() {
+        return Err(CommandError::Usage("no FluxPolicy in the files of --policies; name the platform repository".to_owned()));
+    }
+    let options = Options { exclude: exclude.to_vec(), limits: Limits::default() };
+    let paths = if paths.is_empty() { vec![PathBuf::from(".")] } else { paths.to_vec() };
+    let set = files::collect(&paths, &options)?;
+    let home = facts.home_of(&tenant).unwrap_or(tenant.as_str()).to_owned();
+    let narrowing = narrowing(platform, &facts, &tenant, scope);
+    let judge = Judge { tenant: &tenant, home: &home, scope, policies: &policies, facts: &facts, narrowing: &narrowing };
+    let bar = Progress::start(set.files.len(), "reading files", progress);
+    let judged = files::for_each_parsed(&set.files, &options.limits, |file, _, documents| {
+        bar.step();
+        match documents {
+            Ok(documents) => judge.file(file.shown(), &documents),
+            Err(error) => {
+                let rule = Rule::InvalidYaml;
+                let mut finding = Finding::new(Severity::Error, rule.id(), rule.title(), file.shown(), error.kind.to_string());
+                finding.span = Some(finding_span(error.span));
+                finding.help.push("mend the file, or leave it out with --exclude if it is a template".to_owned());
+                JudgedFile { findings: vec![(finding, Vec::new())], ..JudgedFile::default() }
+            }
+        }
+    });
+    drop(bar);
+    let mut findings = platform.findings.clone();
+    let mut undetermined = platform.unreadable;
+    let mut open = Vec::new();
+    let mut objects = Vec::new();
+    let mut checked = 0;
+    for problem in set.problems.iter().cloned().chain(judged.iter().filter_map(|file| file.as_ref().err().cloned())) {
+        undetermined = true;
+        let rule = Rule::UnreadableFile;
+        findings.push(Finding::new(Severity::Error, rule.id(), rule.title(), problem.file.clone(), problem.kind.to_string()));
+    }
+    for file in judged.into_iter().flatten() {
+        checked += file.checked;
+        undetermined |= file.undetermined;
+        objects.extend(file.objects);
+        open.extend(file.findings);
+    }
+    let places = policy_fields(platform, open.iter().flat_map(|(_, deciders)| deciders));
+    findings.extend(open.into_iter().map(|(mut finding, deciders)| {
+        finding.decided_by = deciders
+            .into_iter()
+            .map(|field| Decider { place: places.get(&field).cloned(), policy: field.policy.to_string(), field: Some(field.field.into_owned()) })
+            .collect();
+        finding
+    }));
+    Ok(JudgedTenant { findings, objects, files: set.files, checked, undetermined })
+}
+
+/// The patterns with which the tenant's FluxConfigs narrow the images of a target: those of all of them together, and none
+/// where one of them does not narrow.
+fn narrowing(platform: &Platform, facts: &Facts, tenant: &TenantName, scope: &Scope<'_>) -> Vec<ImagePattern> {
+    let concerns = |config: &FluxConfig| {
+        let home = config.metadata.namespace.as_deref().unwrap_or_default();
+        let same = |wanted: Option<&str>, found: Option<&str>| wanted.is_none() || found.is_none() || wanted == found;
+        facts.tenant(home).as_ref() == Some(tenant)
+            && same(scope.cluster, config.spec.cluster.as_deref())
+            && same(scope.namespace, config.spec.namespace.as_deref())
+    };
+    let configs: Vec<&FluxConfig> = platform.configs.iter().map(|config| &config.object).filter(|config| concerns(config)).collect();
+    if configs.iter().any(|config| config.spec.images.is_empty()) {
+        return Vec::new();
+    }
+    configs.iter().flat_map(|config| &config.spec.images).filter_map(|pattern| ImagePattern::parse(pattern).ok()).collect()
+}
+
+struct Judge<'a> {
+    tenant: &'a TenantName,
+    home: &'a str,
+    scope: &'a Scope<'a>,
+    policies: &'a PolicySet,
+    facts: &'a Facts,
+    narrowing: &'a [ImagePattern],
+}
+
+#[derive(Default)]
+struct JudgedFile {
+    /// Findings, with the fields of policies that decided.
+    findings: Vec<(Finding, Vec<PolicyField>)>,
+    objects: Vec<Checked>,
+    checked: usize,
+    undetermined: bool,
+}
+
+impl Judge<'_> {
+    fn file(&self, shown: &str, documents: &[Document<'_>]) -> JudgedFile {
+        let mut judged = JudgedFile::default();
+        for document in documents {
+            if document.root().kind() != Kind::Mapping {
+                continue;
+            }
+            let Ok(decoded) = de::decode::<serde_json::Value>(document.root()) else { continue };
+            let mut object = decoded.value;
+            // kustomize lets its own file go without version and kind.
+            let kustomization = shown.rsplit('/').next().is_some_and(|name| matches!(name, "kustomization.yaml" | "kustomization.yml"));
+            if kustomization && object.get("kind").is_none() {
+                object["apiVersion"] = "kustomize.config.k8s.io/v1beta1".into();
+                object["kind"] = "Kustomization".into();
+            }
+            let items = match object.get("kind").and_then(serde_json::Value::as_str) {
+                Some("List") => object.get("items").and_then(serde_json::Value::as_array).cloned().unwrap_or_default(),
+                Some(_) => Vec::new(),
+                None => continue,
+            };
+            if items.is_empty() {
+                self.object(shown, document, "", &object, &mut judged);
+            }
+            for (index, item) in items.iter().enumerate() {
+                self.object(shown, document, &format!("items[{index}]."), item, &mut judged);
+            }
+        }
+        judged
+    }
+
+    fn object(&self, shown: &str, document: &Document<'_>, base: &str, object: &serde_json::Value, judged: &mut JudgedFile) {
+        let found = reaches(object);
+        if found.is_empty() {
+            return;
+        }
+        let text = |value: Option<&serde_json::Value>| value.and_then(serde_json::Value::as_str).map(str::to_owned);
+        let metadata = object.get("metadata");
+        let id = ObjectId {
+            kind: text(object.get("kind")).unwrap_or_default(),
+            namespace: text(metadata.and_then(|metadata| metadata.get("namespace"))),
+            name: text(metadata.and_then(|metadata| metadata.get("name"))).unwrap_or_default(),
+        };
+        let mut outcome = Outcome::Admitted;
+        for reach in found {
+            judged.checked += 1;
+            for (exit, mut violation) in self.violations(&reach) {
+                let field = match &reach {
+                    Reach::Image { field, .. } | Reach::Source { field, .. } => field.clone(),
+                    Reach::Forbidden(violation) => violation.field.to_string(),
+                };
+                judged.undetermined |= exit == Exit::CouldNotRun;
+                outcome = if exit == Exit::CouldNotRun { Outcome::Undecided } else { Outcome::Refused };
+                let deciders = std::mem::take(&mut violation.decided_by);
+                let rule = violation.rule;
+                let mut finding = Finding::new(Severity::Error, rule.id(), rule.title(), shown, violation.message);
+                finding.span = Some(finding_span(document.locate_nearest(&format!("{base}{field}")).place.highlight()));
+                finding.object = Some(id.clone());
+                finding.field = Some(field);
+                finding.value = violation.value;
+                finding.allowed = violation.allowed;
+                finding.help = violation.help;
+                finding.suggestion = violation.suggestion;
+                judged.findings.push((finding, deciders));
+            }
+        }
+        let line = document.locate_nearest(base.trim_end_matches('.')).place.value.line as usize;
+        judged.objects.push(Checked { object: id, path: shown.to_owned(), line, outcome });
+    }
+
+    /// What is wrong, once, however many clusters say so.
+    fn violations(&self, reach: &Reach) -> Vec<(Exit, Violation)> {
+        let question = match reach {
+            Reach::Forbidden(violation) => return vec![(Exit::Violations, (**violation).clone())],
+            Reach::Image { image, .. } => Question::Pull { image, narrowing: self.narrowing },
+            Reach::Source { url, kind, .. } => Question::Sync { url, kind: Some(*kind) },
+        };
+        let answers = ask(question, self.tenant, self.home, self.scope.cluster, self.scope.namespace, self.policies, self.facts);
+        if answers.is_empty() {
+            let message = format!("no policy gives tenant {} a destination on any cluster", self.tenant);
+            return vec![(Exit::Violations, Violation::new(Rule::DestinationNotAllowed, "spec.cluster", message))];
+        }
+        let every = answers.len();
+        let mut found: Vec<(Exit, Violation, Vec<String>)> = Vec::new();
+        for (cluster, answer) in answers {
+            let (exit, violation) = match answer {
+                Answer::Yes(_) => continue,
+                Answer::No(violation) => (Exit::Violations, *violation),
+                Answer::Unknown(violation) => (Exit::CouldNotRun, *violation),
+            };
+            match found.iter_mut().find(|(_, known, _)| known.rule == violation.rule && known.message == violation.message) {
+                Some((_, _, clusters)) => clusters.push(cluster),
+                None => found.push((exit, violation, vec![cluster])),
+            }
+        }
+        found
+            .into_iter()
+            .map(|(exit, mut violation, clusters)| {
+                if clusters.len() < every {
+                    violation.message = format!("{} (on {})", violation.message, clusters.join(", "));
+                }
+                (exit, violation)
+            })
+            .collect()
+    }
+}

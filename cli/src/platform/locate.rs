@@ -1,0 +1,167 @@
+//! From violations to findings: field paths become lines and columns.
+//!
+//! Places are not kept for ten thousand objects of which a few hundred are wrong. The files of those are read and parsed
+//! once more instead.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use rayon::prelude::*;
+use sluicegate_policy::{PolicyField, Severity as RuleSeverity, Violation, verdict::ObjectRef};
+
+use super::{At, Platform, document, judge::policy_name};
+use crate::{
+    manifest::yaml::{self, Document, Limits, decode_text},
+    report::{Decider, Finding, ObjectId, Place, Related, Severity, Span},
+};
+
+/// A violation and where its object stands.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub(super) violation: Violation,
+    pub(super) at: At,
+    pub(super) object: ObjectId,
+}
+
+/// Texts of files, read when somebody asks.
+#[derive(Debug)]
+pub struct SourceTexts<'p> {
+    files: HashMap<&'p str, &'p crate::manifest::files::File>,
+}
+
+impl<'p> SourceTexts<'p> {
+    /// The texts of these files.
+    pub fn new(files: &'p [crate::manifest::files::File]) -> Self {
+        Self { files: files.iter().map(|file| (file.shown(), file)).collect() }
+    }
+
+    /// Text of the file that is shown under this path; `None` where it cannot be read as text.
+    pub fn get(&self, shown: &str) -> Option<Arc<str>> {
+        let limits = Limits::default();
+        let bytes = self.files.get(shown)?.read(&limits).ok()?;
+        match decode_text(&bytes, &limits) {
+            Ok(text) => Some(text.into()),
+            Err(_) => Some(String::from_utf8_lossy(&bytes).into()),
+        }
+    }
+}
+
+/// Turns violations into findings, in parallel by file.
+pub(super) fn findings(platform: &Platform, found: Vec<Found>) -> Vec<Finding> {
+    let fields = found.iter().flat_map(|found| found.violation.decided_by.iter());
+    let deciders = policy_fields(platform, fields);
+    let mut by_file: BTreeMap<u32, Vec<Found>> = BTreeMap::new();
+    for found in found {
+        by_file.entry(found.at.file).or_default().push(found);
+    }
+    by_file
+        .into_par_iter()
+        .flat_map_iter(|(file, found)| {
+            let spans = with_documents(platform, file, |documents| {
+                found.iter().map(|found| field_span(documents, &found.at, &found.violation.field)).collect::<Vec<_>>()
+            })
+            .unwrap_or_else(|| vec![None; found.len()]);
+            found.into_iter().zip(spans).map(|(found, span)| finding(platform, found, span, &deciders)).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+fn finding(platform: &Platform, found: Found, span: Option<Span>, deciders: &HashMap<PolicyField, Place>) -> Finding {
+    let Found { violation, at, object } = found;
+    let Violation { rule, field, value, message, allowed, decided_by, help, suggestion, related } = violation;
+    let severity = match rule.severity() {
+        RuleSeverity::Error => Severity::Error,
+        RuleSeverity::Warning => Severity::Warning,
+    };
+    let mut finding = Finding::new(severity, rule.id(), rule.title(), platform.shown(&at), message);
+    finding.span = span;
+    finding.object = Some(object);
+    finding.field = Some(field.into_owned());
+    finding.value = value;
+    finding.allowed = allowed;
+    finding.decided_by = decided_by
+        .into_iter()
+        .map(|decider| Decider {
+            place: deciders.get(&decider).cloned(),
+            policy: decider.policy.to_string(),
+            field: Some(decider.field.into_owned()),
+        })
+        .collect();
+    finding.help = help;
+    finding.suggestion = suggestion;
+    finding.related = related.iter().filter_map(|object| object_place(platform, object, &at)).collect();
+    finding
+}
+
+/// The place of a field, or of what is there of the way to it.
+fn field_span(documents: &[Document<'_>], at: &At, field: &str) -> Option<Span> {
+    let document = documents.get(at.document as usize)?;
+    let path = match (&*at.base, field) {
+        (base, "") => base.to_owned(),
+        ("", field) => field.to_owned(),
+        (base, field) => format!("{base}.{field}"),
+    };
+    Some(document::span(document.locate_nearest(&path).place.highlight()))
+}
+
+/// The places of fields of policies.
+pub fn policy_fields<'f>(platform: &Platform, fields: impl Iterator<Item = &'f PolicyField>) -> HashMap<PolicyField, Place> {
+    let mut wanted: Vec<&PolicyField> = fields.collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    let at: HashMap<&str, &At> = platform.policies.iter().map(|policy| (policy_name(&policy.object), &policy.at)).collect();
+    let mut by_file: BTreeMap<u32, Vec<(&PolicyField, &At)>> = BTreeMap::new();
+    for field in wanted {
+        if let Some(at) = at.get(&*field.policy) {
+            by_file.entry(at.file).or_default().push((field, at));
+        }
+    }
+    let mut places = HashMap::new();
+    for (file, fields) in by_file {
+        with_documents(platform, file, |documents| {
+            for (field, at) in &fields {
+                if let Some(span) = field_span(documents, at, &field.field) {
+                    places.insert((*field).clone(), Place { path: platform.shown(at).to_owned(), line: span.line });
+                }
+            }
+        });
+    }
+    places
+}
+
+/// `policies/teams.yaml:12` for a field of a policy, where it was read from a file.
+pub fn located_policy_field(field: &PolicyField, places: &HashMap<PolicyField, Place>) -> String {
+    match places.get(field) {
+        Some(place) => format!("policy {} {} ({}:{})", field.policy, field.field, place.path, place.line),
+        None => format!("policy {} {}", field.policy, field.field),
+    }
+}
+
+fn object_place(platform: &Platform, object: &ObjectRef, not: &At) -> Option<Related> {
+    let named = |at: &At, namespace: &str, name: &str| *at != *not && namespace == object.namespace && name == object.name;
+    let config = |config: &&super::Located<sluicegate_crds::FluxConfig>| {
+        let metadata = &config.object.metadata;
+        named(&config.at, metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
+    };
+    let at = match object.kind {
+        "FluxConfig" => &platform.configs.iter().find(config)?.at,
+        "FluxPolicy" => &platform.policies.iter().find(|policy| named(&policy.at, "", policy_name(&policy.object)))?.at,
+        _ => {
+            let name = |cluster: &super::Located<sluicegate_crds::FluxCluster>| cluster.object.metadata.name.clone().unwrap_or_default();
+            &platform.clusters.iter().find(|cluster| named(&cluster.at, "", &name(cluster)))?.at
+        }
+    };
+    let span = with_documents(platform, at.file, |documents| field_span(documents, at, "metadata.name")).flatten();
+    Some(Related { path: platform.shown(at).to_owned(), span, message: format!("{object} is here") })
+}
+
+/// Reads and parses a file once more; `None` where that fails this time.
+pub(super) fn with_documents<T>(platform: &Platform, file: u32, work: impl FnOnce(&[Document<'_>]) -> T) -> Option<T> {
+    let limits = Limits::default();
+    let bytes = platform.files.get(file as usize)?.read(&limits).ok()?;
+    let text = decode_text(&bytes, &limits).ok()?;
+    let documents = yaml::parse(text, &limits).ok()?;
+    Some(work(&documents))
+}

@@ -1,0 +1,203 @@
+//! The platform repository: its files as objects, judged by the engine.
+//!
+//! Calls go one way: [`Platform::load`] reads files into objects with places (`document`), [`Platform::judge`] gives the
+//! engine its policies and facts and asks for every verdict (`judge`), and `locate` turns violations into findings with
+//! line and column. What lives elsewhere: reading and parsing ([`manifest`](crate::manifest)), deciding
+//! (`sluicegate_policy`), writing reports ([`report`](crate::report)).
+
+mod document;
+mod judge;
+mod locate;
+
+use std::{collections::HashMap, path::PathBuf};
+
+use sluicegate_crds::{FluxCluster, FluxConfig, FluxPolicy};
+use sluicegate_policy::Labels;
+
+use crate::{
+    manifest::{
+        files::{self, CollectError, File, FileProblem, Options},
+        yaml::Limits,
+    },
+    progress::Progress,
+    report::{Finding, ObjectId, PassedOver, Severity},
+};
+
+pub(crate) use document::span as finding_span;
+pub use judge::{Judged, JudgedConfig, Keep};
+pub use locate::{SourceTexts, located_policy_field, policy_fields};
+
+/// What to read, and as what.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// Files and folders that are judged.
+    pub paths: Vec<PathBuf>,
+    /// Files and folders that only give policies, clusters and namespaces, and FluxConfigs of others.
+    pub context: Vec<PathBuf>,
+    /// Globs of what is left out.
+    pub exclude: Vec<String>,
+    /// Whether progress may be shown.
+    pub progress: bool,
+}
+
+/// Where an object stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct At {
+    /// Index in [`Platform::files`].
+    pub file: u32,
+    /// Number of the document in the file, counted from 0.
+    pub document: u32,
+    /// Path of the object in the document: empty, or `items[3]` in a `List`.
+    pub base: Box<str>,
+    /// Line of the object, counted from 1.
+    pub line: u32,
+}
+
+/// An object and where it stands.
+#[derive(Clone, Debug)]
+pub struct Located<T> {
+    /// The object.
+    pub object: T,
+    /// Where it stands.
+    pub at: At,
+    /// It was read, but something in it is wrong that is reported already (an unknown field).
+    pub flawed: bool,
+}
+
+/// A policy as it was read.
+#[derive(Clone, Debug)]
+pub enum ReadPolicy {
+    /// It decodes.
+    Decoded(Box<FluxPolicy>),
+    /// It does not; its name, and that it exists, are all that is known.
+    Unreadable(String),
+}
+
+/// A Namespace of the management cluster.
+#[derive(Clone, Debug)]
+pub struct Namespace {
+    /// Name.
+    pub name: String,
+    /// Labels.
+    pub labels: Labels,
+}
+
+/// The objects of one or more folders.
+#[derive(Debug, Default)]
+pub struct Platform {
+    /// The files, sorted by the path that is shown; those of the context come last.
+    pub files: Vec<File>,
+    /// From this index on files are context.
+    pub context_from: u32,
+    /// Teams' FluxConfigs.
+    pub configs: Vec<Located<FluxConfig>>,
+    /// Policies.
+    pub policies: Vec<Located<ReadPolicy>>,
+    /// Clusters.
+    pub clusters: Vec<Located<FluxCluster>>,
+    /// Namespaces of the management cluster.
+    pub namespaces: Vec<Located<Namespace>>,
+    /// FluxConfigs and FluxClusters that do not decode: what they are, and where.
+    pub undecoded: Vec<(ObjectId, At)>,
+    /// What is wrong with the files themselves.
+    pub findings: Vec<Finding>,
+    /// Whether something could not be read at all.
+    pub unreadable: bool,
+    /// What was passed over.
+    pub passed_over: Vec<PassedOver>,
+}
+
+impl Platform {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// Only where nothing could be looked for; what is wrong with single files is in [`Platform::findings`].
+    pub fn load(request: &Request) -> Result<Self, CollectError> {
+        let options = Options { exclude: request.exclude.clone(), limits: Limits::default() };
+        let judged = files::collect(&request.paths, &options)?;
+        let context = files::collect(&request.context, &options)?;
+        let mut platform = Self { files: judged.files, ..Self::default() };
+        platform.context_from = index(platform.files.len());
+        let known: std::collections::HashSet<Option<PathBuf>> = platform.files.iter().map(canonical).collect();
+        platform.files.extend(context.files.into_iter().filter(|file| file.path().is_none() || !known.contains(&canonical(file))));
+        for problem in judged.problems.iter().chain(&context.problems) {
+            platform.problem(problem);
+        }
+        let progress = Progress::start(platform.files.len(), "reading files", request.progress);
+        let index_of: HashMap<&str, u32> = platform.files.iter().zip(0..).map(|(file, index)| (file.shown(), index)).collect();
+        let loaded = files::for_each_parsed(&platform.files, &options.limits, |file, text, documents| {
+            progress.step();
+            let file_index = index_of.get(file.shown()).copied().unwrap_or_default();
+            document::read(file.shown(), file_index, text, documents)
+        });
+        drop(progress);
+        let mut other_objects = 0;
+        let mut other_documents = 0;
+        for loaded in loaded {
+            match loaded {
+                Ok(loaded) => {
+                    let document::Loaded { configs, policies, clusters, namespaces, undecoded, findings, others, foreign } = loaded;
+                    platform.configs.extend(configs);
+                    platform.policies.extend(policies);
+                    platform.clusters.extend(clusters);
+                    platform.namespaces.extend(namespaces);
+                    platform.undecoded.extend(undecoded);
+                    platform.findings.extend(findings);
+                    other_objects += others;
+                    other_documents += foreign;
+                }
+                Err(problem) => platform.problem(&problem),
+            }
+        }
+        let helm = judged.passed_over.helm_templates.len() + context.passed_over.helm_templates.len();
+        let linked = judged.passed_over.linked_folders.len() + context.passed_over.linked_folders.len();
+        platform.passed_over = [
+            ("other Kubernetes objects", other_objects),
+            ("documents that are no Kubernetes objects", other_documents),
+            ("folders of Helm templates", helm),
+            ("links to folders", linked),
+        ]
+        .into_iter()
+        .map(|(reason, count)| PassedOver { reason: reason.into(), count })
+        .filter(|entry| entry.count > 0)
+        .collect();
+        Ok(platform)
+    }
+
+    /// Whether there is nothing of Sluicegate's in the files that are judged.
+    pub fn is_empty(&self) -> bool {
+        let judged = |at: &At| !self.is_context(at);
+        !self.configs.iter().any(|object| judged(&object.at))
+            && !self.policies.iter().any(|object| judged(&object.at))
+            && !self.clusters.iter().any(|object| judged(&object.at))
+            && !self.undecoded.iter().any(|(_, at)| judged(at))
+    }
+
+    /// Whether an object stands in a file that only gives context.
+    pub fn is_context(&self, at: &At) -> bool {
+        at.file >= self.context_from
+    }
+
+    /// Path of a file as it is shown.
+    pub fn shown(&self, at: &At) -> &str {
+        self.files.get(at.file as usize).map_or("", File::shown)
+    }
+
+    fn problem(&mut self, problem: &FileProblem) {
+        self.unreadable = true;
+        let rule = sluicegate_policy::Rule::UnreadableFile;
+        let mut finding =
+            Finding::new(Severity::Error, rule.id(), rule.title(), problem.file.clone(), problem.kind.to_string());
+        finding.help.push("make it readable, or leave it out with --exclude".to_owned());
+        self.findings.push(finding);
+    }
+}
+
+fn canonical(file: &File) -> Option<PathBuf> {
+    file.path().map(|path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()))
+}
+
+/// An index or count as it is kept: a list longer than `u32` can say does not fit into memory.
+fn index(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

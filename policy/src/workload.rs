@@ -1,0 +1,366 @@
+//! What reaches outside in objects that are no FluxConfigs: images in pods and pod templates of every kind, and Flux
+//! objects. It says what to ask; the answers are [`ask`](crate::ask)'s.
+
+use serde_json::{Map, Value};
+use sluicegate_crds::SourceKind;
+
+use crate::{rule::Rule, verdict::Violation};
+
+/// Something in an object that a policy decides about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// An image that a pod would run or mount.
+    Image {
+        /// Path of the field.
+        field: String,
+        /// The reference, as it stands.
+        image: String,
+    },
+    /// A source that a Flux object would fetch.
+    Source {
+        /// Path of the field.
+        field: String,
+        /// The URL, as it stands.
+        url: String,
+        /// Kind of the source.
+        kind: SourceKind,
+    },
+    /// A field that no team's Flux object may have: it reaches past every list.
+    Forbidden(Box<Violation>),
+}
+
+/// Containers of a pod, wherever they stand.
+const CONTAINERS: [&str; 3] = ["containers", "initContainers", "ephemeralContainers"];
+
+/// Everything in an object that reaches outside, in the order of the object.
+///
+/// Pods are found by their shape and not by the kind around them: a list `containers` whose items have an `image` is one in a
+/// Deployment as in a kind that nobody has heard of. Depth is bounded by whoever parsed the object.
+pub fn reaches(object: &Value) -> Vec<Reach> {
+    let mut found = Vec::new();
+    let api_version = object.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+    let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
+    let (group, _) = api_version.split_once('/').unwrap_or(("", api_version));
+    if let Some(group) = group.strip_suffix(".toolkit.fluxcd.io") {
+        if let Some(spec) = object.get("spec").and_then(Value::as_object) {
+            flux(group, kind, spec, &mut found);
+        }
+        return found;
+    }
+    if group == "kustomize.config.k8s.io" {
+        kustomization(object, &mut found);
+        return found;
+    }
+    pods(object, &mut String::new(), &mut found);
+    found
+}
+
+fn pods(value: &Value, path: &mut String, found: &mut Vec<Reach>) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                let before = path.len();
+                push_key(path, key);
+                match value {
+                    Value::Array(items) if CONTAINERS.contains(&key.as_str()) => images(items, path, found),
+                    Value::Array(items) if key == "volumes" => volumes(items, path, found),
+                    _ => {}
+                }
+                pods(value, path, found);
+                path.truncate(before);
+            }
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                let before = path.len();
+                path.push_str(&format!("[{index}]"));
+                pods(item, path, found);
+                path.truncate(before);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn push_key(path: &mut String, key: &str) {
+    let plain = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+    if plain {
+        if !path.is_empty() {
+            path.push('.');
+        }
+        path.push_str(key);
+    } else {
+        path.push_str(&format!("[{}]", Value::from(key)));
+    }
+}
+
+fn images(items: &[Value], path: &str, found: &mut Vec<Reach>) {
+    for (index, item) in items.iter().enumerate() {
+        if let Some(image) = item.get("image").and_then(Value::as_str) {
+            found.push(Reach::Image { field: format!("{path}[{index}].image"), image: image.to_owned() });
+        }
+    }
+}
+
+/// Image volumes (`volumes[].image.reference`, KEP-4639).
+fn volumes(items: &[Value], path: &str, found: &mut Vec<Reach>) {
+    for (index, item) in items.iter().enumerate() {
+        if let Some(image) = item.get("image").and_then(|image| image.get("reference")).and_then(Value::as_str) {
+            found.push(Reach::Image { field: format!("{path}[{index}].image.reference"), image: image.to_owned() });
+        }
+    }
+}
+
+/// `images` of a kustomization replace those of the manifests, and its `resources` may lie elsewhere.
+fn kustomization(object: &Value, found: &mut Vec<Reach>) {
+    for (index, image) in object.get("images").and_then(Value::as_array).into_iter().flatten().enumerate() {
+        let text = |field: &str| image.get(field).and_then(Value::as_str);
+        let Some(name) = text("newName") else { continue };
+        let reference = match (text("newTag"), text("digest")) {
+            (_, Some(digest)) => format!("{name}@{digest}"),
+            (Some(tag), None) => format!("{name}:{tag}"),
+            (None, None) => name.to_owned(),
+        };
+        found.push(Reach::Image { field: format!("images[{index}].newName"), image: reference });
+    }
+    for list in ["resources", "bases", "components", "crds"] {
+        for (index, entry) in object.get(list).and_then(Value::as_array).into_iter().flatten().enumerate() {
+            let Some(entry) = entry.as_str().filter(|entry| is_remote(entry)) else { continue };
+            found.push(forbidden(
+                format!("{list}[{index}]"),
+                entry,
+                "a kustomization of a team loads nothing from elsewhere: nobody would have checked it",
+                "copy it into the repository, or sync it with a FluxConfig of its own",
+            ));
+        }
+    }
+}
+
+/// What kustomize takes for a URL rather than for a path: a scheme, a host in front of a path, `git@`, a `?ref=`.
+fn is_remote(entry: &str) -> bool {
+    let first = entry.split('/').next().unwrap_or_default();
+    entry.contains("://")
+        || entry.contains("git::")
+        || entry.contains('@')
+        || entry.contains("?ref=")
+        || entry.contains("//")
+        || ["github.com", "gitlab.com", "bitbucket.org", "dev.azure.com"].iter().any(|host| first.starts_with(host))
+}
+
+fn forbidden(field: String, value: &str, message: &str, help: &str) -> Reach {
+    let mut violation = Violation::new(Rule::FluxObjectNotAllowed, field, message).help(help);
+    if !value.is_empty() {
+        violation.value = Some(value.to_owned());
+    }
+    Reach::Forbidden(Box::new(violation))
+}
+
+/// A field that no team's Flux object may have, why, and what to do.
+type Ban = (&'static str, &'static str, &'static str);
+
+const PROXY: Ban = ("proxySecretRef", "a proxy sees and sends everything, credentials included", "remove proxySecretRef");
+const CERTIFICATES: Ban = ("certSecretRef", "own certificate authorities make any server look like an allowed one", "remove certSecretRef");
+const PROVIDER: Ban = ("provider", "a cloud provider's identity is the platform's, not the team's", "remove provider, or write generic");
+const INSECURE: Ban = ("insecure", "plain http can be read and changed on the way", "remove insecure");
+const SERVICE_ACCOUNT: Ban = ("serviceAccountName", "the agent impersonates the tenant's reconciler and nobody else", "remove serviceAccountName");
+const KUBECONFIG: Ban = ("kubeConfig", "another cluster is reached by a FluxConfig that names it, and by nothing else", "remove kubeConfig, and set spec.cluster of the FluxConfig");
+
+fn flux(group: &str, kind: &str, spec: &Map<String, Value>, found: &mut Vec<Reach>) {
+    let bans: &[Ban] = match (group, kind) {
+        ("source", "GitRepository") => &[
+            PROXY,
+            PROVIDER,
+            ("recurseSubmodules", "submodules come from repositories that nobody checked", "remove recurseSubmodules"),
+            ("include", "included repositories come along unchecked", "remove include, and use one FluxConfig for each repository"),
+        ],
+        ("source", "OCIRepository") => &[PROXY, CERTIFICATES, PROVIDER, INSECURE, SERVICE_ACCOUNT],
+        ("source", "HelmRepository") => &[
+            CERTIFICATES,
+            PROVIDER,
+            INSECURE,
+            ("passCredentials", "credentials would go to every host that the index names", "remove passCredentials"),
+        ],
+        ("source", "Bucket") => &[PROXY, CERTIFICATES, PROVIDER, INSECURE, ("sts", "another endpoint would be asked for credentials", "remove sts")],
+        ("kustomize", "Kustomization") => &[SERVICE_ACCOUNT, KUBECONFIG],
+        ("helm", "HelmRelease") => &[
+            SERVICE_ACCOUNT,
+            KUBECONFIG,
+            ("storageNamespace", "releases are stored in the target namespace", "remove storageNamespace"),
+        ],
+        ("image", "ImageRepository") => &[PROXY, CERTIFICATES, PROVIDER, INSECURE, SERVICE_ACCOUNT],
+        ("notification", "Provider") => &[
+            PROXY,
+            CERTIFICATES,
+            ("address", "events go to channels that policy offers", "use spec.notify of the FluxConfig"),
+        ],
+        _ => &[],
+    };
+    for (field, message, help) in bans {
+        let Some(value) = spec.get(*field) else { continue };
+        let harmless = match value {
+            Value::Null | Value::Bool(false) => true,
+            Value::Array(items) => items.is_empty(),
+            Value::String(text) => *field == "provider" && text == "generic",
+            Value::Bool(true) | Value::Number(_) | Value::Object(_) => false,
+        };
+        if !harmless {
+            found.push(forbidden(format!("spec.{field}"), value.as_str().unwrap_or_default(), message, help));
+        }
+    }
+    let text = |field: &str| spec.get(field).and_then(Value::as_str);
+    match (group, kind) {
+        ("source", "GitRepository") => source(text("url"), SourceKind::Git, found),
+        ("source", "OCIRepository") => source(text("url"), SourceKind::Oci, found),
+        ("source", "HelmRepository") => source(text("url"), SourceKind::Helm, found),
+        ("source", "Bucket") => {
+            if let (Some(endpoint), Some(bucket)) = (text("endpoint"), text("bucketName")) {
+                let url = format!("https://{endpoint}/{bucket}");
+                found.push(Reach::Source { field: "spec.endpoint".to_owned(), url, kind: SourceKind::Bucket });
+            }
+        }
+        ("image", "ImageRepository") => {
+            if let Some(image) = text("image") {
+                found.push(Reach::Image { field: "spec.image".to_owned(), image: image.to_owned() });
+            }
+        }
+        ("kustomize", "Kustomization") => {
+            secrets(spec.get("postBuild").and_then(|post| post.get("substituteFrom")), "spec.postBuild.substituteFrom", found);
+            cross_namespace(spec.get("sourceRef"), "spec.sourceRef", found);
+        }
+        ("helm", "HelmRelease") => {
+            secrets(spec.get("valuesFrom"), "spec.valuesFrom", found);
+            cross_namespace(spec.get("chartRef"), "spec.chartRef", found);
+            let chart = spec.get("chart").and_then(|chart| chart.get("spec")).and_then(|chart| chart.get("sourceRef"));
+            cross_namespace(chart, "spec.chart.spec.sourceRef", found);
+        }
+        _ => {}
+    }
+}
+
+fn source(url: Option<&str>, kind: SourceKind, found: &mut Vec<Reach>) {
+    if let Some(url) = url {
+        found.push(Reach::Source { field: "spec.url".to_owned(), url: url.to_owned(), kind });
+    }
+}
+
+/// Values from Secrets are read with the agent's own rights, so whoever names a Secret reads it.
+fn secrets(list: Option<&Value>, field: &str, found: &mut Vec<Reach>) {
+    for (index, entry) in list.and_then(Value::as_array).into_iter().flatten().enumerate() {
+        if entry.get("kind").and_then(Value::as_str) == Some("Secret") {
+            found.push(forbidden(
+                format!("{field}[{index}]"),
+                entry.get("name").and_then(Value::as_str).unwrap_or_default(),
+                "the agent reads this Secret with its own rights, not the team's",
+                "mount the Secret in the pod instead, or encrypt the value with SOPS",
+            ));
+        }
+    }
+}
+
+fn cross_namespace(reference: Option<&Value>, field: &str, found: &mut Vec<Reach>) {
+    if let Some(namespace) = reference.and_then(|reference| reference.get("namespace")).and_then(Value::as_str) {
+        found.push(forbidden(
+            format!("{field}.namespace"),
+            namespace,
+            "a source in another namespace is another team's",
+            "remove namespace: the source is beside the object",
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn images_of(object: Value) -> Vec<(String, String)> {
+        reaches(&object)
+            .into_iter()
+            .filter_map(|reach| match reach {
+                Reach::Image { field, image } => Some((field, image)),
+                Reach::Source { .. } | Reach::Forbidden(_) => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn finds_every_image_of_every_kind_of_workload() {
+        let pod = json!({
+            "containers": [{"image": "a"}],
+            "initContainers": [{"image": "b"}],
+            "ephemeralContainers": [{"image": "c"}],
+            "volumes": [{"image": {"reference": "d"}}, {"emptyDir": {}}],
+        });
+        for (object, prefix) in [
+            (json!({"apiVersion": "v1", "kind": "Pod", "spec": pod}), "spec"),
+            (json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"template": {"spec": pod}}}), "spec.template.spec"),
+            (
+                json!({"apiVersion": "batch/v1", "kind": "CronJob", "spec": {"jobTemplate": {"spec": {"template": {"spec": pod}}}}}),
+                "spec.jobTemplate.spec.template.spec",
+            ),
+            (json!({"apiVersion": "v1", "kind": "PodTemplate", "template": {"spec": pod}}), "template.spec"),
+            (json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "spec": {"template": {"spec": pod}}}), "spec.template.spec"),
+        ] {
+            let mut found = images_of(object);
+            found.sort();
+            let field = |rest: &str| format!("{prefix}.{rest}");
+            let expected = [
+                (field("containers[0].image"), "a"),
+                (field("ephemeralContainers[0].image"), "c"),
+                (field("initContainers[0].image"), "b"),
+                (field("volumes[0].image.reference"), "d"),
+            ];
+            assert_eq!(found, expected.map(|(field, image)| (field, image.to_owned())));
+        }
+    }
+
+    #[test]
+    fn bans_what_reaches_past_every_list() {
+        for (kind, spec, field) in [
+            ("source.toolkit.fluxcd.io/v1/GitRepository", json!({"recurseSubmodules": true}), "spec.recurseSubmodules"),
+            ("source.toolkit.fluxcd.io/v1/GitRepository", json!({"include": [{"repository": {"name": "x"}}]}), "spec.include"),
+            ("source.toolkit.fluxcd.io/v1/GitRepository", json!({"proxySecretRef": {"name": "x"}}), "spec.proxySecretRef"),
+            ("source.toolkit.fluxcd.io/v1/OCIRepository", json!({"insecure": true}), "spec.insecure"),
+            ("source.toolkit.fluxcd.io/v1/Bucket", json!({"provider": "aws"}), "spec.provider"),
+            ("kustomize.toolkit.fluxcd.io/v1/Kustomization", json!({"kubeConfig": {"secretRef": {"name": "x"}}}), "spec.kubeConfig"),
+            ("kustomize.toolkit.fluxcd.io/v1/Kustomization", json!({"sourceRef": {"namespace": "other"}}), "spec.sourceRef.namespace"),
+            ("kustomize.toolkit.fluxcd.io/v1/Kustomization", json!({"postBuild": {"substituteFrom": [{"kind": "Secret", "name": "x"}]}}), "spec.postBuild.substituteFrom[0]"),
+            ("helm.toolkit.fluxcd.io/v2/HelmRelease", json!({"serviceAccountName": "x"}), "spec.serviceAccountName"),
+            ("helm.toolkit.fluxcd.io/v2/HelmRelease", json!({"valuesFrom": [{"kind": "Secret", "name": "x"}]}), "spec.valuesFrom[0]"),
+        ] {
+            let (api_version, kind) = kind.rsplit_once('/').unwrap();
+            let found = reaches(&json!({"apiVersion": api_version, "kind": kind, "spec": spec}));
+            let [Reach::Forbidden(violation)] = found.as_slice() else { panic!("{kind} {spec}: {found:?}") };
+            assert_eq!(violation.field, field);
+        }
+    }
+
+    #[test]
+    fn passes_over_harmless_settings_of_flux_objects() {
+        let object = json!({
+            "apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository",
+            "spec": {"url": "https://git.example.com/a/b", "provider": "generic", "recurseSubmodules": false, "include": []},
+        });
+        let source = Reach::Source { field: "spec.url".into(), url: "https://git.example.com/a/b".into(), kind: SourceKind::Git };
+        assert_eq!(reaches(&object), [source]);
+    }
+
+    #[test]
+    fn finds_images_and_remote_bases_of_a_kustomization() {
+        let object = json!({
+            "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
+            "resources": ["deploy.yaml", "../base", "https://evil.example/x.yaml", "github.com/evil/repo//deploy?ref=main"],
+            "images": [{"name": "app", "newName": "evil.example/app", "newTag": "1"}, {"name": "app", "newTag": "2"}],
+        });
+        let fields: Vec<String> = reaches(&object)
+            .into_iter()
+            .map(|reach| match reach {
+                Reach::Image { field, image } => format!("{field} {image}"),
+                Reach::Source { field, .. } => field,
+                Reach::Forbidden(violation) => violation.field.into_owned(),
+            })
+            .collect();
+        assert_eq!(fields, ["images[0].newName evil.example/app:1", "resources[2]", "resources[3]"]);
+    }
+}
