@@ -106,8 +106,14 @@ fn a_cluster_is_reached_in_exactly_one_way() {
     accepts::<FluxCluster>(&cluster(json!({"connection": {"inCluster": {}}})));
     accepts::<FluxCluster>(&cluster(json!({"connection": {"kubeconfig": kubeconfig}})));
     rejects::<FluxCluster>(&cluster(json!({"connection": {}})), "exactly one of inCluster");
-    rejects::<FluxCluster>(&cluster(json!({"connection": {"inCluster": {}, "kubeconfig": kubeconfig}})), "exactly one of inCluster");
-    rejects::<FluxCluster>(&cluster(json!({"connection": {"inCluster": {}}, "flux": {"crds": "Managed"}})), "needs artifact");
+    rejects::<FluxCluster>(
+        &cluster(json!({"connection": {"inCluster": {}, "kubeconfig": kubeconfig}})),
+        "exactly one of inCluster",
+    );
+    rejects::<FluxCluster>(
+        &cluster(json!({"connection": {"inCluster": {}}, "flux": {"crds": "Managed"}})),
+        "needs artifact",
+    );
 }
 
 #[test]
@@ -134,7 +140,9 @@ fn every_list_map_and_text_of_a_spec_is_bounded() {
     for crd in generate::crds() {
         let kind = crd.spec.names.kind.clone();
         let version = crd.spec.versions.first().expect("a version");
-        let schema = serde_json::to_value(version.schema.as_ref().and_then(|schema| schema.open_api_v3_schema.as_ref())).expect("JSON");
+        let schema =
+            serde_json::to_value(version.schema.as_ref().and_then(|schema| schema.open_api_v3_schema.as_ref()))
+                .expect("JSON");
         let mut unbounded = Vec::new();
         walk(&schema["properties"]["spec"], "spec", &mut unbounded);
         assert_eq!(unbounded, Vec::<String>::new(), "{kind}");
@@ -154,7 +162,11 @@ fn walk(schema: &Value, path: &str, unbounded: &mut Vec<String>) {
             if schema.get("maxLength").is_none() && schema.get("enum").is_none() {
                 unbounded.push(format!("{path}: text"));
             }
-            if schema.get("enum").is_none() && schema.get("minLength").is_none() && !path.ends_with("[]") && !path.ends_with(".value") {
+            if schema.get("enum").is_none()
+                && schema.get("minLength").is_none()
+                && !path.ends_with("[]")
+                && !path.ends_with(".value")
+            {
                 unbounded.push(format!("{path}: text may be empty"));
             }
         }

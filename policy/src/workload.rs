@@ -158,12 +158,23 @@ fn forbidden(field: String, value: &str, message: &str, help: &str) -> Reach {
 /// A field that no team's Flux object may have, why, and what to do.
 type Ban = (&'static str, &'static str, &'static str);
 
-const PROXY: Ban = ("proxySecretRef", "a proxy sees and sends everything, credentials included", "remove proxySecretRef");
-const CERTIFICATES: Ban = ("certSecretRef", "own certificate authorities make any server look like an allowed one", "remove certSecretRef");
-const PROVIDER: Ban = ("provider", "a cloud provider's identity is the platform's, not the team's", "remove provider, or write generic");
+const PROXY: Ban =
+    ("proxySecretRef", "a proxy sees and sends everything, credentials included", "remove proxySecretRef");
+const CERTIFICATES: Ban =
+    ("certSecretRef", "own certificate authorities make any server look like an allowed one", "remove certSecretRef");
+const PROVIDER: Ban =
+    ("provider", "a cloud provider's identity is the platform's, not the team's", "remove provider, or write generic");
 const INSECURE: Ban = ("insecure", "plain http can be read and changed on the way", "remove insecure");
-const SERVICE_ACCOUNT: Ban = ("serviceAccountName", "the agent impersonates the tenant's reconciler and nobody else", "remove serviceAccountName");
-const KUBECONFIG: Ban = ("kubeConfig", "another cluster is reached by a FluxConfig that names it, and by nothing else", "remove kubeConfig, and set spec.cluster of the FluxConfig");
+const SERVICE_ACCOUNT: Ban = (
+    "serviceAccountName",
+    "the agent impersonates the tenant's reconciler and nobody else",
+    "remove serviceAccountName",
+);
+const KUBECONFIG: Ban = (
+    "kubeConfig",
+    "another cluster is reached by a FluxConfig that names it, and by nothing else",
+    "remove kubeConfig, and set spec.cluster of the FluxConfig",
+);
 
 fn flux(group: &str, kind: &str, spec: &Map<String, Value>, found: &mut Vec<Reach>) {
     let bans: &[Ban] = match (group, kind) {
@@ -171,7 +182,11 @@ fn flux(group: &str, kind: &str, spec: &Map<String, Value>, found: &mut Vec<Reac
             PROXY,
             PROVIDER,
             ("recurseSubmodules", "submodules come from repositories that nobody checked", "remove recurseSubmodules"),
-            ("include", "included repositories come along unchecked", "remove include, and use one FluxConfig for each repository"),
+            (
+                "include",
+                "included repositories come along unchecked",
+                "remove include, and use one FluxConfig for each repository",
+            ),
         ],
         ("source", "OCIRepository") => &[PROXY, CERTIFICATES, PROVIDER, INSECURE, SERVICE_ACCOUNT],
         ("source", "HelmRepository") => &[
@@ -180,7 +195,13 @@ fn flux(group: &str, kind: &str, spec: &Map<String, Value>, found: &mut Vec<Reac
             INSECURE,
             ("passCredentials", "credentials would go to every host that the index names", "remove passCredentials"),
         ],
-        ("source", "Bucket") => &[PROXY, CERTIFICATES, PROVIDER, INSECURE, ("sts", "another endpoint would be asked for credentials", "remove sts")],
+        ("source", "Bucket") => &[
+            PROXY,
+            CERTIFICATES,
+            PROVIDER,
+            INSECURE,
+            ("sts", "another endpoint would be asked for credentials", "remove sts"),
+        ],
         ("kustomize", "Kustomization") => &[SERVICE_ACCOUNT, KUBECONFIG],
         ("helm", "HelmRelease") => &[
             SERVICE_ACCOUNT,
@@ -224,7 +245,11 @@ fn flux(group: &str, kind: &str, spec: &Map<String, Value>, found: &mut Vec<Reac
             }
         }
         ("kustomize", "Kustomization") => {
-            secrets(spec.get("postBuild").and_then(|post| post.get("substituteFrom")), "spec.postBuild.substituteFrom", found);
+            secrets(
+                spec.get("postBuild").and_then(|post| post.get("substituteFrom")),
+                "spec.postBuild.substituteFrom",
+                found,
+            );
             cross_namespace(spec.get("sourceRef"), "spec.sourceRef", found);
         }
         ("helm", "HelmRelease") => {
@@ -294,13 +319,19 @@ mod tests {
         });
         for (object, prefix) in [
             (json!({"apiVersion": "v1", "kind": "Pod", "spec": pod}), "spec"),
-            (json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"template": {"spec": pod}}}), "spec.template.spec"),
+            (
+                json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"template": {"spec": pod}}}),
+                "spec.template.spec",
+            ),
             (
                 json!({"apiVersion": "batch/v1", "kind": "CronJob", "spec": {"jobTemplate": {"spec": {"template": {"spec": pod}}}}}),
                 "spec.jobTemplate.spec.template.spec",
             ),
             (json!({"apiVersion": "v1", "kind": "PodTemplate", "template": {"spec": pod}}), "template.spec"),
-            (json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "spec": {"template": {"spec": pod}}}), "spec.template.spec"),
+            (
+                json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "spec": {"template": {"spec": pod}}}),
+                "spec.template.spec",
+            ),
         ] {
             let mut found = images_of(object);
             found.sort();
@@ -319,15 +350,39 @@ mod tests {
     fn bans_what_reaches_past_every_list() {
         for (kind, spec, field) in [
             ("source.toolkit.fluxcd.io/v1/GitRepository", json!({"recurseSubmodules": true}), "spec.recurseSubmodules"),
-            ("source.toolkit.fluxcd.io/v1/GitRepository", json!({"include": [{"repository": {"name": "x"}}]}), "spec.include"),
-            ("source.toolkit.fluxcd.io/v1/GitRepository", json!({"proxySecretRef": {"name": "x"}}), "spec.proxySecretRef"),
+            (
+                "source.toolkit.fluxcd.io/v1/GitRepository",
+                json!({"include": [{"repository": {"name": "x"}}]}),
+                "spec.include",
+            ),
+            (
+                "source.toolkit.fluxcd.io/v1/GitRepository",
+                json!({"proxySecretRef": {"name": "x"}}),
+                "spec.proxySecretRef",
+            ),
             ("source.toolkit.fluxcd.io/v1/OCIRepository", json!({"insecure": true}), "spec.insecure"),
             ("source.toolkit.fluxcd.io/v1/Bucket", json!({"provider": "aws"}), "spec.provider"),
-            ("kustomize.toolkit.fluxcd.io/v1/Kustomization", json!({"kubeConfig": {"secretRef": {"name": "x"}}}), "spec.kubeConfig"),
-            ("kustomize.toolkit.fluxcd.io/v1/Kustomization", json!({"sourceRef": {"namespace": "other"}}), "spec.sourceRef.namespace"),
-            ("kustomize.toolkit.fluxcd.io/v1/Kustomization", json!({"postBuild": {"substituteFrom": [{"kind": "Secret", "name": "x"}]}}), "spec.postBuild.substituteFrom[0]"),
+            (
+                "kustomize.toolkit.fluxcd.io/v1/Kustomization",
+                json!({"kubeConfig": {"secretRef": {"name": "x"}}}),
+                "spec.kubeConfig",
+            ),
+            (
+                "kustomize.toolkit.fluxcd.io/v1/Kustomization",
+                json!({"sourceRef": {"namespace": "other"}}),
+                "spec.sourceRef.namespace",
+            ),
+            (
+                "kustomize.toolkit.fluxcd.io/v1/Kustomization",
+                json!({"postBuild": {"substituteFrom": [{"kind": "Secret", "name": "x"}]}}),
+                "spec.postBuild.substituteFrom[0]",
+            ),
             ("helm.toolkit.fluxcd.io/v2/HelmRelease", json!({"serviceAccountName": "x"}), "spec.serviceAccountName"),
-            ("helm.toolkit.fluxcd.io/v2/HelmRelease", json!({"valuesFrom": [{"kind": "Secret", "name": "x"}]}), "spec.valuesFrom[0]"),
+            (
+                "helm.toolkit.fluxcd.io/v2/HelmRelease",
+                json!({"valuesFrom": [{"kind": "Secret", "name": "x"}]}),
+                "spec.valuesFrom[0]",
+            ),
         ] {
             let (api_version, kind) = kind.rsplit_once('/').unwrap();
             let found = reaches(&json!({"apiVersion": api_version, "kind": kind, "spec": spec}));
@@ -342,7 +397,11 @@ mod tests {
             "apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository",
             "spec": {"url": "https://git.example.com/a/b", "provider": "generic", "recurseSubmodules": false, "include": []},
         });
-        let source = Reach::Source { field: "spec.url".into(), url: "https://git.example.com/a/b".into(), kind: SourceKind::Git };
+        let source = Reach::Source {
+            field: "spec.url".into(),
+            url: "https://git.example.com/a/b".into(),
+            kind: SourceKind::Git,
+        };
         assert_eq!(reaches(&object), [source]);
     }
 
