@@ -1,5 +1,7 @@
 //! The CRDs' own rules: bounds, patterns and CEL, evaluated as the API server does it.
 
+#![allow(clippy::expect_used, reason = "helpers of tests fail as tests do")]
+
 use kube::{CustomResourceExt, core::cel::Validator};
 use serde_json::{Value, json};
 use sluicegate_crds::{FluxCluster, FluxConfig, FluxPolicy, generate};

@@ -115,13 +115,28 @@ fn volumes(items: &[Value], path: &str, found: &mut Vec<Reach>) {
 fn kustomization(object: &Value, found: &mut Vec<Reach>) {
     for (index, image) in object.get("images").and_then(Value::as_array).into_iter().flatten().enumerate() {
         let text = |field: &str| image.get(field).and_then(Value::as_str);
-        let Some(name) = text("newName") else { continue };
+        // Without a new name the old one gets a new tag or digest.
+        let (key, name) = match (text("newName"), text("name")) {
+            (Some(name), _) => ("newName", name),
+            (None, Some(name)) if text("newTag").is_some() || text("digest").is_some() => ("name", name),
+            (None, _) => continue,
+        };
         let reference = match (text("newTag"), text("digest")) {
             (_, Some(digest)) => format!("{name}@{digest}"),
             (Some(tag), None) => format!("{name}:{tag}"),
             (None, None) => name.to_owned(),
         };
-        found.push(Reach::Image { field: format!("images[{index}].newName"), image: reference });
+        found.push(Reach::Image { field: format!("images[{index}].{key}"), image: reference });
+    }
+    for list in CHART_LISTS {
+        if object.get(list).and_then(Value::as_array).is_some_and(|charts| !charts.is_empty()) {
+            found.push(forbidden(
+                list.to_owned(),
+                "",
+                "a kustomization of a team renders no charts: nobody would have checked where they come from",
+                "deploy the chart by a FluxConfig with spec.chart",
+            ));
+        }
     }
     for list in ["resources", "bases", "components", "crds"] {
         for (index, entry) in object.get(list).and_then(Value::as_array).into_iter().flatten().enumerate() {
@@ -136,8 +151,13 @@ fn kustomization(object: &Value, found: &mut Vec<Reach>) {
     }
 }
 
+/// Lists of a kustomization that render charts, from wherever they say.
+const CHART_LISTS: [&str; 2] = ["helmCharts", "helmChartInflationGenerator"];
+
 /// What kustomize takes for a URL rather than for a path: a scheme, a host in front of a path, `git@`, a `?ref=`.
 fn is_remote(entry: &str) -> bool {
+    // kustomize compares hosts in lower case.
+    let entry = entry.to_ascii_lowercase();
     let first = entry.split('/').next().unwrap_or_default();
     entry.contains("://")
         || entry.contains("git::")
@@ -409,8 +429,13 @@ mod tests {
     fn finds_images_and_remote_bases_of_a_kustomization() {
         let object = json!({
             "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
-            "resources": ["deploy.yaml", "../base", "https://evil.example/x.yaml", "github.com/evil/repo//deploy?ref=main"],
-            "images": [{"name": "app", "newName": "evil.example/app", "newTag": "1"}, {"name": "app", "newTag": "2"}],
+            "resources": ["deploy.yaml", "../base", "https://evil.example/x.yaml", "GitHub.com/evil/repo"],
+            "images": [
+                {"name": "app", "newName": "evil.example/app", "newTag": "1"},
+                {"name": "app", "newTag": "latest"},
+                {"name": "app"},
+            ],
+            "helmCharts": [{"name": "x", "repo": "https://evil.example"}],
         });
         let fields: Vec<String> = reaches(&object)
             .into_iter()
@@ -420,6 +445,13 @@ mod tests {
                 Reach::Forbidden(violation) => violation.field.into_owned(),
             })
             .collect();
-        assert_eq!(fields, ["images[0].newName evil.example/app:1", "resources[2]", "resources[3]"]);
+        let expected = [
+            "images[0].newName evil.example/app:1",
+            "images[1].name app:latest",
+            "helmCharts",
+            "resources[2]",
+            "resources[3]",
+        ];
+        assert_eq!(fields, expected);
     }
 }
