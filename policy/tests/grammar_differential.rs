@@ -171,7 +171,7 @@ fn deliberate(text: &str, reason: ImageReason, theirs: &Value) -> Option<&'stati
         ),
         ImageReason::Port(PortReason::LeadingZero) => (
             "a port with leading zeros",
-            port.starts_with('0') && port.trim_start_matches('0') != "",
+            port.starts_with('0') && !port.trim_start_matches('0').is_empty(),
         ),
         ImageReason::Host(HostReason::UnusualAddress) => {
             let host = domain.split(':').next().unwrap();
