@@ -93,7 +93,13 @@ impl<'a> ImageRef<'a> {
 
     /// The components of the path, with the implied `library`.
     pub fn components(&self) -> impl Iterator<Item = &'a str> + Clone + use<'a> {
-        self.library.then_some(LIBRARY).into_iter().chain(self.path.split('/'))
+        let (implied, path) = self.path_parts();
+        implied.into_iter().chain(path.split('/'))
+    }
+
+    /// The component that is implied, and the path as written.
+    pub(super) fn path_parts(&self) -> (Option<&'a str>, &'a str) {
+        (self.library.then_some(LIBRARY), self.path)
     }
 
     /// How many components the path has, with the implied `library`.
@@ -240,7 +246,7 @@ pub enum ImageReason {
     #[error("64 hexadecimal digits are the id of a local image, not the name of one")]
     BareId,
     /// `sha256:…` without a name.
-    #[error("a digest without a name may be taken for the id of a local image; write name@sha256:…")]
+    #[error("a digest without a name may be taken for the id of a local image; write name@sha256:...")]
     BareDigest,
     /// The host.
     #[error("{0}")]

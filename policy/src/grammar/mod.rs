@@ -54,7 +54,7 @@ fn quoted(text: &str, most: usize) -> String {
     let mut out = String::new();
     for (n, c) in text.chars().enumerate() {
         if n == most {
-            out.push('…');
+            out.push_str("...");
             break;
         }
         if c == ' ' || c.is_ascii_graphic() {

@@ -44,12 +44,15 @@ impl<'a> Bindings<'a> {
     /// The value of a placeholder, if it is a DNS label.
     #[must_use]
     pub fn get(&self, placeholder: Placeholder) -> Option<&'a str> {
-        let value = match placeholder {
+        Some(self.written(placeholder)).filter(|value| is_dns_label(value))
+    }
+
+    fn written(&self, placeholder: Placeholder) -> &'a str {
+        match placeholder {
             Placeholder::Tenant => self.tenant,
             Placeholder::Namespace => self.namespace,
             Placeholder::Cluster => self.cluster,
-        };
-        is_dns_label(value).then_some(value)
+        }
     }
 }
 
@@ -124,7 +127,12 @@ pub(super) fn strip<'t, 'p>(
     for piece in pieces {
         text = match piece {
             Piece::Text(literal) => text.strip_prefix(&**literal)?,
-            Piece::Hole(hole) => text.strip_prefix(bindings.get(*hole)?)?,
+            // Most values do not fit; only one that does is worth judging.
+            Piece::Hole(hole) => {
+                let rest = text.strip_prefix(bindings.written(*hole))?;
+                bindings.get(*hole)?;
+                rest
+            }
         };
     }
     Some(text)

@@ -129,8 +129,12 @@ impl<'a> SourceUrl<'a> {
 
     /// The segments of the path as they are compared: one trailing `.git` of the last is left out.
     pub fn segments(&self) -> impl Iterator<Item = &'a str> + Clone + use<'a> {
-        let compared = self.path.strip_suffix(".git").unwrap_or(self.path);
-        compared.split('/').take(self.count)
+        self.compared_path().split('/').take(self.count)
+    }
+
+    /// The path without its leading `/`, as it is compared.
+    pub(super) fn compared_path(&self) -> &'a str {
+        self.path.strip_suffix(".git").unwrap_or(self.path)
     }
 
     /// How many segments the path has.
@@ -297,7 +301,7 @@ pub enum SegmentReason {
     /// `.` or `..`, or what becomes one when `.git` is dropped.
     #[error("the path has a segment `.` or `..`")]
     Dots,
-    /// `.git` alone.
+    /// `.git` alone, or what becomes it when `.git` is dropped.
     #[error("`.git` alone is not a segment")]
     DotGit,
     /// A segment that a command line would take for an option.
@@ -474,6 +478,8 @@ pub(super) fn check_segment(segment: &str, last: bool) -> Result<(), (SegmentRea
         [] => SegmentReason::Empty,
         b"." | b".." => SegmentReason::Dots,
         b".git" => SegmentReason::DotGit,
+        // What is left when the suffix is dropped must be a segment too.
+        b".git.git" if last => SegmentReason::DotGit,
         b"..git" | b"...git" if last => SegmentReason::Dots,
         [b'-', ..] => SegmentReason::LeadingDash,
         [b'~', ..] => SegmentReason::LeadingTilde,

@@ -50,7 +50,10 @@ impl ImagePattern {
     #[must_use]
     pub fn matches(&self, image: &ImageRef<'_>, bindings: &Bindings<'_>) -> bool {
         self.place.as_ref().is_none_or(|place| {
-            place.matches_around(image) && place.path.matches(image.component_count(), image.components(), bindings)
+            place.path.fits(image.component_count()) && place.matches_around(image) && {
+                let (implied, path) = image.path_parts();
+                place.path.matches(implied, path, bindings)
+            }
         })
     }
 

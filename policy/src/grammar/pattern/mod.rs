@@ -177,7 +177,13 @@ impl HostPattern {
         match self {
             Self::Exact(own) => own.eq_ignore_ascii_case(host),
             Self::OneMore(own) => {
-                host.split_once('.').is_some_and(|(label, rest)| !label.is_empty() && own.eq_ignore_ascii_case(rest))
+                host.len().checked_sub(own.len() + 1).and_then(|dot| host.split_at_checked(dot)).is_some_and(
+                    |(label, rest)| {
+                        rest.strip_prefix('.').is_some_and(|rest| own.eq_ignore_ascii_case(rest))
+                            && !label.is_empty()
+                            && !label.contains('.')
+                    },
+                )
             }
         }
     }
@@ -196,11 +202,12 @@ enum SegmentPattern {
 }
 
 impl SegmentPattern {
-    fn matches(&self, segment: &str, bindings: &Bindings<'_>) -> bool {
+    /// Takes what matches off the front of a path; what follows must be its end or a `/`.
+    fn strip<'t>(&self, path: &'t str, bindings: &Bindings<'_>) -> Option<&'t str> {
         match self {
-            Self::One => true,
-            Self::Literal(own) => **own == *segment,
-            Self::Pieces(pieces) => placeholder::strip(&**pieces, segment, bindings).is_some_and(str::is_empty),
+            Self::One => Some(&path[path.bytes().position(|b| b == b'/').unwrap_or(path.len())..]),
+            Self::Literal(own) => path.strip_prefix(&**own),
+            Self::Pieces(pieces) => placeholder::strip(&**pieces, path, bindings),
         }
     }
 
@@ -264,9 +271,33 @@ impl PathPattern {
         Ok(SegmentPattern::Pieces(pieces.into()))
     }
 
-    fn matches<'a>(&self, count: usize, path: impl Iterator<Item = &'a str>, bindings: &Bindings<'_>) -> bool {
-        let fits = if self.rest { count > self.segments.len() } else { count == self.segments.len() };
-        fits && self.segments.iter().zip(path).all(|(pattern, segment)| pattern.matches(segment, bindings))
+    /// Whether a path of so many segments can match at all: the cheapest question, asked first.
+    fn fits(&self, count: usize) -> bool {
+        if self.rest { count > self.segments.len() } else { count == self.segments.len() }
+    }
+
+    /// Whether the segments match, of a path that [`Self::fits`]; `implied` stands in front of it. The path
+    /// is not cut up first: most patterns differ in their first segment.
+    fn matches(&self, implied: Option<&str>, path: &str, bindings: &Bindings<'_>) -> bool {
+        let mut segments = self.segments.iter();
+        if let Some(implied) = implied
+            && let Some(first) = segments.next()
+            && first.strip(implied, bindings) != Some("")
+        {
+            return false;
+        }
+        let mut rest = path;
+        for segment in segments {
+            match segment.strip(rest, bindings) {
+                Some("") => rest = "",
+                Some(after) => match after.strip_prefix('/') {
+                    Some(after) => rest = after,
+                    None => return false,
+                },
+                None => return false,
+            }
+        }
+        true
     }
 
     fn is_bound(&self, bindings: &Bindings<'_>) -> bool {

@@ -65,7 +65,9 @@ impl UrlPattern {
         match &self.place {
             None => url.scheme() != Scheme::Http,
             Some(place) => {
-                place.matches_authority(url) && place.path.matches(url.segment_count(), url.segments(), bindings)
+                place.path.fits(url.segment_count())
+                    && place.matches_authority(url)
+                    && place.path.matches(None, url.compared_path(), bindings)
             }
         }
     }
