@@ -49,7 +49,7 @@ pub(crate) fn judge(config: &FluxConfig, kind: SourceKind, place: &Placement<'_>
                 Violation::new(
                     Rule::InvalidChart,
                     NAME,
-                    format!("a chart from a {} source has no name", source::name(kind)),
+                    format!("a chart from {} source has no name", source::one(kind)),
                 )
                 .value(name.as_str())
                 .help(help),
@@ -62,7 +62,7 @@ pub(crate) fn judge(config: &FluxConfig, kind: SourceKind, place: &Placement<'_>
                 Violation::new(
                     Rule::InvalidChart,
                     "spec.chart.version",
-                    format!("the version of a chart from a {} source is that of the source", source::name(kind)),
+                    format!("the version of a chart from {} source is that of the source", source::one(kind)),
                 )
                 .value(version.as_str())
                 .help("remove version, and use spec.source.ref"),
@@ -107,7 +107,7 @@ fn values(config: &FluxConfig, place: &Placement<'_>, found: &mut Vec<Violation>
             ValuesKind::ConfigMap => {
                 if let Err(error) = ObjectName::new(reference.name.as_str()) {
                     found.push(
-                        Violation::new(Rule::InvalidName, field, error.to_string())
+                        Violation::new(Rule::InvalidName, field, show::no_name(&error))
                             .value(reference.name.as_str())
                             .help("write the name of a ConfigMap: lowercase letters, digits, - and ."),
                     );
@@ -125,7 +125,7 @@ fn values(config: &FluxConfig, place: &Placement<'_>, found: &mut Vec<Violation>
 /// Whether the policies allow a chart: no deny matches, and some policy allows both the chart and its repository.
 fn allow(name: &str, url: &str, policies: &Selection<'_>, bindings: &Bindings<'_>) -> Result<(), Violation> {
     if let Err(error) = ChartName::new(name) {
-        return Err(Violation::new(Rule::InvalidChart, NAME, error.to_string())
+        return Err(Violation::new(Rule::InvalidChart, NAME, show::no_name(&error))
             .value(name)
             .help("write the name of a chart in the repository"));
     }

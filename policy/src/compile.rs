@@ -16,6 +16,7 @@ use crate::{
     reference,
     rule::Rule,
     select::{self, Matcher},
+    show,
     verdict::{FieldPath, PolicyField, Violation},
 };
 
@@ -151,7 +152,7 @@ pub fn compile(policy: &FluxPolicy) -> Result<CompiledPolicy, InvalidPolicy> {
     let mut compiler = Compiler { errors: Vec::new() };
     if let Err(error) = ObjectName::new(name.as_ref()) {
         compiler.errors.push(
-            Violation::new(Rule::InvalidValue, "metadata.name", error.to_string())
+            Violation::new(Rule::InvalidValue, "metadata.name", show::no_name(&error))
                 .value(name.as_ref())
                 .help("lowercase letters, digits, - and . are allowed"),
         );
@@ -188,7 +189,7 @@ pub fn check_cluster(cluster: &FluxCluster) -> Vec<Violation> {
     let name = cluster.metadata.name.as_deref().unwrap_or_default();
     if let Err(error) = ClusterId::new(name) {
         errors.push(
-            Violation::new(Rule::InvalidName, "metadata.name", error.to_string())
+            Violation::new(Rule::InvalidName, "metadata.name", show::no_name(&error))
                 .value(name)
                 .help("the name is the id that teams write to spec.cluster: a DNS label"),
         );
@@ -210,7 +211,7 @@ pub fn check_cluster(cluster: &FluxCluster) -> Vec<Violation> {
         && let Err(error) = ObjectName::new(kubeconfig.secret_ref.name.as_str())
     {
         errors.push(
-            Violation::new(Rule::InvalidValue, "spec.connection.kubeconfig.secretRef.name", error.to_string())
+            Violation::new(Rule::InvalidValue, "spec.connection.kubeconfig.secretRef.name", show::no_name(&error))
                 .value(kubeconfig.secret_ref.name.as_str())
                 .help("write the name of a Secret in the operator's namespace"),
         );
@@ -337,7 +338,7 @@ impl Compiler {
                     parent.to_owned(),
                     "nothing is selected: neither names nor labels are given",
                 )
-                .help("name what is meant; \"*\" says every"),
+                .help(format!("set {names_field} (\"*\" says every) or {selector_field}")),
             );
             return None;
         }
@@ -404,7 +405,7 @@ impl Compiler {
     }
 
     fn secret_name(&mut self, field: &str, text: Option<&str>) -> Option<Template> {
-        self.template(field, text, |name| ObjectName::new(name).map(drop).map_err(|error| error.to_string()))
+        self.template(field, text, |name| ObjectName::new(name).map(drop).map_err(|error| show::no_name(&error)))
     }
 
     fn duration(&mut self, field: &'static str, text: Option<&str>, days: bool) -> Option<Duration> {
@@ -477,9 +478,9 @@ impl Compiler {
                     Violation::new(
                         Rule::PolicyScope,
                         field,
-                        "this policy is for some clusters only, and this decides where a FluxConfig goes, before its cluster is known",
+                        format!("where a FluxConfig goes is decided before its cluster is known, so a policy with clusters cannot set {field}"),
                     )
-                    .help("move it to a policy without clusters"),
+                    .help("move it to a policy without spec.clusters"),
                 );
             }
         };
@@ -494,7 +495,13 @@ impl Compiler {
         if let Some(cluster) = &defaults.cluster
             && let Err(error) = ClusterId::new(cluster.as_str())
         {
-            self.error(Rule::InvalidValue, "spec.defaults.cluster", cluster, error, "write the id of a FluxCluster");
+            self.error(
+                Rule::InvalidValue,
+                "spec.defaults.cluster",
+                cluster,
+                show::no_name(&error),
+                "write the id of a FluxCluster",
+            );
         }
         if let Some(namespace) = &defaults.namespace
             && namespace.contains("${namespace}")
@@ -647,7 +654,7 @@ impl Compiler {
         self.defaults(defaults);
         let namespace =
             self.template("spec.defaults.namespace", defaults.and_then(|d| d.namespace.as_deref()), |name| {
-                grammar::NamespaceName::new(name).map(drop).map_err(|error| error.to_string())
+                grammar::NamespaceName::new(name).map(drop).map_err(|error| show::no_name(&error))
             });
         let path = self.template("spec.defaults.path", defaults.and_then(|d| d.path.as_deref()), |path| {
             grammar::RepoPath::parse(path).map(drop).map_err(|error| error.to_string())

@@ -80,7 +80,7 @@ pub(crate) fn path(
             Some(path) => Err(Violation::new(
                 Rule::InvalidPath,
                 PATH,
-                format!("a chart from a {} source has no path", source::name(kind)),
+                format!("a chart from {} source has no path", source::one(kind)),
             )
             .value(path.as_str())
             .help("remove path")),
@@ -209,7 +209,7 @@ pub(crate) fn times(config: &FluxConfig, policies: &Selection<'_>) -> Result<Tim
     if let (Some(ttl), Some((longest, field))) = (ttl, longest)
         && ttl > longest
     {
-        let most = grammar::format_duration(longest);
+        let most = show::days(longest);
         note(
             Violation::new(
                 Rule::TtlTooLong,
@@ -290,7 +290,7 @@ pub(crate) fn decryption(
             let name = template
                 .expand(&place.bindings())
                 .map_err(|error| error.to_string())
-                .and_then(|name| ObjectName::new(name.into_owned()).map_err(|error| error.to_string()))
+                .and_then(|name| ObjectName::new(name.into_owned()).map_err(|error| show::no_name(&error)))
                 .map_err(|error| {
                     Violation::new(
                         Rule::MissingDecryptionKey,

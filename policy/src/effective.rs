@@ -108,7 +108,6 @@ pub(crate) fn exposed(
             format!("the agent lives in the team's namespace, where the team could read the platform's Secret {name}");
         Some(
             Violation::new(Rule::CredentialNotExposed, field, message)
-                .value(name.as_str())
                 .decided_by(decided)
                 .help(help)
                 .help("or an administrator chooses agent.placement Isolated or Pooled"),

@@ -120,7 +120,7 @@ fn cluster(config: &FluxConfig, policies: &Selection<'_>, facts: &Facts) -> Resu
     }
     match ClusterId::new(found.value) {
         Ok(id) => Ok(Field { value: id, origin: found.origin }),
-        Err(error) => Err(Violation::new(Rule::InvalidName, "spec.cluster", error.to_string())
+        Err(error) => Err(Violation::new(Rule::InvalidName, "spec.cluster", show::no_name(&error))
             .value(found.value)
             .help("no cluster can have this name: write the id of a FluxCluster")),
     }
@@ -135,7 +135,7 @@ fn namespace(
     if let Some(namespace) = &config.spec.namespace {
         return match NamespaceName::new(namespace.as_str()) {
             Ok(name) => Ok(Field::config(name)),
-            Err(error) => Err(Violation::new(Rule::InvalidName, "spec.namespace", error.to_string())
+            Err(error) => Err(Violation::new(Rule::InvalidName, "spec.namespace", show::no_name(&error))
                 .value(namespace.as_str())
                 .help("no namespace can have this name: write the name of the namespace to deploy to")),
         };
@@ -158,11 +158,12 @@ fn default(
             "spec.namespace",
             "no target namespace is given, and no policy has a default",
         )
+        .allowed(allowed_destinations(policies, &bindings))
         .help("add spec.namespace with the namespace to deploy to"));
     };
     let origin = default.origin;
     let expanded = default.value.template.expand(&bindings).map_err(|error| error.to_string());
-    match expanded.and_then(|text| NamespaceName::new(text.into_owned()).map_err(|error| error.to_string())) {
+    match expanded.and_then(|text| NamespaceName::new(text.into_owned()).map_err(|error| show::no_name(&error))) {
         Ok(name) => Ok(Field { value: name, origin }),
         Err(error) => {
             let mut violation = Violation::new(
@@ -290,9 +291,9 @@ pub(crate) fn destination(
         violation.help("no policy gives this tenant a destination: an administrator adds one to spec.destinations")
     } else {
         violation.allowed(allowed).help(if cluster_allowed {
-            "choose a namespace that is allowed on this cluster"
+            "choose a namespace that is allowed on this cluster, or ask an administrator to allow this one"
         } else {
-            "choose a cluster that is allowed"
+            "choose a cluster that is allowed, or ask an administrator to allow this one"
         })
     })
 }

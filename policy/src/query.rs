@@ -8,7 +8,7 @@ use crate::{
     image, placement,
     rule::Rule,
     set::{PolicySet, Selection},
-    source,
+    show, source,
     verdict::{FieldPath, PolicyField, Violation},
 };
 
@@ -125,10 +125,11 @@ fn one(
     everywhere: &Selection<'_>,
     policies: &Selection<'_>,
 ) -> Result<PolicyField, Violation> {
-    let cluster = ClusterId::new(place.id).map_err(|error| bad_name("spec.cluster", place.id, &error.to_string()))?;
+    let cluster =
+        ClusterId::new(place.id).map_err(|error| bad_name("spec.cluster", place.id, &show::no_name(&error)))?;
     let allowed = |namespace: &str| {
-        let namespace =
-            NamespaceName::new(namespace).map_err(|error| bad_name("spec.namespace", namespace, &error.to_string()))?;
+        let namespace = NamespaceName::new(namespace)
+            .map_err(|error| bad_name("spec.namespace", namespace, &show::no_name(&error)))?;
         placement::destination(everywhere, place.tenant, (&cluster, place.labels), &namespace, (true, true))
     };
     let namespace = match place.namespace {

@@ -1,6 +1,8 @@
 //! Texts for people.
 
-use crate::grammar::Bindings;
+use std::time::Duration;
+
+use crate::grammar::{Bindings, NameError, format_duration};
 
 /// A pattern as the reader of a message needs it: placeholders that have a value are filled in.
 pub(crate) fn expanded(pattern: &str, bindings: &Bindings<'_>) -> String {
@@ -13,6 +15,22 @@ pub(crate) fn expanded(pattern: &str, bindings: &Bindings<'_>) -> String {
         }
     }
     text
+}
+
+/// What is wrong with a name, as a sentence.
+pub(crate) fn no_name(error: &NameError) -> String {
+    format!("this is no {}: {}", error.kind(), error.reason())
+}
+
+/// A duration in days where it is a number of them.
+pub(crate) fn days(duration: Duration) -> String {
+    const DAY: u64 = 24 * 60 * 60;
+    let seconds = duration.as_secs();
+    if seconds >= DAY && seconds.is_multiple_of(DAY) && duration.subsec_nanos() == 0 {
+        format!("{}d", seconds / DAY)
+    } else {
+        format_duration(duration)
+    }
 }
 
 /// `a`, `a and b`, `a, b and c`.

@@ -96,7 +96,7 @@ pub(crate) fn kind(set: Option<SourceKind>, url: &SourceUrl<'_>) -> Result<Field
         return Err(Violation::new(
             Rule::SourceKindMismatch,
             URL,
-            format!("a {} source has no URL of this scheme", name(kind)),
+            format!("{} source has no {scheme}:// URL", one(kind)),
         )
         .value(url.as_str())
         .allowed(vec![schemes.to_owned()])
@@ -107,7 +107,7 @@ pub(crate) fn kind(set: Option<SourceKind>, url: &SourceUrl<'_>) -> Result<Field
         return Err(Violation::new(
             Rule::SourceKindMismatch,
             URL,
-            format!("the URL of a {} source does not end in .git", name(kind)),
+            format!("the URL of {} source does not end in .git", one(kind)),
         )
         .value(url.as_str())
         .allowed(vec!["https://host/path.git with kind Git".to_owned()])
@@ -124,6 +124,16 @@ pub(crate) fn kind(set: Option<SourceKind>, url: &SourceUrl<'_>) -> Result<Field
         .help("a folder in the bucket goes to spec.path"));
     }
     Ok(if set.is_some() { Field::config(kind) } else { Field::built_in(kind) })
+}
+
+/// A kind with its article, for messages.
+pub(crate) fn one(kind: SourceKind) -> &'static str {
+    match kind {
+        SourceKind::Git => "a Git",
+        SourceKind::Oci => "an OCI",
+        SourceKind::Helm => "a Helm",
+        SourceKind::Bucket => "a Bucket",
+    }
 }
 
 /// Name of a kind as it stands in a manifest.
@@ -246,8 +256,8 @@ fn reference(
                     Rule::InvalidRef,
                     REF,
                     format!(
-                        "a {} source does not have {}",
-                        name(kind),
+                        "{} source does not have {}",
+                        one(kind),
                         reference::parts(found).map(|(field, _)| field).next().unwrap_or("ref")
                     ),
                 )
@@ -320,7 +330,7 @@ pub(crate) fn tenant_secrets(policies: &Selection<'_>) -> (bool, Option<PolicyFi
 /// A Secret that the team names, if it may.
 pub(crate) fn tenant_secret(policies: &Selection<'_>, field: String, name: &str) -> Result<SecretSource, Violation> {
     if let Err(error) = ObjectName::new(name) {
-        return Err(Violation::new(Rule::InvalidName, field, error.to_string())
+        return Err(Violation::new(Rule::InvalidName, field, show::no_name(&error))
             .value(name)
             .help("write the name of a Secret: lowercase letters, digits, - and ."));
     }
@@ -410,7 +420,7 @@ fn most_specific<'p>(
     let Match { policy, index, secret, .. } = best;
     let field = policy.field(format!("{list}[{index}]"));
     let name = secret.secret.expand(&bindings).map_err(|error| error.to_string());
-    match name.and_then(|name| ObjectName::new(name.into_owned()).map_err(|error| error.to_string())) {
+    match name.and_then(|name| ObjectName::new(name.into_owned()).map_err(|error| show::no_name(&error))) {
         Ok(name) => Ok(Some(Field {
             value: SecretSource::Platform { name: name.as_str().to_owned(), expose: secret.expose },
             origin: Origin::Policy(field),
@@ -471,10 +481,7 @@ fn verification(
             Violation::new(
                 Rule::VerificationRequired,
                 URL,
-                format!(
-                    "policy asks for signatures, and Flux cannot check any on a {} source of this scheme",
-                    name(kind)
-                ),
+                format!("policy asks for signatures, and Flux cannot check any on {} source of this scheme", one(kind)),
             )
             .value(url.as_str())
             .decided_by([required])
@@ -482,7 +489,7 @@ fn verification(
             Violation::new(
                 Rule::InvalidVerification,
                 VERIFY,
-                format!("Flux cannot check signatures on a {} source of this scheme", name(kind)),
+                format!("Flux cannot check signatures on {} source of this scheme", one(kind)),
             )
         };
         return Err(violation

@@ -75,7 +75,7 @@ fn teams_bring_secrets_where_some_policy_allows_it_and_none_denies() {
 fn is_not_copied_to_where_the_team_reads_it_unless_exposed() {
     let beside = json!({"agent": {"placement": "Namespace"}});
     let found = World::new().policy("agents", beside.clone()).rejects(json!({}), Rule::CredentialNotExposed);
-    assert_eq!(found.value.as_deref(), Some("git-example-com"));
+    assert!(found.message.contains("git-example-com"));
     for placement in ["Isolated", "Pooled"] {
         World::new().policy("agents", json!({"agent": {"placement": placement}})).accepts(json!({}));
     }
