@@ -119,8 +119,8 @@ pub(crate) fn path(
 pub(crate) fn invalid_path(field: impl Into<FieldPath>, path: &str, error: &str) -> Violation {
     Violation::new(Rule::InvalidPath, field, error.to_owned())
         .value(path)
-        .allowed(["./", "./deploy/prod", "deploy/prod"].map(str::to_owned).to_vec())
-        .help("write a folder relative to the root of the source, without ..")
+        .allowed(["./", "./deploy/prod", "deploy/values.yaml"].map(str::to_owned).to_vec())
+        .help("write a path that begins at the root of the source and does not leave it")
 }
 
 /// Interval, retry interval, timeout, time to live.

@@ -349,49 +349,65 @@ fn credentials(
     most_specific(place, url, "spec.credentials", |policy| &policy.credentials)
 }
 
+/// A Secret whose pattern matches.
+struct Match<'p> {
+    specificity: usize,
+    policy: &'p CompiledPolicy,
+    index: usize,
+    secret: &'p SecretFor,
+}
+
 /// The Secret of the most specific match.
-fn most_specific(
-    place: &Placement<'_>,
+fn most_specific<'p>(
+    place: &Placement<'p>,
     url: &SourceUrl<'_>,
     list: &'static str,
-    secrets: impl Fn(&CompiledPolicy) -> &[SecretFor],
+    secrets: impl Fn(&'p CompiledPolicy) -> &'p [SecretFor],
 ) -> Result<Option<Field<SecretSource>>, Violation> {
     let bindings = place.bindings();
-    let mut best: Option<(usize, &CompiledPolicy, usize, &SecretFor)> = None;
+    let mut best: Option<Match<'_>> = None;
+    // Another match, as specific as the best, that gives another Secret.
+    let mut rival: Option<Match<'_>> = None;
     for policy in place.policies.iter() {
         for (index, secret) in secrets(policy).iter().enumerate() {
             if !secret.pattern.matches(url, &bindings) {
                 continue;
             }
-            let specificity = secret.pattern.specificity();
-            match best {
-                Some((most, ..)) if most > specificity => {}
-                Some((most, other, other_index, chosen)) if most == specificity => {
-                    if (chosen.secret.as_str(), chosen.expose) != (secret.secret.as_str(), secret.expose) {
-                        return Err(Violation::new(
-                            Rule::CredentialConflict,
-                            URL,
-                            format!(
-                                "{} of policy {} and {} of policy {} match equally well and give different Secrets",
-                                chosen.pattern.as_str(),
-                                other.name,
-                                secret.pattern.as_str(),
-                                policy.name
-                            ),
-                        )
-                        .value(url.as_str())
-                        .decided_by([
-                            other.field(format!("{list}[{other_index}]")),
-                            policy.field(format!("{list}[{index}]")),
-                        ])
-                        .help("an administrator makes one of them more specific, or the same"));
+            let found = Match { specificity: secret.pattern.specificity(), policy, index, secret };
+            match &best {
+                Some(best) if best.specificity > found.specificity => {}
+                Some(best) if best.specificity == found.specificity => {
+                    if rival.is_none()
+                        && (best.secret.secret.as_str(), best.secret.expose) != (secret.secret.as_str(), secret.expose)
+                    {
+                        rival = Some(found);
                     }
                 }
-                _ => best = Some((specificity, policy, index, secret)),
+                _ => (best, rival) = (Some(found), None),
             }
         }
     }
-    let Some((_, policy, index, secret)) = best else { return Ok(None) };
+    let Some(best) = best else { return Ok(None) };
+    if let Some(rival) = rival {
+        return Err(Violation::new(
+            Rule::CredentialConflict,
+            URL,
+            format!(
+                "{} of policy {} and {} of policy {} match equally well and give different Secrets",
+                best.secret.pattern.as_str(),
+                best.policy.name,
+                rival.secret.pattern.as_str(),
+                rival.policy.name
+            ),
+        )
+        .value(url.as_str())
+        .decided_by([
+            best.policy.field(format!("{list}[{}]", best.index)),
+            rival.policy.field(format!("{list}[{}]", rival.index)),
+        ])
+        .help("an administrator makes one of them more specific, or the same"));
+    }
+    let Match { policy, index, secret, .. } = best;
     let field = policy.field(format!("{list}[{index}]"));
     let name = secret.secret.expand(&bindings).map_err(|error| error.to_string());
     match name.and_then(|name| ObjectName::new(name.into_owned()).map_err(|error| error.to_string())) {

@@ -40,31 +40,17 @@ fn ask(texts: &[String]) -> Vec<Value> {
         .current_dir(&module)
         .output()
         .expect("this test needs Go 1.24 or newer on PATH: install it from https://go.dev/dl/");
-    assert!(
-        build.status.success(),
-        "go build of e2e/modules/reference: {}",
-        String::from_utf8_lossy(&build.stderr)
-    );
-    let mut child = Command::new(&program)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    assert!(build.status.success(), "go build of e2e/modules/reference: {}", String::from_utf8_lossy(&build.stderr));
+    let mut child = Command::new(&program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
-    let lines: String = texts
-        .iter()
-        .map(|text| serde_json::to_string(text).unwrap() + "\n")
-        .collect();
+    let lines: String = texts.iter().map(|text| serde_json::to_string(text).unwrap() + "\n").collect();
     // In a thread of its own: both pipes are smaller than what goes through them.
     let writer = std::thread::spawn(move || stdin.write_all(lines.as_bytes()));
     let output = child.wait_with_output().unwrap();
     writer.join().unwrap().unwrap();
     assert!(output.status.success());
-    let answers: Vec<Value> = String::from_utf8(output.stdout)
-        .unwrap()
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let answers: Vec<Value> =
+        String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(answers.len(), texts.len());
     answers
 }
@@ -110,10 +96,7 @@ fn reference() -> impl Strategy<Value = String> {
         proptest::option::weighted(0.3, digest.prop_map(|d| format!("@{d}"))),
     )
         .prop_map(|(host, path, tag, digest)| {
-            host.unwrap_or_default()
-                + &path.join("/")
-                + &tag.unwrap_or_default()
-                + &digest.unwrap_or_default()
+            host.unwrap_or_default() + &path.join("/") + &tag.unwrap_or_default() + &digest.unwrap_or_default()
         });
     let stray = "[ -~\u{0}\t\n\u{e9}\u{131}\u{212a}\u{ff0e}]";
     prop_oneof![
@@ -143,46 +126,29 @@ fn deliberate(text: &str, reason: ImageReason, theirs: &Value) -> Option<&'stati
     let (kind, holds) = match reason {
         ImageReason::BareDigest => (
             "a digest without a name",
-            !text.contains('/')
-                && ["sha256:", "sha384:", "sha512:"]
-                    .iter()
-                    .any(|a| text.starts_with(a)),
+            !text.contains('/') && ["sha256:", "sha384:", "sha512:"].iter().any(|a| text.starts_with(a)),
         ),
         // The project falls back to a name without any host.
-        ImageReason::Host(HostReason::BadCharacter('_')) => (
-            "a first component that looks like a host and is none",
-            domain.is_empty() && first.contains('_'),
-        ),
+        ImageReason::Host(HostReason::BadCharacter('_')) => {
+            ("a first component that looks like a host and is none", domain.is_empty() && first.contains('_'))
+        }
         ImageReason::HubSpelling => (
             "Docker Hub in another case",
             domain != domain.to_lowercase()
-                && domain
-                    .to_lowercase()
-                    .trim_start_matches("index.")
-                    .starts_with("docker.io"),
+                && domain.to_lowercase().trim_start_matches("index.").starts_with("docker.io"),
         ),
-        ImageReason::Port(PortReason::TooLarge) => (
-            "a port above 65535",
-            port.parse::<u128>().is_ok_and(|p| p > 65_535),
-        ),
-        ImageReason::Port(PortReason::Zero) => (
-            "port 0",
-            port.bytes().all(|b| b == b'0') && !port.is_empty(),
-        ),
-        ImageReason::Port(PortReason::LeadingZero) => (
-            "a port with leading zeros",
-            port.starts_with('0') && port.trim_start_matches('0') != "",
-        ),
+        ImageReason::Port(PortReason::TooLarge) => {
+            ("a port above 65535", port.parse::<u128>().is_ok_and(|p| p > 65_535))
+        }
+        ImageReason::Port(PortReason::Zero) => ("port 0", port.bytes().all(|b| b == b'0') && !port.is_empty()),
+        ImageReason::Port(PortReason::LeadingZero) => {
+            ("a port with leading zeros", port.starts_with('0') && !port.trim_start_matches('0').is_empty())
+        }
         ImageReason::Host(HostReason::UnusualAddress) => {
             let host = domain.split(':').next().unwrap();
             let last = host.rsplit('.').next().unwrap();
-            let number = last.bytes().all(|b| b.is_ascii_digit())
-                || last.starts_with("0x")
-                || last.starts_with("0X");
-            (
-                "an IPv4 address in an unusual spelling",
-                number && host.parse::<std::net::Ipv4Addr>().is_err(),
-            )
+            let number = last.bytes().all(|b| b.is_ascii_digit()) || last.starts_with("0x") || last.starts_with("0X");
+            ("an IPv4 address in an unusual spelling", number && host.parse::<std::net::Ipv4Addr>().is_err())
         }
         ImageReason::Host(HostReason::NotIpv6 | HostReason::Ipv6Spelling) => {
             let inner = domain.trim_start_matches('[').split(']').next().unwrap();
@@ -223,26 +189,10 @@ fn difference(ours: &ImageRef<'_>, theirs: &Value) -> Option<String> {
     };
     let familiar = theirs["familiar"].as_str().unwrap();
     let parts = [
-        (
-            "domain",
-            ours.host_with_port().to_owned(),
-            domain.to_owned(),
-        ),
-        (
-            "path",
-            path.join("/"),
-            theirs["path"].as_str().unwrap().to_owned(),
-        ),
-        (
-            "tag",
-            ours.tag().unwrap_or("").to_owned(),
-            theirs["tag"].as_str().unwrap().to_owned(),
-        ),
-        (
-            "digest",
-            ours.digest().unwrap_or("").to_owned(),
-            theirs["digest"].as_str().unwrap().to_owned(),
-        ),
+        ("domain", ours.host_with_port().to_owned(), domain.to_owned()),
+        ("path", path.join("/"), theirs["path"].as_str().unwrap().to_owned()),
+        ("tag", ours.tag().unwrap_or("").to_owned(), theirs["tag"].as_str().unwrap().to_owned()),
+        ("digest", ours.digest().unwrap_or("").to_owned(), theirs["digest"].as_str().unwrap().to_owned()),
         ("canonical", ours.canonical(), canonical.clone()),
     ];
     if let Some((part, ours, theirs)) = parts.into_iter().find(|(_, ours, theirs)| ours != theirs) {
@@ -252,11 +202,7 @@ fn difference(ours: &ImageRef<'_>, theirs: &Value) -> Option<String> {
     // ours stays long where the short one would not be read back.
     let back = ImageRef::parse(familiar).is_ok_and(|again| again.canonical() == canonical);
     let ours = ours.familiar();
-    let expected = if back && domain == "docker.io" {
-        familiar
-    } else {
-        &canonical
-    };
+    let expected = if back && domain == "docker.io" { familiar } else { &canonical };
     (ours != expected).then(|| format!("familiar: ours {ours:?}, expected {expected:?}"))
 }
 
@@ -271,11 +217,7 @@ fn agrees_with_the_distribution_project_but_for_listed_reasons() {
         .collect();
     let cases = texts.len();
     texts.extend((0..GENERATED).map(|_| strategy.new_tree(&mut runner).unwrap().current()));
-    assert!(
-        texts.len() - cases >= 20_000,
-        "only {} generated",
-        texts.len() - cases
-    );
+    assert!(texts.len() - cases >= 20_000, "only {} generated", texts.len() - cases);
     let texts: Vec<String> = texts.into_iter().collect();
 
     let mut both = 0;
@@ -291,26 +233,15 @@ fn agrees_with_the_distribution_project_but_for_listed_reasons() {
                     wrong.push(format!("{text:?}: {difference}"));
                 }
             }
-            (Ok(_), false) => wrong.push(format!(
-                "{text:?}: ours accepts, theirs: {}",
-                theirs["error"]
-            )),
+            (Ok(_), false) => wrong.push(format!("{text:?}: ours accepts, theirs: {}", theirs["error"])),
             (Err(ours), true) => match deliberate(text, *ours.reason(), &theirs) {
                 Some(kind) => *refused.entry(kind).or_default() += 1,
-                None => wrong.push(format!(
-                    "{text:?}: theirs accepts, ours: {:?}",
-                    ours.reason()
-                )),
+                None => wrong.push(format!("{text:?}: theirs accepts, ours: {:?}", ours.reason())),
             },
             (Err(_), false) => neither += 1,
         }
     }
-    assert!(
-        wrong.is_empty(),
-        "{} differ:\n{}",
-        wrong.len(),
-        wrong[..wrong.len().min(40)].join("\n")
-    );
+    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong[..wrong.len().min(40)].join("\n"));
     println!("{both} accepted by both, {neither} by neither, refused by us alone: {refused:#?}");
     assert!(both > 5_000 && neither > 5_000, "{both} {neither}");
     assert_eq!(refused.keys().copied().collect::<Vec<_>>(), DELIBERATE);

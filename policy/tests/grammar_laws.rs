@@ -1,10 +1,6 @@
 //! Laws of the grammars, on generated texts.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking, its helpers too"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, its helpers too")]
 
 #[allow(dead_code, reason = "the columns are for the tests of the tables")]
 mod grammar_cases;
@@ -12,16 +8,12 @@ mod grammar_cases;
 use grammar_cases::table;
 use proptest::prelude::*;
 use sluicegate_policy::grammar::{
-    Bindings, ChartName, ClusterId, CommitSha, Digest, GitBranch, GitTag, ImagePattern, ImageRef,
-    NamePattern, NamespaceName, ObjectName, RepoPath, SemverRange, SourceUrl, Template, TenantName,
-    UrlPattern, format_duration, parse_duration, parse_duration_with_days,
+    Bindings, ChartName, ClusterId, CommitSha, Digest, GitBranch, GitTag, ImagePattern, ImageRef, NamePattern,
+    NamespaceName, ObjectName, RepoPath, SemverRange, SourceUrl, Template, TenantName, UrlPattern, format_duration,
+    parse_duration, parse_duration_with_days,
 };
 
-const BINDINGS: Bindings<'_> = Bindings {
-    tenant: "team-a",
-    namespace: "shop",
-    cluster: "prod-eu",
-};
+const BINDINGS: Bindings<'_> = Bindings { tenant: "team-a", namespace: "shop", cluster: "prod-eu" };
 
 /// URLs in canonical form, or nearly.
 fn url() -> impl Strategy<Value = String> {
@@ -140,26 +132,17 @@ fn read_everything(text: &str) {
     if let Err(error) = UrlPattern::parse(text)
         && let Some(offered) = error.canonical()
     {
-        assert!(
-            UrlPattern::parse(offered).is_ok(),
-            "{text:?} -> {offered:?}"
-        );
+        assert!(UrlPattern::parse(offered).is_ok(), "{text:?} -> {offered:?}");
     }
     if let Err(error) = ImagePattern::parse(text)
         && let Some(offered) = error.canonical()
     {
-        assert!(
-            ImagePattern::parse(offered).is_ok(),
-            "{text:?} -> {offered:?}"
-        );
+        assert!(ImagePattern::parse(offered).is_ok(), "{text:?} -> {offered:?}");
     }
     if let Err(error) = NamePattern::parse(text)
         && let Some(offered) = error.canonical()
     {
-        assert!(
-            NamePattern::parse(offered).is_ok(),
-            "{text:?} -> {offered:?}"
-        );
+        assert!(NamePattern::parse(offered).is_ok(), "{text:?} -> {offered:?}");
     }
     let labels = [
         TenantName::new(text).is_ok(),
@@ -173,11 +156,7 @@ fn read_everything(text: &str) {
     if labels[0] {
         assert!(ObjectName::new(text).is_ok(), "{text:?}");
     }
-    let _ = (
-        CommitSha::parse(text),
-        Digest::parse(text),
-        SemverRange::parse(text),
-    );
+    let _ = (CommitSha::parse(text), Digest::parse(text), SemverRange::parse(text));
     assert_eq!(GitBranch::parse(text).is_ok(), GitTag::parse(text).is_ok());
     if let Ok(path) = RepoPath::parse(text) {
         assert!(path.relative().split('/').all(|s| s != ".."), "{text:?}");
@@ -350,9 +329,7 @@ fn glob(pattern: &[u8], name: &[u8]) -> bool {
     match pattern {
         [] => name.is_empty(),
         [b'*', rest @ ..] => (0..=name.len()).any(|at| glob(rest, &name[at..])),
-        [byte, rest @ ..] => name
-            .split_first()
-            .is_some_and(|(b, n)| b == byte && glob(rest, n)),
+        [byte, rest @ ..] => name.split_first().is_some_and(|(b, n)| b == byte && glob(rest, n)),
     }
 }
 

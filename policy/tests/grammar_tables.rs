@@ -1,25 +1,15 @@
 //! The tables of URLs, images and patterns in `tests/data`, line by line.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking, its helpers too"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, its helpers too")]
 
 mod grammar_cases;
 
 use std::fmt::Write as _;
 
 use grammar_cases::{Case, table};
-use sluicegate_policy::grammar::{
-    Bindings, Danger, ImagePattern, ImageRef, NamePattern, SourceUrl, UrlPattern,
-};
+use sluicegate_policy::grammar::{Bindings, Danger, ImagePattern, ImageRef, NamePattern, SourceUrl, UrlPattern};
 
-const BINDINGS: Bindings<'_> = Bindings {
-    tenant: "team-a",
-    namespace: "shop",
-    cluster: "prod-eu",
-};
+const BINDINGS: Bindings<'_> = Bindings { tenant: "team-a", namespace: "shop", cluster: "prod-eu" };
 
 /// What parsing said, in the words of the table.
 fn columns(found: Result<String, (String, Option<String>)>) -> Vec<String> {
@@ -38,11 +28,7 @@ fn compare(source: &str, at_least: usize, found: impl Fn(&Case) -> Vec<String>) 
         let found = found(case);
         if found != case.columns {
             let (line, texts) = (case.line, &case.texts);
-            let _ = writeln!(
-                differences,
-                "line {line}: {texts:?}\n  table: {:?}\n  found: {found:?}",
-                case.columns
-            );
+            let _ = writeln!(differences, "line {line}: {texts:?}\n  table: {:?}\n  found: {found:?}", case.columns);
         }
     }
     assert!(differences.is_empty(), "\n{differences}");
@@ -196,18 +182,9 @@ fn messages_say_what_was_found_and_how_to_write_it() {
             "git@git.example.com:team-a/shop.git",
             "this is the scp-like form; a URL begins with ssh://; write ssh://git@git.example.com/team-a/shop.git",
         ),
-        (
-            "https://git.example.com/a\u{202e}b",
-            "the URL has U+202E; it is printable ASCII without spaces",
-        ),
-        (
-            "gopher://x",
-            "unknown scheme `gopher`; there are https, ssh, oci and http",
-        ),
-        (
-            "https://git.example.com/a/%2e%2e",
-            "the URL has `%`; nothing in it may be percent-encoded",
-        ),
+        ("https://git.example.com/a\u{202e}b", "the URL has U+202E; it is printable ASCII without spaces"),
+        ("gopher://x", "unknown scheme `gopher`; there are https, ssh, oci and http"),
+        ("https://git.example.com/a/%2e%2e", "the URL has `%`; nothing in it may be percent-encoded"),
     ] {
         assert_eq!(SourceUrl::parse(text).unwrap_err().to_string(), message);
     }
@@ -216,9 +193,7 @@ fn messages_say_what_was_found_and_how_to_write_it() {
         "Docker Hub is written in lowercase; other spellings are another registry to some nodes; write docker.io/nginx"
     );
     assert_eq!(
-        UrlPattern::parse("https://h.example/${team}/**")
-            .unwrap_err()
-            .to_string(),
+        UrlPattern::parse("https://h.example/${team}/**").unwrap_err().to_string(),
         "unknown placeholder `${team}`; there are `${tenant}`, `${namespace}` and `${cluster}`"
     );
 }
@@ -245,23 +220,12 @@ fn errors_point_at_the_place() {
         ("https://git.example.com:0/a", 24),
         ("ssh://x:y@git.example.com/a", 6),
     ] {
-        assert_eq!(
-            SourceUrl::parse(text).unwrap_err().offset(),
-            offset,
-            "{text}"
-        );
+        assert_eq!(SourceUrl::parse(text).unwrap_err().offset(), offset, "{text}");
     }
-    for (text, offset) in [
-        ("registry.example.com/Team", 21),
-        ("registry.example.com:0/a", 21),
-        ("nginx:a:b", 7),
-        ("nginx@sha256:0", 6),
-    ] {
-        assert_eq!(
-            ImageRef::parse(text).unwrap_err().offset(),
-            offset,
-            "{text}"
-        );
+    for (text, offset) in
+        [("registry.example.com/Team", 21), ("registry.example.com:0/a", 21), ("nginx:a:b", 7), ("nginx@sha256:0", 6)]
+    {
+        assert_eq!(ImageRef::parse(text).unwrap_err().offset(), offset, "{text}");
     }
     let error = UrlPattern::parse("https://git.example.com/x/${team}").unwrap_err();
     assert_eq!(error.offset(), 26);
@@ -278,11 +242,7 @@ fn familiar_form_is_short_only_where_it_means_the_same() {
         ("docker.io/localhost/x", "docker.io/localhost/x"),
         ("library/sha256:0", "docker.io/library/sha256:0"),
     ] {
-        assert_eq!(
-            ImageRef::parse(text).unwrap().familiar(),
-            familiar,
-            "{text}"
-        );
+        assert_eq!(ImageRef::parse(text).unwrap().familiar(), familiar, "{text}");
     }
 }
 
@@ -290,16 +250,8 @@ fn familiar_form_is_short_only_where_it_means_the_same() {
 fn the_tag_that_is_pulled_is_latest_unless_something_else_is_written() {
     let digest = format!("sha256:{}", "0".repeat(64));
     let both = format!("nginx:1@{digest}");
-    for (text, tag) in [
-        ("nginx", Some("latest")),
-        ("nginx:1", Some("1")),
-        (&both, None),
-    ] {
-        assert_eq!(
-            ImageRef::parse(text).unwrap().effective_tag(),
-            tag,
-            "{text}"
-        );
+    for (text, tag) in [("nginx", Some("latest")), ("nginx:1", Some("1")), (&both, None)] {
+        assert_eq!(ImageRef::parse(text).unwrap().effective_tag(), tag, "{text}");
     }
     let image = ImageRef::parse(&both).unwrap();
     assert_eq!((image.tag(), image.digest()), (Some("1"), Some(&*digest)));

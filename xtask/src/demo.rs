@@ -20,12 +20,12 @@ pub struct Args {
 
 /// A new service of an existing team: what the team knows, and nothing else.
 const WISH: &str = "\
-# The checkout service wants its own environment.
+# Gift cards, a new service of the shop.
 apiVersion: sluicegate.dev/v1alpha1
 kind: FluxConfig
 metadata: {name: gift-cards, namespace: shop}
 spec:
-  source: {url: https://git.example.com/shop/gift-cards.git}
+  source: {url: https://git.kestrel.example/shop/gift-cards.git}
 ";
 
 /// The same, from somebody in a hurry, or from somebody who wants out.
@@ -35,7 +35,7 @@ kind: FluxConfig
 metadata: {name: gift-cards, namespace: shop}
 spec:
   source:
-    url: https://git.example.com@git.evil.example/shop/gift-cards.git
+    url: https://git.kestrel.example@git.evil.example/shop/gift-cards.git
   namespace: kube-system
   intervall: 1s
 ";
@@ -65,7 +65,7 @@ impl Args {
         demo.write("tenants/shop/gift-cards.yaml", FORBIDDEN)?;
         demo.sluicegate(&["check", "tenants/shop/gift-cards.yaml", "--policies", "."], false)?;
         demo.title("And without a file: may the team run this image?");
-        demo.sluicegate(&["can", "shop", "pull", "registry.example.com/payments/api:1.0"], false)?;
+        demo.sluicegate(&["can", "shop", "pull", "registry.kestrel.example/payments/api:1.0"], false)?;
         println!("\nThat was the merge request. docs/for-teams.md and docs/for-administrators.md go on from here.");
         Ok(())
     }

@@ -3,6 +3,7 @@
 // A command line for developers: it prints, and a failure is a message.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod bench;
 mod demo;
 mod fuzz;
 mod generate;
@@ -32,6 +33,9 @@ enum Command {
     Generate(generate::Args),
     /// Check the licences of all dependencies against deny.toml
     Licences,
+    /// Measure, beside a bare program and peers, in one run
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Run the fuzz targets, each for a while
     Fuzz(fuzz::Args),
 }
@@ -42,13 +46,16 @@ fn main() -> ExitCode {
         Command::Test(args) => args.run(),
         Command::Generate(args) => args.run(),
         Command::Licences => licences::check(),
+        Command::Bench(bench) => return bench::run(&bench).unwrap_or_else(|error| fail(&error)),
         Command::Fuzz(args) => args.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => fail(&error),
     }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
 }

@@ -11,7 +11,7 @@ use sluicegate_policy::{Answer, Facts, PolicyField, PolicySet, Question, Violati
 use super::{CommandError, ContextArgs, Exit, Terminal};
 use crate::{
     platform::{Platform, located_policy_field, policy_fields},
-    report::text,
+    report::{Finding, text},
 };
 
 /// Longest value that is read from standard input, in bytes: far above any that could be allowed.
@@ -145,10 +145,13 @@ pub(super) fn broken_context(
             "no FluxPolicy in the files; name the platform repository with --policies".to_owned(),
         ));
     }
-    if platform.findings.is_empty() {
+    // A mistake in some team's FluxConfig changes no answer; anything else might.
+    let matters = |finding: &&Finding| finding.object.as_ref().is_none_or(|object| object.kind != "FluxConfig");
+    let findings: Vec<&Finding> = platform.findings.iter().filter(matters).collect();
+    if findings.is_empty() {
         return Ok(());
     }
-    for finding in &platform.findings {
+    for finding in findings {
         let line = finding.span.map(|span| format!(":{}:{}", span.line, span.column)).unwrap_or_default();
         writeln!(
             terminal.err,

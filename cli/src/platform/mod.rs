@@ -164,13 +164,13 @@ impl Platform {
         let helm = judged.passed_over.helm_templates.len() + context.passed_over.helm_templates.len();
         let linked = judged.passed_over.linked_folders.len() + context.passed_over.linked_folders.len();
         platform.passed_over = [
-            ("other Kubernetes objects", other_objects),
-            ("documents that are no Kubernetes objects", other_documents),
-            ("folders of Helm templates", helm),
-            ("links to folders", linked),
+            ("other Kubernetes object", "other Kubernetes objects", other_objects),
+            ("document that is no Kubernetes object", "documents that are no Kubernetes objects", other_documents),
+            ("folder of Helm templates", "folders of Helm templates", helm),
+            ("link to a folder", "links to folders", linked),
         ]
         .into_iter()
-        .map(|(reason, count)| PassedOver { reason: reason.into(), count })
+        .map(|(one, many, count)| PassedOver { reason: if count == 1 { one } else { many }.into(), count })
         .filter(|entry| entry.count > 0)
         .collect();
         Ok(platform)

@@ -21,24 +21,12 @@ pub(crate) fn table(source: &str) -> Vec<Case> {
             let mut rest = line;
             while rest.starts_with('"') {
                 let mut stream = serde_json::Deserializer::from_str(rest).into_iter::<String>();
-                let text = stream
-                    .next()
-                    .unwrap()
-                    .unwrap_or_else(|e| panic!("line {}: {e}", n + 1));
+                let text = stream.next().unwrap().unwrap_or_else(|e| panic!("line {}: {e}", n + 1));
                 rest = rest[stream.byte_offset()..].trim_start();
                 texts.push(expanded(&text));
             }
-            let columns = rest
-                .split("  ")
-                .map(str::trim)
-                .filter(|c| !c.is_empty())
-                .map(expanded)
-                .collect();
-            Case {
-                line: n + 1,
-                texts,
-                columns,
-            }
+            let columns = rest.split("  ").map(str::trim).filter(|c| !c.is_empty()).map(expanded).collect();
+            Case { line: n + 1, texts, columns }
         })
         .collect()
 }
@@ -46,10 +34,8 @@ pub(crate) fn table(source: &str) -> Vec<Case> {
 /// Puts long texts in place of their abbreviations.
 fn expanded(text: &str) -> String {
     let hex = "0123456789abcdef";
-    let mut out = text
-        .replace("{sha}", &hex.repeat(4))
-        .replace("{96}", &hex.repeat(6))
-        .replace("{128}", &hex.repeat(8));
+    let mut out =
+        text.replace("{sha}", &hex.repeat(4)).replace("{96}", &hex.repeat(6)).replace("{128}", &hex.repeat(8));
     let mut from = 0;
     while let Some(open) = out[from..].find('{').map(|at| from + at) {
         let repeated = out[open..].find('}').and_then(|close| {

@@ -1,0 +1,100 @@
+//! Running one program and measuring it.
+//!
+//! The program is the only child of a small process of its own, this very binary called again: `getrusage` tells the peak
+//! memory of children as one number for all of them, and a child starts with the peak of the process that forked it.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{self, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use clap::Args;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike as _;
+use serde::{Deserialize, Serialize};
+
+/// A program to run.
+#[derive(Clone, Debug)]
+pub(super) struct Job {
+    /// Program and arguments.
+    pub(super) command: Vec<OsString>,
+    /// Working folder.
+    pub(super) folder: PathBuf,
+    /// Where its standard output goes.
+    pub(super) stdout: PathBuf,
+    /// Where its standard error goes.
+    pub(super) stderr: PathBuf,
+}
+
+/// What one run cost.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Run {
+    /// From the start of the process to its end, by a monotonic clock.
+    pub(super) wall: Duration,
+    /// User and system time of all its threads.
+    pub(super) cpu: Duration,
+    /// Most resident memory, in bytes.
+    pub(super) peak: u64,
+    /// Exit code; `None` where a signal ended it.
+    pub(super) code: Option<i32>,
+}
+
+/// Arguments of the process that measures.
+#[derive(Debug, Args)]
+pub struct Command {
+    #[arg(long)]
+    folder: PathBuf,
+    #[arg(long)]
+    stdout: PathBuf,
+    #[arg(long)]
+    stderr: PathBuf,
+    #[arg(last = true, required = true)]
+    command: Vec<OsString>,
+}
+
+/// Runs the program in a process that has no other child.
+pub(super) fn measure(job: &Job) -> anyhow::Result<Run> {
+    let own = std::env::current_exe().context("this program's own path")?;
+    let output = process::Command::new(own)
+        .args(["bench", "measure", "--folder"])
+        .arg(&job.folder)
+        .arg("--stdout")
+        .arg(&job.stdout)
+        .arg("--stderr")
+        .arg(&job.stderr)
+        .arg("--")
+        .args(&job.command)
+        .stderr(Stdio::inherit())
+        .output()
+        .context("the measuring process")?;
+    ensure!(output.status.success(), "{} could not be run", job.command[0].display());
+    serde_json::from_slice(&output.stdout).context("what the measuring process says")
+}
+
+/// The measuring process.
+pub(super) fn run(command: &Command) -> anyhow::Result<ExitCode> {
+    let create = |path: &Path| File::create(path).with_context(|| format!("{}", path.display()));
+    let (program, arguments) = command.command.split_first().context("no program is given")?;
+    let mut job = process::Command::new(program);
+    job.args(arguments)
+        .current_dir(&command.folder)
+        .stdin(Stdio::null())
+        .stdout(create(&command.stdout)?)
+        .stderr(create(&command.stderr)?);
+    let start = Instant::now();
+    let status = job.status().with_context(|| format!("{}", program.display()))?;
+    let wall = start.elapsed();
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).context("getrusage")?;
+    let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+    let run = Run {
+        wall,
+        cpu: Duration::from_micros(u64::try_from(micros).unwrap_or_default()),
+        // Linux counts in KiB.
+        peak: u64::try_from(usage.max_rss()).unwrap_or_default() * 1024,
+        code: status.code(),
+    };
+    serde_json::to_writer(std::io::stdout().lock(), &run)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,55 @@
+//! Benches: what the project promises about speed and memory, measured against a bare program and against others' tools in
+//! one run, and judged as ratios, so that the result depends little on the machine.
+//!
+//! What lives here: making the input, running and measuring programs, judging, the table. What does not: any measured code,
+//! and timed tests; nothing in `cargo test` depends on a clock.
+//!
+//! Calls go one way: [`check`] makes a [`corpus`], lists the [`programs`] (the [`peers`] among them), has each of them
+//! [`measure`]d in turn, compares the verdicts, asks the [`targets`] and writes the [`table`].
+
+mod check;
+mod corpus;
+mod measure;
+mod peers;
+mod programs;
+mod table;
+mod targets;
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+/// Benches of the project.
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    /// `sluicegate check` against a bare reader, conftest, gator and opa; exit code 1 where a target is missed
+    Check(check::Options),
+    /// Runs one program and prints what it cost, as JSON
+    #[command(hide = true)]
+    Measure(measure::Command),
+}
+
+/// Runs a bench.
+///
+/// # Errors
+/// Whatever keeps it from measuring, and verdicts that differ. A missed target is no error but exit code 1.
+pub fn run(bench: &Bench) -> anyhow::Result<ExitCode> {
+    match bench {
+        Bench::Check(options) => check::run(options),
+        Bench::Measure(command) => measure::run(command),
+    }
+}
+
+/// The root of the checkout.
+fn root() -> PathBuf {
+    let own = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    own.parent().map_or(own.clone(), PathBuf::from)
+}
+
+/// Tells what is going on, on standard error.
+fn say(text: &str) {
+    // Nobody may be there to read it.
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}

@@ -1,0 +1,114 @@
+//! The result as a Markdown table, and its place in the documentation.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::thread;
+
+use anyhow::Context as _;
+
+use super::check::Measured;
+use super::programs::Role;
+use super::targets::{Target, mebibytes};
+
+const DOCS: &str = "docs/performance.md";
+const BEGIN: &str = "<!-- written by `cargo xtask bench check --write-docs`: begin -->\n";
+const END: &str = "<!-- written by `cargo xtask bench check --write-docs`: end -->\n";
+
+/// The machine and the measurements.
+pub(super) fn draw(measured: &[Measured], runs: u32) -> String {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let mut text = format!("{cores} cores, {}; {runs} runs of each program, in turn.\n\n", processor());
+    text.push_str(
+        "| FluxConfigs | program | best, s | median, s | CPU, s | per second | peak, MiB | to the bare reader |\n\
+         | ---: | :--- | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+    );
+    for entry in measured {
+        let bare = measured.iter().find(|other| other.configs == entry.configs && other.role == Role::Bare);
+        let seconds = entry.best.as_secs_f64();
+        let ratio = bare.map_or(String::new(), |bare| format!("{:.2}", seconds / bare.best.as_secs_f64()));
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "| {} | {} | {seconds:.3} | {:.3} | {:.3} | {} | {:.0} | {ratio} |",
+            thousands(entry.configs),
+            entry.name,
+            entry.median.as_secs_f64(),
+            entry.cpu.as_secs_f64(),
+            thousands((entry.configs as f64 / seconds) as usize),
+            mebibytes(entry.peak),
+        );
+    }
+    text
+}
+
+/// The promises and how they were kept.
+pub(super) fn targets(targets: &[Target]) -> String {
+    let mut text = "| promise | measured | |\n| :--- | ---: | :--- |\n".to_owned();
+    for Target { promise, measured, met } in targets {
+        let _ = writeln!(text, "| {promise} | {measured} | {} |", if *met { "kept" } else { "**missed**" });
+    }
+    text
+}
+
+fn processor() -> String {
+    let unknown = || "processor unknown".to_owned();
+    let Ok(info) = fs::read_to_string("/proc/cpuinfo") else { return unknown() };
+    let model =
+        info.lines().find_map(|line| Some(line.strip_prefix("model name")?.split_once(':')?.1.trim().to_owned()));
+    model.unwrap_or_else(unknown)
+}
+
+/// With a comma between thousands.
+fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Puts the text between the markers of the documentation.
+pub(super) fn write_docs(text: &str) -> anyhow::Result<()> {
+    let path = super::root().join(DOCS);
+    let page = fs::read_to_string(&path).context(DOCS)?;
+    let page = replace(&page, text).with_context(|| format!("{DOCS} has no markers for the table"))?;
+    fs::write(&path, page).context(DOCS)
+}
+
+fn replace(page: &str, text: &str) -> Option<String> {
+    let (before, rest) = page.split_once(BEGIN)?;
+    let (_, after) = rest.split_once(END)?;
+    Some(format!("{before}{BEGIN}\n{text}\n{END}{after}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_set_apart() {
+        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (123_456, "123,456"), (1_000_000, "1,000,000")]
+        {
+            assert_eq!(thousands(number), text);
+        }
+    }
+
+    #[test]
+    fn only_what_is_between_the_markers_changes() {
+        let page = format!("before\n{BEGIN}old\n{END}after\n");
+        let once = replace(&page, "new\n").unwrap();
+        assert_eq!(once, format!("before\n{BEGIN}\nnew\n\n{END}after\n"));
+        assert_eq!(replace(&once, "new\n").unwrap(), once);
+        assert_eq!(replace("no markers", "new"), None);
+    }
+
+    #[test]
+    fn the_documentation_has_the_markers() {
+        let page = fs::read_to_string(super::super::root().join(DOCS)).unwrap();
+        assert!(replace(&page, "").is_some());
+    }
+}
