@@ -105,22 +105,33 @@ impl Args {
         if value != "-" {
             return asker.answer(&value.to_string_lossy(), false, terminal);
         }
-        let mut exit = Exit::Fine;
+        let mut exit = None;
         let mut lines = std::io::stdin().lock();
-        loop {
-            let mut line = Vec::new();
-            if (&mut lines).take(LONGEST).read_until(b'\n', &mut line)? == 0 {
-                return Ok(exit);
-            }
-            let line = String::from_utf8_lossy(&line);
-            // A line ends with its line break; everything else in it is part of the value.
-            let value = line.strip_suffix('\n').unwrap_or(&line);
-            let value = value.strip_suffix('\r').unwrap_or(value);
+        let mut line = Vec::new();
+        while read_line(&mut lines, &mut line)? {
+            let value = String::from_utf8_lossy(&line);
             if !value.is_empty() {
-                exit = exit.max(asker.answer(value, true, terminal)?);
+                exit = exit.max(Some(asker.answer(&value, true, terminal)?));
             }
         }
+        // Whatever was to print the values has failed: silence is no yes.
+        exit.ok_or_else(|| CommandError::Usage("there is no value on the standard input; give one a line".to_owned()))
     }
+}
+
+/// Reads a line without its `\n`; everything else in it, a carriage return too, is part of the value. `false` at the end.
+/// Of a line that is too long only the beginning is kept: what follows is not another value.
+fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> Result<bool, CommandError> {
+    line.clear();
+    if input.by_ref().take(LONGEST).read_until(b'\n', line)? == 0 {
+        return Ok(false);
+    }
+    if line.last() == Some(&b'\n') {
+        line.pop();
+    } else {
+        input.skip_until(b'\n')?;
+    }
+    Ok(true)
 }
 
 /// Refuses to answer from files of which some cannot be read.
@@ -250,7 +261,8 @@ fn explain(
     located: impl Fn(&PolicyField) -> String,
     out: &mut dyn Write,
 ) -> Result<(), CommandError> {
-    writeln!(out, "  on {}: {} [{}]", text::line(cluster), text::line(&violation.message), violation.rule)?;
+    let cluster = if cluster == "*" { "any cluster".into() } else { text::line(cluster) };
+    writeln!(out, "  on {cluster}: {} [{}]", text::line(&violation.message), violation.rule)?;
     for field in &violation.decided_by {
         writeln!(out, "    decided by {}", located(field))?;
     }

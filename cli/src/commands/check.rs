@@ -55,6 +55,9 @@ impl Args {
     pub(super) fn run(&self, terminal: &mut Terminal<'_>) -> Result<Exit, CommandError> {
         let began = Instant::now();
         check_targets(&self.reports)?;
+        for spec in &self.reports {
+            spec.check_place()?;
+        }
         let platform = match &self.tenant {
             // A team's repository is read as it is; only the context holds objects of the platform.
             Some(_) => self.context.load_context(terminal)?,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use similar::TextDiff;
 use sluicegate_policy::verdict;
 
-use super::{CommandError, ContextArgs, Exit, Terminal};
+use super::{CommandError, ContextArgs, Exit, Terminal, with_causes};
 use crate::{
     manifest::{
         edit::{Addition, insert_fields, write_atomically},
@@ -69,7 +69,10 @@ impl Args {
                 }
             }
         }
-        for file in &edited {
+        for (number, file) in edited.iter().enumerate() {
+            if number > 0 && !self.write && !self.diff {
+                separate(edited.get(number - 1), file, terminal)?;
+            }
             self.hand_out(&platform, file, terminal)?;
         }
         if self.write || self.diff {
@@ -92,7 +95,7 @@ impl Args {
             (true, _, Some(path)) => {
                 if edited.fields > 0 {
                     write_atomically(path, edited.after.as_bytes()).map_err(|error| {
-                        CommandError::Usage(format!("{}: {error}; nothing was changed in this file", file.shown()))
+                        CommandError::Usage(format!("{}; the file is as it was", with_causes(&error)))
                     })?;
                     writeln!(terminal.err, "completed {}", text::line(file.shown()))?;
                 }
@@ -107,6 +110,17 @@ impl Args {
         }
         Ok(())
     }
+}
+
+/// Keeps the documents of two files apart that are printed one after the other.
+fn separate(before: Option<&Edited>, next: &Edited, terminal: &mut Terminal<'_>) -> Result<(), CommandError> {
+    if before.is_some_and(|before| !before.after.ends_with(['\n', '\r'])) {
+        writeln!(terminal.out)?;
+    }
+    if !next.after.starts_with("---") && !next.after.starts_with('%') {
+        writeln!(terminal.out, "---")?;
+    }
+    Ok(())
 }
 
 /// Shows what is wrong, on the stream that is not the result.

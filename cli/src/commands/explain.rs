@@ -7,8 +7,8 @@ use sluicegate_policy::{Admitted, Origin};
 
 use super::{CommandError, ContextArgs, Exit, Terminal};
 use crate::{
-    platform::{JudgedConfig, Keep, Platform, SourceTexts, located_policy_field, policy_fields},
-    report::{Report, human, text},
+    platform::{Judged, JudgedConfig, Keep, Platform, SourceTexts, located_policy_field, policy_fields},
+    report::{Finding, Outcome, Report, human, text},
 };
 
 /// Arguments of `explain`.
@@ -53,13 +53,18 @@ impl Args {
         };
         let judged = platform.judge(Keep::Admitted, terminal.progress);
         let chosen: Vec<&JudgedConfig> =
-            judged.configs.iter().filter(|config| by_file || self.names(&platform, config)).collect();
-        if chosen.is_empty() {
+            judged.configs.iter().filter(|config| by_file || self.names_config(&platform, config)).collect();
+        let broken = self.broken(&platform, &judged, by_file);
+        if chosen.is_empty() && broken.is_empty() {
             return Err(CommandError::Usage(self.none(&platform, by_file)));
         }
         let mut exit = Exit::Fine;
+        if !broken.is_empty() {
+            exit = if platform.unreadable { Exit::CouldNotRun } else { Exit::Violations };
+            draw(&platform, broken, terminal)?;
+        }
         for config in chosen {
-            match &config.admitted {
+            match config.admitted.as_ref().filter(|_| config.outcome == Outcome::Admitted) {
                 Some(admitted) => self.show(&platform, admitted, terminal)?,
                 None => {
                     exit = exit.max(if judged.undetermined { Exit::CouldNotRun } else { Exit::Violations });
@@ -70,14 +75,39 @@ impl Args {
         Ok(exit)
     }
 
-    fn names(&self, platform: &Platform, config: &JudgedConfig) -> bool {
-        let Some(located) = platform.configs.get(config.index) else { return false };
-        let metadata = &located.object.metadata;
-        let name = metadata.name.as_deref().unwrap_or_default();
+    fn names_config(&self, platform: &Platform, config: &JudgedConfig) -> bool {
+        platform.configs.get(config.index).is_some_and(|located| {
+            let metadata = &located.object.metadata;
+            self.names(metadata.namespace.as_deref(), metadata.name.as_deref().unwrap_or_default())
+        })
+    }
+
+    fn names(&self, namespace: Option<&str>, name: &str) -> bool {
         match self.what.split_once('/') {
-            Some((namespace, wanted)) => metadata.namespace.as_deref() == Some(namespace) && name == wanted,
+            Some((wanted, rest)) => namespace == Some(wanted) && name == rest,
             None => name == self.what,
         }
+    }
+
+    /// What is wrong with the files, or with FluxConfigs that are so wrong that there is no verdict on them.
+    fn broken(&self, platform: &Platform, judged: &Judged, by_file: bool) -> Vec<Finding> {
+        let context = platform.files.get(platform.context_from as usize..).unwrap_or_default();
+        let here = |finding: &Finding| by_file && !context.iter().any(|file| file.shown() == finding.path);
+        let meant = |finding: &Finding| match &finding.object {
+            None => here(finding),
+            Some(object) if object.kind != "FluxConfig" => false,
+            Some(object) => here(finding) || !by_file && self.names(object.namespace.as_deref(), &object.name),
+        };
+        let read = |finding: &Finding| {
+            platform.configs.iter().any(|config| {
+                let metadata = &config.object.metadata;
+                platform.shown(&config.at) == finding.path
+                    && finding.object.as_ref().is_some_and(|object| {
+                        Some(object.name.as_str()) == metadata.name.as_deref() && object.namespace == metadata.namespace
+                    })
+            })
+        };
+        judged.findings.iter().filter(|finding| meant(finding) && !read(finding)).cloned().collect()
     }
 
     fn none(&self, platform: &Platform, by_file: bool) -> String {
@@ -149,32 +179,35 @@ impl Args {
     fn refuse(
         &self,
         platform: &Platform,
-        findings: &[crate::report::Finding],
+        findings: &[Finding],
         config: &JudgedConfig,
         terminal: &mut Terminal<'_>,
     ) -> Result<(), CommandError> {
         let Some(located) = platform.configs.get(config.index) else { return Ok(()) };
         let path = platform.shown(&located.at);
         let metadata = &located.object.metadata;
-        let own = |finding: &&crate::report::Finding| {
+        let own = |finding: &&Finding| {
             finding.path == path
                 && finding.object.as_ref().is_none_or(|object| {
                     Some(object.name.as_str()) == metadata.name.as_deref() && object.namespace == metadata.namespace
                 })
         };
         // What is wrong with a policy that selects the tenant is the reason too.
-        let of_policies = |finding: &&crate::report::Finding| {
-            finding.object.as_ref().is_some_and(|object| object.kind == "FluxPolicy")
-        };
-        let mut mine: Vec<crate::report::Finding> = findings.iter().filter(own).cloned().collect();
+        let of_policies =
+            |finding: &&Finding| finding.object.as_ref().is_some_and(|object| object.kind == "FluxPolicy");
+        let mut mine: Vec<Finding> = findings.iter().filter(own).cloned().collect();
         if mine.is_empty() {
             mine = findings.iter().filter(of_policies).cloned().collect();
         }
-        let report = Report::new(mine, Vec::new());
-        let texts = SourceTexts::new(&platform.files);
-        for finding in report.findings() {
-            writeln!(terminal.out, "{}\n", human::draw(finding, &|path| texts.get(path), terminal.color))?;
-        }
-        Ok(())
+        draw(platform, mine, terminal)
     }
+}
+
+fn draw(platform: &Platform, findings: Vec<Finding>, terminal: &mut Terminal<'_>) -> Result<(), CommandError> {
+    let report = Report::new(findings, Vec::new());
+    let texts = SourceTexts::new(&platform.files);
+    for finding in report.findings() {
+        writeln!(terminal.out, "{}\n", human::draw(finding, &|path| texts.get(path), terminal.color))?;
+    }
+    Ok(())
 }

@@ -50,7 +50,7 @@ pub enum CommandError {
     #[error(transparent)]
     Write(#[from] crate::report::WriteError),
     /// The terminal, or what stands for it.
-    #[error("cannot write the output: {0}")]
+    #[error("cannot write the output")]
     Output(#[from] io::Error),
     /// Anything that the user can mend: what was found, and what to do.
     #[error("{0}")]
@@ -161,9 +161,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let flushed = out.flush();
     let code = match (result, flushed) {
         // Whoever reads the output has seen enough: `sluicegate … | head`.
-        (Err(CommandError::Output(error)), _) | (Ok(_), Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-            Exit::CouldNotRun
-        }
+        (Err(error), _) if is_closed_pipe(&error) => Exit::CouldNotRun,
+        (Ok(_), Err(error)) if is_closed_pipe(&error) => Exit::CouldNotRun,
         (Ok(exit), Ok(())) => exit,
         (Ok(_), Err(error)) => complain(&mut err, &CommandError::Output(error)),
         (Err(error), _) => complain(&mut err, &error),
@@ -173,8 +172,20 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn complain(err: &mut impl Write, error: &CommandError) -> Exit {
     // Where even that fails there is only the exit code left to say it.
-    let _ = writeln!(err, "error: {error}");
+    let _ = writeln!(err, "error: {}", with_causes(error));
     Exit::CouldNotRun
+}
+
+fn is_closed_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source())
+        .filter_map(|error| error.downcast_ref::<io::Error>())
+        .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// An error and what caused it: messages do not repeat their source's text.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 fn dispatch(command: Command, terminal: &mut Terminal<'_>) -> Result<Exit, CommandError> {

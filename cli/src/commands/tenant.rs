@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use serde_json::Value;
 use sluicegate_crds::FluxConfig;
 use sluicegate_policy::{
     Answer, Facts, PolicyField, PolicySet, Question, Rule, Violation, ask,
@@ -158,46 +159,63 @@ impl Judge<'_> {
     fn file(&self, shown: &str, documents: &[Document<'_>]) -> JudgedFile {
         let mut judged = JudgedFile::default();
         for document in documents {
-            if document.root().kind() != Kind::Mapping {
-                continue;
-            }
-            let Ok(decoded) = de::decode::<serde_json::Value>(document.root()) else { continue };
-            let mut object = decoded.value;
+            let root = document.root();
             // kustomize lets its own file go without version and kind.
             let kustomization =
                 shown.rsplit('/').next().is_some_and(|name| matches!(name, "kustomization.yaml" | "kustomization.yml"));
-            if kustomization && object.get("kind").is_none() {
-                object["apiVersion"] = "kustomize.config.k8s.io/v1beta1".into();
-                object["kind"] = "Kustomization".into();
+            if root.kind() != Kind::Mapping || (root.get("kind").is_none() && !kustomization) {
+                continue;
             }
-            let items = match object.get("kind").and_then(serde_json::Value::as_str) {
-                Some("List") => object.get("items").and_then(serde_json::Value::as_array).cloned().unwrap_or_default(),
-                Some(_) => Vec::new(),
-                None => continue,
-            };
-            if items.is_empty() {
-                self.object(shown, document, "", &object, &mut judged);
-            }
-            for (index, item) in items.iter().enumerate() {
-                self.object(shown, document, &format!("items[{index}]."), item, &mut judged);
+            match de::decode::<Value>(root) {
+                Ok(mut decoded) => {
+                    if decoded.value.get("kind").is_none() {
+                        decoded.value["apiVersion"] = "kustomize.config.k8s.io/v1beta1".into();
+                        decoded.value["kind"] = "Kustomization".into();
+                    }
+                    self.objects(shown, document, "", decoded.value, &mut judged);
+                }
+                // Whoever deploys it may read it in another way: what cannot be judged is not passed over.
+                Err(error) => {
+                    let rule = Rule::InvalidValue;
+                    let message = error.kind().to_string();
+                    let mut finding = Finding::new(Severity::Error, rule.id(), rule.title(), shown, message);
+                    finding.span = Some(finding_span(error.span()));
+                    finding.field = Some(error.path().to_owned());
+                    finding
+                        .help
+                        .push("write it as JSON could say it: without tags, numbers of at most 64 bits".to_owned());
+                    judged.findings.push((finding, Vec::new()));
+                }
             }
         }
         judged
     }
 
-    fn object(
-        &self,
-        shown: &str,
-        document: &Document<'_>,
-        base: &str,
-        object: &serde_json::Value,
-        judged: &mut JudgedFile,
-    ) {
+    /// An object, or those of a list: kubectl and Flux take every object with a list `items` for one, whatever its kind, and
+    /// give the items a kind from the list's where they have none.
+    fn objects(&self, shown: &str, document: &Document<'_>, base: &str, mut object: Value, judged: &mut JudgedFile) {
+        let items = match object.get_mut("items") {
+            Some(Value::Array(items)) => std::mem::take(items),
+            _ => Vec::new(),
+        };
+        self.object(shown, document, base, &object, judged);
+        let list_kind = object.get("kind").and_then(Value::as_str).and_then(|kind| kind.strip_suffix("List"));
+        for (index, mut item) in items.into_iter().enumerate() {
+            let named = item.get("kind").is_some() && item.get("apiVersion").is_some();
+            if let (Some(fields), Some(kind), false) = (item.as_object_mut(), list_kind, named) {
+                fields.insert("kind".to_owned(), kind.into());
+                fields.insert("apiVersion".to_owned(), object.get("apiVersion").cloned().unwrap_or_default());
+            }
+            self.objects(shown, document, &format!("{base}items[{index}]."), item, judged);
+        }
+    }
+
+    fn object(&self, shown: &str, document: &Document<'_>, base: &str, object: &Value, judged: &mut JudgedFile) {
         let found = reaches(object);
         if found.is_empty() {
             return;
         }
-        let text = |value: Option<&serde_json::Value>| value.and_then(serde_json::Value::as_str).map(str::to_owned);
+        let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
         let metadata = object.get("metadata");
         let id = ObjectId {
             kind: text(object.get("kind")).unwrap_or_default(),
@@ -213,7 +231,10 @@ impl Judge<'_> {
                     Reach::Forbidden(violation) => violation.field.to_string(),
                 };
                 judged.undetermined |= exit == Exit::CouldNotRun;
-                outcome = if exit == Exit::CouldNotRun { Outcome::Undecided } else { Outcome::Refused };
+                outcome = match (exit, outcome) {
+                    (Exit::CouldNotRun, Outcome::Admitted | Outcome::Undecided) => Outcome::Undecided,
+                    _ => Outcome::Refused,
+                };
                 let deciders = std::mem::take(&mut violation.decided_by);
                 let rule = violation.rule;
                 let mut finding = Finding::new(Severity::Error, rule.id(), rule.title(), shown, violation.message);

@@ -300,14 +300,19 @@ fn excluded_itself(exclude: &Gitignore, path: &Path) -> bool {
         .any(|part| exclude.matched(part, part != shown).is_ignore() || exclude.matched(part, true).is_ignore())
 }
 
-/// The path as it is shown: with `/`, without `./` in front.
+/// The path as it is shown: with `/`, without `./` in front, bytes that are not UTF-8 spelt out, so that two
+/// files never look like one.
 fn show(path: &Path) -> String {
     let shown: PathBuf = path.components().filter(|component| !matches!(component, Component::CurDir)).collect();
-    let text = shown.to_string_lossy();
+    let mut text = String::new();
+    for chunk in shown.as_os_str().as_encoded_bytes().utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
+    }
     if text.is_empty() {
         return ".".to_owned();
     }
-    if std::path::MAIN_SEPARATOR == '/' { text.into_owned() } else { text.replace(std::path::MAIN_SEPARATOR, "/") }
+    if std::path::MAIN_SEPARATOR == '/' { text } else { text.replace(std::path::MAIN_SEPARATOR, "/") }
 }
 
 /// What is found on the way.

@@ -148,7 +148,8 @@ impl Reader<'_> {
                     Err(error) => self.undecodable(&error, node, kind),
                 }
             }
-            ("", "List") if api_version == "v1" => {
+            // Whatever is called `List` or not: kubectl and Flux take every object with a list `items` for one.
+            _ if !kind.is_empty() && node.get("items").is_some_and(|items| items.kind() == Kind::Sequence) => {
                 for (number, item) in node.get("items").into_iter().flat_map(Node::items).enumerate() {
                     let mut base = base.to_owned();
                     path::push_key(&mut base, "items");
@@ -239,7 +240,9 @@ impl Reader<'_> {
         let wrong_version = api_version != API_VERSION;
         let field = if wrong_version { "apiVersion" } else { "kind" };
         let place = node.entry(field).map_or_else(|| node.span().at_start(), |entry| entry.place().highlight());
-        let message = if wrong_version {
+        let message = if api_version.is_empty() {
+            format!("this {kind} does not say its apiVersion")
+        } else if wrong_version {
             format!("{kind} is not of {api_version:?}")
         } else {
             format!("{API_VERSION} has no kind {kind:?}")

@@ -9,7 +9,7 @@ mod document;
 mod judge;
 mod locate;
 
-use std::{collections::HashMap, path::PathBuf};
+use std::path::PathBuf;
 
 use sluicegate_crds::{FluxCluster, FluxConfig, FluxPolicy};
 use sluicegate_policy::Labels;
@@ -127,12 +127,11 @@ impl Platform {
             platform.problem(problem);
         }
         let progress = Progress::start(platform.files.len(), "reading files", request.progress);
-        let index_of: HashMap<&str, u32> =
-            platform.files.iter().zip(0..).map(|(file, index)| (file.shown(), index)).collect();
         let loaded = files::for_each_parsed(&platform.files, &options.limits, |file, text, documents| {
             progress.step();
-            let file_index = index_of.get(file.shown()).copied().unwrap_or_default();
-            document::read(file.shown(), file_index, text, documents)
+            // Not by the path that is shown: `-` may be the standard input and a file.
+            let number = platform.files.element_offset(file).map_or(u32::MAX, index);
+            document::read(file.shown(), number, text, documents)
         });
         drop(progress);
         let mut other_objects = 0;

@@ -188,6 +188,24 @@ pub fn check_targets(specs: &[ReportSpec]) -> Result<(), SpecError> {
 }
 
 impl ReportSpec {
+    /// Refuses a place that no file can be written to, so that a typing error is found before the work and before
+    /// other reports are written.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::IsFolder`] and [`WriteError::NoFolder`].
+    pub fn check_place(&self) -> Result<(), WriteError> {
+        let Target::File(file) = &self.target else { return Ok(()) };
+        if file.is_dir() {
+            return Err(WriteError::IsFolder { file: file.clone() });
+        }
+        let folder = folder_of(file);
+        if folder.is_dir() {
+            return Ok(());
+        }
+        Err(WriteError::NoFolder { folder: folder.to_owned(), file: file.clone() })
+    }
+
     /// Writes `report`, to `stdout` or so that its file is either the old one or the whole new one.
     ///
     /// # Errors
@@ -216,10 +234,7 @@ impl ReportSpec {
             Some(_) => fs::canonicalize(file).map_err(io_error)?,
             None => file.clone(),
         };
-        let folder = match place.parent() {
-            Some(folder) if folder != Path::new("") => folder,
-            _ => Path::new("."),
-        };
+        let folder = folder_of(&place);
         if !folder.is_dir() {
             return Err(WriteError::NoFolder { folder: folder.to_owned(), file: file.clone() });
         }
@@ -243,6 +258,13 @@ impl ReportSpec {
             Format::Json => json::write(report, out),
             Format::Github => github::write(report, out),
         }
+    }
+}
+
+fn folder_of(file: &Path) -> &Path {
+    match file.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
     }
 }
 
