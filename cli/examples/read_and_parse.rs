@@ -33,7 +33,10 @@ fn find(folder: &Path) -> Vec<PathBuf> {
         Box::new(|entry| {
             if let Ok(entry) = entry
                 && entry.file_type().is_some_and(|kind| kind.is_file())
-                && entry.path().extension().is_some_and(|ending| ending == "yaml" || ending == "yml" || ending == "json")
+                && entry
+                    .path()
+                    .extension()
+                    .is_some_and(|ending| ending == "yaml" || ending == "yml" || ending == "json")
             {
                 found.lock().unwrap_or_else(PoisonError::into_inner).push(entry.into_path());
             }

@@ -1,9 +1,5 @@
 //! What `manifest::de` decodes, refuses and notices.
-#![allow(
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "helpers of tests, which may panic"
-)]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests, which may panic")]
 
 use std::collections::BTreeMap;
 
@@ -65,11 +61,7 @@ impl TryFrom<String> for Interval {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        if text.ends_with('m') {
-            Ok(Self(text))
-        } else {
-            Err(format!("`{text}` is no number of minutes"))
-        }
+        if text.ends_with('m') { Ok(Self(text)) } else { Err(format!("`{text}` is no number of minutes")) }
     }
 }
 
@@ -107,15 +99,11 @@ fn decodes_what_is_written_plainly() {
     assert_eq!(config.kind, Some(SourceKind::Oci));
     assert_eq!(
         config.labels.into_iter().collect::<Vec<_>>(),
-        [("8080", "x"), ("a.b/c", "1"), ("true", "b")]
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        [("8080", "x"), ("a.b/c", "1"), ("true", "b")].map(|(key, value)| (key.to_owned(), value.to_owned()))
     );
     let reference = config.reference.unwrap();
     assert_eq!(reference.tag.as_deref(), Some("v1"));
-    assert_eq!(
-        config.values,
-        Some(serde_json::json!({"a": [1, 2.5, null, "text", {"b": true}], "": -1}))
-    );
+    assert_eq!(config.values, Some(serde_json::json!({"a": [1, 2.5, null, "text", {"b": true}], "": -1})));
     assert_eq!(config.retry_interval, Some(Interval("5m".to_owned())));
     assert_eq!(config.nested.unwrap().url, "b");
     assert_eq!(config.choice, Some(Choice::Word));
@@ -149,10 +137,7 @@ fn takes_null_for_a_field_that_is_not_there() {
         assert_eq!((config.reference, config.values), (None, None), "{text}");
     }
     let error = refused("url:\nprune: true\n");
-    assert_eq!(
-        error.kind(),
-        &DecodeErrorKind::MissingField { field: "url" }
-    );
+    assert_eq!(error.kind(), &DecodeErrorKind::MissingField { field: "url" });
 }
 
 #[test]
@@ -176,104 +161,47 @@ metadata.name: x
         .map(|field| {
             let span = field.span();
             assert_eq!(&text[span.range()], field.name);
-            (
-                field.path.as_str(),
-                field.name.as_str(),
-                field.suggestion,
-                span.line,
-                span.column,
-            )
+            (field.path.as_str(), field.name.as_str(), field.suggestion, span.line, span.column)
         })
         .collect();
     assert_eq!(
         seen,
         [
             ("Prune", "Prune", Some("prune"), 2, 1),
-            (
-                "retry-interval",
-                "retry-interval",
-                Some("retryInterval"),
-                3,
-                1
-            ),
+            ("retry-interval", "retry-interval", Some("retryInterval"), 3, 1),
             ("ref.brnach", "brnach", Some("branch"), 5, 3),
             ("nested.zebra", "zebra", None, 9, 3),
             ("[\"metadata.name\"]", "metadata.name", None, 10, 1),
         ]
     );
     assert_eq!(found.unknown[2].allowed, ["branch", "label", "tag"]);
-    assert_eq!(
-        found.unknown[2].to_string(),
-        "unknown field `ref.brnach`; did you mean `branch`?"
-    );
+    assert_eq!(found.unknown[2].to_string(), "unknown field `ref.brnach`; did you mean `branch`?");
     assert!(!found.value.prune);
 }
 
 #[test]
 fn refuses_what_is_not_what_it_should_be_and_points_at_it() {
-    let quotes = |text: &str, kind: &str| {
-        format!("`{text}` reads as {kind} here, not as a text; put it in quotes: \"{text}\"")
-    };
+    let quotes =
+        |text: &str, kind: &str| format!("`{text}` reads as {kind} here, not as a text; put it in quotes: \"{text}\"");
     let both = |text: &str, old: &str, new: &str, advice: &str| {
-        format!(
-            "`{text}` is {old} in YAML 1.1, as Kubernetes reads it, and {new} in YAML 1.2; {advice}"
-        )
+        format!("`{text}` is {old} in YAML 1.1, as Kubernetes reads it, and {new} in YAML 1.2; {advice}")
     };
     for (text, message, line, column, shown) in [
-        (
-            "url: 12\n",
-            format!("url: {}", quotes("12", "a number")),
-            1,
-            6,
-            "12",
-        ),
-        (
-            "url: 1234567e8\n",
-            format!("url: {}", quotes("1234567e8", "a number")),
-            1,
-            6,
-            "1234567e8",
-        ),
-        (
-            "url: true\n",
-            format!("url: {}", quotes("true", "a boolean")),
-            1,
-            6,
-            "true",
-        ),
-        (
-            "url: yes\n",
-            format!(
-                "url: {}",
-                both("yes", "a boolean", "text", "put it in quotes")
-            ),
-            1,
-            6,
-            "yes",
-        ),
+        ("url: 12\n", format!("url: {}", quotes("12", "a number")), 1, 6, "12"),
+        ("url: 1234567e8\n", format!("url: {}", quotes("1234567e8", "a number")), 1, 6, "1234567e8"),
+        ("url: true\n", format!("url: {}", quotes("true", "a boolean")), 1, 6, "true"),
+        ("url: yes\n", format!("url: {}", both("yes", "a boolean", "text", "put it in quotes")), 1, 6, "yes"),
         (
             "url: a\nimages: [b, 1:30]\n",
-            format!(
-                "images[1]: {}",
-                both("1:30", "a number", "text", "put it in quotes")
-            ),
+            format!("images[1]: {}", both("1:30", "a number", "text", "put it in quotes")),
             2,
             13,
             "1:30",
         ),
-        (
-            "url: a\nimages:\n  - ~\n",
-            format!("images[0]: {}", quotes("~", "nothing")),
-            3,
-            5,
-            "~",
-        ),
+        ("url: a\nimages:\n  - ~\n", format!("images[0]: {}", quotes("~", "nothing")), 3, 5, "~"),
         (
             "url: a\nprune: yes\n",
-            format!(
-                "prune: {}",
-                both("yes", "a boolean", "text", "write `true` or `false`")
-            ),
+            format!("prune: {}", both("yes", "a boolean", "text", "write `true` or `false`")),
             2,
             8,
             "yes",
@@ -294,54 +222,16 @@ fn refuses_what_is_not_what_it_should_be_and_points_at_it() {
         ),
         (
             "url: a\nretries: 0123\n",
-            format!(
-                "retries: {}",
-                both(
-                    "0123",
-                    "an octal number",
-                    "a decimal number",
-                    "write a plain decimal number"
-                )
-            ),
+            format!("retries: {}", both("0123", "an octal number", "a decimal number", "write a plain decimal number")),
             2,
             10,
             "0123",
         ),
-        (
-            "url: a\nretries: 300\n",
-            "retries: expected u8, found integer `300`".to_owned(),
-            2,
-            10,
-            "300",
-        ),
-        (
-            "url: a\nretries: \"3\"\n",
-            "retries: expected u8, found a text `3`".to_owned(),
-            2,
-            10,
-            "\"3\"",
-        ),
-        (
-            "url: a\nimages: b\n",
-            "images: expected a sequence, found a text `b`".to_owned(),
-            2,
-            9,
-            "b",
-        ),
-        (
-            "url: a\nref: [b]\n",
-            "ref: expected struct Reference, found a list".to_owned(),
-            2,
-            6,
-            "[b]",
-        ),
-        (
-            "url: {a: b}\n",
-            "url: expected a string, found a mapping".to_owned(),
-            1,
-            6,
-            "{a: b}",
-        ),
+        ("url: a\nretries: 300\n", "retries: expected u8, found integer `300`".to_owned(), 2, 10, "300"),
+        ("url: a\nretries: \"3\"\n", "retries: expected u8, found a text `3`".to_owned(), 2, 10, "\"3\""),
+        ("url: a\nimages: b\n", "images: expected a sequence, found a text `b`".to_owned(), 2, 9, "b"),
+        ("url: a\nref: [b]\n", "ref: expected struct Reference, found a list".to_owned(), 2, 6, "[b]"),
+        ("url: {a: b}\n", "url: expected a string, found a mapping".to_owned(), 1, 6, "{a: b}"),
         (
             "url: a\nkind: git\n",
             "kind: `git` is not one of `Git` and `OCI`; did you mean `Git`?".to_owned(),
@@ -349,73 +239,29 @@ fn refuses_what_is_not_what_it_should_be_and_points_at_it() {
             7,
             "git",
         ),
-        (
-            "url: a\nkind: Bucket\n",
-            "kind: `Bucket` is not one of `Git` and `OCI`".to_owned(),
-            2,
-            7,
-            "Bucket",
-        ),
-        (
-            "url: a\nretryInterval: 5\n",
-            format!("retryInterval: {}", quotes("5", "a number")),
-            2,
-            16,
-            "5",
-        ),
-        (
-            "url: a\nretryInterval: 5s\n",
-            "retryInterval: `5s` is no number of minutes".to_owned(),
-            2,
-            16,
-            "5s",
-        ),
+        ("url: a\nkind: Bucket\n", "kind: `Bucket` is not one of `Git` and `OCI`".to_owned(), 2, 7, "Bucket"),
+        ("url: a\nretryInterval: 5\n", format!("retryInterval: {}", quotes("5", "a number")), 2, 16, "5"),
+        ("url: a\nretryInterval: 5s\n", "retryInterval: `5s` is no number of minutes".to_owned(), 2, 16, "5s"),
         (
             "url: a\nlabels: {on: x}\n",
-            format!(
-                "labels.on: {}",
-                both("on", "a boolean", "text", "put it in quotes")
-            ),
+            format!("labels.on: {}", both("on", "a boolean", "text", "put it in quotes")),
             2,
             10,
             "on",
         ),
-        (
-            "url: a\nlabels: {1.0: x}\n",
-            format!("labels[\"1.0\"]: {}", quotes("1.0", "a number")),
-            2,
-            10,
-            "1.0",
-        ),
-        (
-            "url: a\nlabels: {a.b/c: 1}\n",
-            format!("labels[\"a.b/c\"]: {}", quotes("1", "a number")),
-            2,
-            17,
-            "1",
-        ),
+        ("url: a\nlabels: {1.0: x}\n", format!("labels[\"1.0\"]: {}", quotes("1.0", "a number")), 2, 10, "1.0"),
+        ("url: a\nlabels: {a.b/c: 1}\n", format!("labels[\"a.b/c\"]: {}", quotes("1", "a number")), 2, 17, "1"),
         (
             "url: a\nvalues: {deep: [no]}\n",
             format!(
                 "values.deep[0]: {}",
-                both(
-                    "no",
-                    "a boolean",
-                    "text",
-                    "write `true` or `false`, a plain decimal number, or put it in quotes"
-                )
+                both("no", "a boolean", "text", "write `true` or `false`, a plain decimal number, or put it in quotes")
             ),
             2,
             17,
             "no",
         ),
-        (
-            "url: !secret a\n",
-            "url: this tag has no meaning here; leave it out".to_owned(),
-            1,
-            14,
-            "a",
-        ),
+        ("url: !secret a\n", "url: this tag has no meaning here; leave it out".to_owned(), 1, 14, "a"),
         (
             "url: a\nnested:\n  prune: true\n  retries: 1\n",
             "nested: `url` is missing, and it is required".to_owned(),
@@ -423,13 +269,7 @@ fn refuses_what_is_not_what_it_should_be_and_points_at_it() {
             1,
             "nested",
         ),
-        (
-            "[]",
-            "expected struct Config, found a list".to_owned(),
-            1,
-            1,
-            "[]",
-        ),
+        ("[]", "expected struct Config, found a list".to_owned(), 1, 1, "[]"),
         (
             "url: a\nchoice: {number: 1, word: }\n",
             "choice: expected one of `word`, `number`, `pair` and `fields`, found a mapping that \
@@ -441,8 +281,7 @@ fn refuses_what_is_not_what_it_should_be_and_points_at_it() {
         ),
         (
             "url: a\nchoice: number\n",
-            "choice: expected a mapping with that key and its value, found the word `number` alone"
-                .to_owned(),
+            "choice: expected a mapping with that key and its value, found the word `number` alone".to_owned(),
             2,
             9,
             "number",
@@ -459,10 +298,7 @@ fn refuses_what_is_not_what_it_should_be_and_points_at_it() {
 #[test]
 fn tells_of_the_misspelt_field_beside_the_missing_one() {
     let error = refused("ulr: a\n");
-    assert_eq!(
-        error.kind(),
-        &DecodeErrorKind::MissingField { field: "url" }
-    );
+    assert_eq!(error.kind(), &DecodeErrorKind::MissingField { field: "url" });
     assert_eq!(error.unknown()[0].suggestion, Some("url"));
 }
 
@@ -494,30 +330,15 @@ fn decodes_kubernetes_objects() {
     )
     .unwrap();
     let spec = pod.value.spec.unwrap();
-    let limits = spec.containers[0]
-        .resources
-        .as_ref()
-        .and_then(|resources| resources.limits.as_ref())
-        .unwrap();
+    let limits = spec.containers[0].resources.as_ref().and_then(|resources| resources.limits.as_ref()).unwrap();
     assert_eq!(limits["cpu"].0, "1");
     assert!(pod.value.metadata.creation_timestamp.is_some());
-    let unknown: Vec<(&str, Option<&str>)> = pod
-        .unknown
-        .iter()
-        .map(|field| (field.path.as_str(), field.suggestion))
-        .collect();
-    assert_eq!(
-        unknown,
-        [
-            ("metadata.lables", Some("labels")),
-            ("spec.containers[0].imagee", Some("image"))
-        ]
-    );
+    let unknown: Vec<(&str, Option<&str>)> =
+        pod.unknown.iter().map(|field| (field.path.as_str(), field.suggestion)).collect();
+    assert_eq!(unknown, [("metadata.lables", Some("labels")), ("spec.containers[0].imagee", Some("image"))]);
 
-    let error = try_as::<ConfigMap>(
-        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  a: 1\n",
-    )
-    .unwrap_err();
+    let error =
+        try_as::<ConfigMap>("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  a: 1\n").unwrap_err();
     assert_eq!((error.path(), error.span().line), ("data.a", 5));
     let error = try_as::<Service>("apiVersion: v1\nkind: Pod\nmetadata: {}\n").unwrap_err();
     assert!(error.to_string().contains("Service"), "{error}");
@@ -550,9 +371,6 @@ fn decodes_through_the_buffers_of_serde() {
         assert_eq!(found.value.rest["other"], serde_json::json!([1]));
     }
     let error = try_as::<Flat>("other: [1]\neither: {b: c}\n").unwrap_err();
-    assert!(
-        error.to_string().contains("did not match any variant"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("did not match any variant"), "{error}");
     assert_eq!((error.path(), error.span().line), ("either", 2));
 }

@@ -1,9 +1,5 @@
 //! What `manifest::edit` inserts, and what it leaves alone.
-#![allow(
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "helpers of tests, which may panic"
-)]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests, which may panic")]
 
 use std::fs;
 
@@ -13,9 +9,7 @@ use sluicegate_cli::manifest::edit::{Addition, EditError, insert_fields, write_a
 use sluicegate_cli::manifest::yaml::{Limits, parse};
 
 fn additions(list: &[(&str, Json)]) -> Vec<Addition> {
-    list.iter()
-        .map(|(path, value)| Addition::new(*path, value.clone()))
-        .collect()
+    list.iter().map(|(path, value)| Addition::new(*path, value.clone())).collect()
 }
 
 #[track_caller]
@@ -114,11 +108,7 @@ fn fills_in_flow_style() {
         &[("spec.path", json!("./")), ("spec.wait", json!(true))],
         "spec: {\n  source: {url: x}, # one\n  images: [a], # two\n  path: ./,\n  wait: true\n}\n",
     );
-    inserts(
-        "spec: {\n  a: 1, # one\n}\n",
-        &[("spec.b", json!(2))],
-        "spec: {\n  a: 1, # one\n  b: 2,\n}\n",
-    );
+    inserts("spec: {\n  a: 1, # one\n}\n", &[("spec.b", json!(2))], "spec: {\n  a: 1, # one\n  b: 2,\n}\n");
 }
 
 #[test]
@@ -145,10 +135,7 @@ fn makes_the_mappings_that_are_missing() {
     for (before, after) in [
         ("a: 1\n", "a: 1\nspec:\n  path: ./\n"),
         ("spec:\n", "spec:\n  path: ./\n"),
-        (
-            "spec: # why\n# below\n",
-            "spec: # why\n  path: ./\n# below\n",
-        ),
+        ("spec: # why\n# below\n", "spec: # why\n  path: ./\n# below\n"),
         ("spec: ~\n", "spec: {path: ./}\n"),
         ("spec: null # why\n", "spec: {path: ./} # why\n"),
         ("spec: {}\n", "spec: {path: ./}\n"),
@@ -162,12 +149,7 @@ fn makes_the_mappings_that_are_missing() {
         ("- a: b\n", ""),
     ] {
         if after.is_empty() {
-            refuses(
-                before,
-                "spec.path",
-                "`` is a list, so no field can be inserted there",
-                Some(before.trim_end()),
-            );
+            refuses(before, "spec.path", "`` is a list, so no field can be inserted there", Some(before.trim_end()));
         } else {
             inserts(before, &[("spec.path", json!("./"))], after);
         }
@@ -192,10 +174,7 @@ fn goes_behind_whatever_the_mapping_ends_with() {
         ("a: 1\n---\nb: 2\n", "a: 1\nk: v\n---\nb: 2\n"),
         ("---\na: 1\n...\n", "---\na: 1\nk: v\n...\n"),
         ("a: 1 # c\n# d\n", "a: 1 # c\nk: v\n# d\n"),
-        (
-            "a:\n  b: 1\n  # c\n\n  # d\n# e\n",
-            "a:\n  b: 1\n  # c\n\n  # d\nk: v\n# e\n",
-        ),
+        ("a:\n  b: 1\n  # c\n\n  # d\n# e\n", "a:\n  b: 1\n  # c\n\n  # d\nk: v\n# e\n"),
         // Scalars over several lines.
         ("a: |\n  x\n  y\n\n# c\n", "a: |\n  x\n  y\nk: v\n\n# c\n"),
         ("a: |+\n  x\n\n\n# c\n", "a: |+\n  x\n\n\nk: v\n# c\n"),
@@ -206,16 +185,10 @@ fn goes_behind_whatever_the_mapping_ends_with() {
         ("a: \"x\n\n  y\" # c\n", "a: \"x\n\n  y\" # c\nk: v\n"),
         // Collections.
         ("a:\n- b\n- c\n", "a:\n- b\n- c\nk: v\n"),
-        (
-            "a:\n- b:\n    c: d\n  e:\n",
-            "a:\n- b:\n    c: d\n  e:\nk: v\n",
-        ),
+        ("a:\n- b:\n    c: d\n  e:\n", "a:\n- b:\n    c: d\n  e:\nk: v\n"),
         ("a: [\n  b,\n  c ]\n", "a: [\n  b,\n  c ]\nk: v\n"),
         ("a: &a {b: c}\nd: *a\n", "a: &a {b: c}\nd: *a\nk: v\n"),
-        (
-            "a: &a {b: c}\nd:\n  x: y\n  <<: *a\n",
-            "a: &a {b: c}\nd:\n  x: y\n  <<: *a\nk: v\n",
-        ),
+        ("a: &a {b: c}\nd:\n  x: y\n  <<: *a\n", "a: &a {b: c}\nd:\n  x: y\n  <<: *a\nk: v\n"),
         ("a: &a {b: c}\n<<: *a\n", "a: &a {b: c}\n<<: *a\nk: v\n"),
         // Odd but fair indentation.
         ("  a: 1\n  b: 2\n", "  a: 1\n  b: 2\n  k: v\n"),
@@ -235,15 +208,9 @@ fn goes_behind_whatever_the_mapping_ends_with() {
 fn edits_the_document_that_is_meant() {
     let text = "a: 1\n---\n# nothing\n---\nb: 2\n";
     let addition = [Addition::new("k", "v")];
-    assert_eq!(
-        insert_fields(text, 1, &addition).unwrap(),
-        "a: 1\n---\n# nothing\n---\nb: 2\nk: v\n"
-    );
+    assert_eq!(insert_fields(text, 1, &addition).unwrap(), "a: 1\n---\n# nothing\n---\nb: 2\nk: v\n");
     let error = insert_fields(text, 2, &addition).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "there is no document number 2: the text has 2"
-    );
+    assert_eq!(error.to_string(), "there is no document number 2: the text has 2");
     assert_eq!(error.span(), None);
 }
 
@@ -264,10 +231,7 @@ fn quotes_what_some_reader_would_take_for_something_else() {
         (json!("a #b"), "\"a #b\""),
         (json!("*"), "\"*\""),
         (json!("team-*"), "team-*"),
-        (
-            json!("é\n\"\\\u{7f}\u{2028}\u{feff}"),
-            "\"é\\n\\\"\\\\\\u007f\\u2028\\ufeff\"",
-        ),
+        (json!("é\n\"\\\u{7f}\u{2028}\u{feff}"), "\"é\\n\\\"\\\\\\u007f\\u2028\\ufeff\""),
         (json!(true), "true"),
         (json!(12), "12"),
         (json!(-1.5), "-1.5"),
@@ -291,11 +255,7 @@ fn passes_over_what_is_there() {
     ] {
         inserts(text, &[("spec.path", json!("./"))], text);
     }
-    inserts(
-        "a: 1\n",
-        &[("a", json!(null)), ("b", json!(null))],
-        "a: 1\n",
-    );
+    inserts("a: 1\n", &[("a", json!(null)), ("b", json!(null))], "a: 1\n");
 }
 
 #[test]
@@ -318,42 +278,12 @@ fn refuses_what_it_cannot_do_safely_and_points_at_the_reason() {
         "`spec.source` comes from a merge key; write `source.ref` there by hand",
         Some("{url: x}"),
     );
-    refuses(
-        "spec: {path: y}\n",
-        "spec.path",
-        "`spec.path` is there already, with another value",
-        Some("y"),
-    );
-    refuses(
-        "spec: text\n",
-        "spec.path",
-        "`spec` is a text, so no field can be inserted there",
-        Some("text"),
-    );
-    refuses(
-        "spec: [a]\n",
-        "spec[3].x",
-        "`spec` is a list, so no field can be inserted there",
-        Some("[a]"),
-    );
-    refuses(
-        "a: 1\n",
-        "a[",
-        "`a[` is not the path of a field that can be inserted",
-        None,
-    );
-    refuses(
-        "a: 1\n",
-        "x.y[0]",
-        "`x.y[0]` is not the path of a field that can be inserted",
-        None,
-    );
-    refuses(
-        "a: 1\n",
-        "x[0].y",
-        "`x[0].y` is not the path of a field that can be inserted",
-        None,
-    );
+    refuses("spec: {path: y}\n", "spec.path", "`spec.path` is there already, with another value", Some("y"));
+    refuses("spec: text\n", "spec.path", "`spec` is a text, so no field can be inserted there", Some("text"));
+    refuses("spec: [a]\n", "spec[3].x", "`spec` is a list, so no field can be inserted there", Some("[a]"));
+    refuses("a: 1\n", "a[", "`a[` is not the path of a field that can be inserted", None);
+    refuses("a: 1\n", "x.y[0]", "`x.y[0]` is not the path of a field that can be inserted", None);
+    refuses("a: 1\n", "x[0].y", "`x[0].y` is not the path of a field that can be inserted", None);
     for text in ["? a\n: b\n", "&x a: b\n", "{a}", "spec: {<<: {a: b}}\n"] {
         let path = if text == "{a}" {
             "a.k"
@@ -363,10 +293,7 @@ fn refuses_what_it_cannot_do_safely_and_points_at_the_reason() {
             "k"
         };
         let error = insert_fields(text, 0, &[Addition::new(path, "v")]).unwrap_err();
-        assert!(
-            matches!(error, EditError::Unsafe { .. }),
-            "{text}: {error:?}"
-        );
+        assert!(matches!(error, EditError::Unsafe { .. }), "{text}: {error:?}");
     }
     let error = insert_fields("a: [\n", 0, &[Addition::new("k", "v")]).unwrap_err();
     assert!(matches!(error, EditError::Yaml(_)));
@@ -504,11 +431,7 @@ impl Writer {
             let key = format!("k{index}");
             self.text.push_str(&key);
             self.text.push(':');
-            let path = if path.is_empty() {
-                key
-            } else {
-                format!("{path}.{key}")
-            };
+            let path = if path.is_empty() { key } else { format!("{path}.{key}") };
             self.block(value, &path, column);
         }
     }
@@ -550,11 +473,7 @@ impl Writer {
                     } else {
                         self.text.push_str(&format!("{key}: "));
                     }
-                    let path = if path.is_empty() {
-                        key
-                    } else {
-                        format!("{path}.{key}")
-                    };
+                    let path = if path.is_empty() { key } else { format!("{path}.{key}") };
                     self.flow(value, &path, column + 2, json);
                 }
                 if lines {
@@ -576,9 +495,7 @@ fn survives(before: &str, after: &str) -> bool {
         return true;
     }
     let middle = &before.as_bytes()[start..before.len() - end];
-    after.as_bytes()[start..after.len() - end]
-        .windows(middle.len())
-        .any(|window| window == middle)
+    after.as_bytes()[start..after.len() - end].windows(middle.len()).any(|window| window == middle)
 }
 
 proptest! {
@@ -670,8 +587,5 @@ fn replaces_a_file_whole_with_its_permissions_and_through_links() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     left.sort();
-    assert_eq!(
-        left,
-        ["a.yaml", "broken.yaml", "link.yaml", "made.yaml", "real"]
-    );
+    assert_eq!(left, ["a.yaml", "broken.yaml", "link.yaml", "made.yaml", "real"]);
 }

@@ -93,10 +93,7 @@ fn measures_documents() {
             let config = decode::<Config>(documents[0].root()).unwrap();
             assert!(config.unknown.is_empty() && config.value.spec.prune);
             black_box(&config.value.metadata);
-            black_box((
-                &config.value.spec.source.url,
-                &config.value.spec.source.r#ref,
-            ));
+            black_box((&config.value.spec.source.url, &config.value.spec.source.r#ref));
             black_box((&config.value.spec.path, &config.value.spec.cluster));
             black_box((&config.value.spec.images, &config.value.spec.interval));
         }
@@ -133,11 +130,7 @@ fn measures_ten_thousand_files() {
     });
     let reading = best(|| {
         let results = for_each_parsed(&set.files, &limits, |_, _, documents| {
-            decode::<Config>(documents.unwrap()[0].root())
-                .unwrap()
-                .value
-                .spec
-                .prune
+            decode::<Config>(documents.unwrap()[0].root()).unwrap().value.spec.prune
         });
         assert!(results.iter().all(|result| *result == Ok(true)));
     });

@@ -15,10 +15,7 @@ fn report() -> Report {
 }
 
 fn write(format: Format, file: &Path) -> Result<(), WriteError> {
-    let spec = ReportSpec {
-        format,
-        target: Target::File(file.to_owned()),
-    };
+    let spec = ReportSpec { format, target: Target::File(file.to_owned()) };
     let mut stdout = Vec::new();
     let written = spec.write(&report(), &|_| None, &mut stdout);
     assert!(stdout.is_empty());
@@ -45,27 +42,12 @@ fn accepts_formats_with_files_and_standard_output() {
 fn answers_mistakes_with_what_would_be_right() {
     const FORMATS: &str = "formats: gitlab, sarif, junit, json, github";
     for (text, message) in [
-        (
-            "sarrif=x",
-            format!("there is no report format `sarrif` (did you mean `sarif`?); {FORMATS}"),
-        ),
-        (
-            "JUnit=x",
-            format!("there is no report format `JUnit` (did you mean `junit`?); {FORMATS}"),
-        ),
-        (
-            "checkstyle=x",
-            format!("there is no report format `checkstyle`; {FORMATS}"),
-        ),
+        ("sarrif=x", format!("there is no report format `sarrif` (did you mean `sarif`?); {FORMATS}")),
+        ("JUnit=x", format!("there is no report format `JUnit` (did you mean `junit`?); {FORMATS}")),
+        ("checkstyle=x", format!("there is no report format `checkstyle`; {FORMATS}")),
         ("", format!("there is no report format ``; {FORMATS}")),
-        (
-            "gitlab",
-            "a gitlab report needs a file: `gitlab=FILE`, or `gitlab=-` for standard output".into(),
-        ),
-        (
-            "json=",
-            "a json report needs a file: `json=FILE`, or `json=-` for standard output".into(),
-        ),
+        ("gitlab", "a gitlab report needs a file: `gitlab=FILE`, or `gitlab=-` for standard output".into()),
+        ("json=", "a json report needs a file: `json=FILE`, or `json=-` for standard output".into()),
     ] {
         let error = text.parse::<ReportSpec>().unwrap_err();
         assert_eq!(error.to_string(), message, "{text}");
@@ -80,15 +62,10 @@ fn refuses_two_reports_for_one_place() {
     };
     assert_eq!(check(&["github", "json=a", "sarif=b"]), Ok(()));
     assert_eq!(
-        check(&["json=a", "github", "sarif=-"])
-            .unwrap_err()
-            .to_string(),
+        check(&["json=a", "github", "sarif=-"]).unwrap_err().to_string(),
         "a github and a sarif report cannot both go to standard output"
     );
-    assert_eq!(
-        check(&["json=a", "sarif=a"]).unwrap_err().to_string(),
-        "a json and a sarif report cannot both go to a"
-    );
+    assert_eq!(check(&["json=a", "sarif=a"]).unwrap_err().to_string(), "a json and a sarif report cannot both go to a");
 }
 
 #[test]
@@ -99,14 +76,8 @@ fn every_format_writes_the_same_to_a_file_as_to_standard_output() {
         write(format, &file).unwrap();
         let mut stdout = Vec::new();
         let target = Target::Stdout;
-        ReportSpec { format, target }
-            .write(&report(), &|_| None, &mut stdout)
-            .unwrap();
-        assert!(
-            String::from_utf8(stdout.clone())
-                .unwrap()
-                .contains("a message")
-        );
+        ReportSpec { format, target }.write(&report(), &|_| None, &mut stdout).unwrap();
+        assert!(String::from_utf8(stdout.clone()).unwrap().contains("a message"));
         assert_eq!(fs::read(file).unwrap(), stdout, "{format}");
     }
 }
@@ -128,11 +99,7 @@ fn does_not_invent_folders() {
     let file = folder.path().join("no/such/report.json");
     let error = write(Format::Json, &file).unwrap_err();
     assert!(matches!(error, WriteError::NoFolder { .. }), "{error}");
-    assert!(
-        error
-            .to_string()
-            .ends_with("does not exist; create it first")
-    );
+    assert!(error.to_string().ends_with("does not exist; create it first"));
     assert!(!folder.path().join("no").exists());
 }
 

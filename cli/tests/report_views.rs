@@ -26,17 +26,11 @@ fn written(writer: &Writer, report: &Report) -> String {
 }
 
 fn human(report: &Report, options: human::Options) -> String {
-    written(
-        &move |report, out| human::write(report, &fixture::sources, options, out),
-        report,
-    )
+    written(&move |report, out| human::write(report, &fixture::sources, options, out), report)
 }
 
 fn junit(report: &Report) -> String {
-    written(
-        &|report, out| junit::write(report, &fixture::sources, out),
-        report,
-    )
+    written(&|report, out| junit::write(report, &fixture::sources, out), report)
 }
 
 fn gitlab(report: &Report) -> String {
@@ -66,12 +60,7 @@ fn package_dir(name: &str) -> PathBuf {
     let version = String::from_utf8(version).unwrap();
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
     let metadata = cargo()
-        .args([
-            "metadata",
-            "--format-version=1",
-            "--offline",
-            "--filter-platform",
-        ])
+        .args(["metadata", "--format-version=1", "--offline", "--filter-platform"])
         .arg(host.unwrap())
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
@@ -88,9 +77,7 @@ fn package_dir(name: &str) -> PathBuf {
 fn schema_errors(schema: &Value, instance: &Value) -> Vec<String> {
     let validator = jsonschema::validator_for(schema).unwrap();
     let errors = validator.iter_errors(instance);
-    errors
-        .map(|error| format!("{}: {error}", error.instance_path()))
-        .collect()
+    errors.map(|error| format!("{}: {error}", error.instance_path())).collect()
 }
 
 #[test]
@@ -101,20 +88,14 @@ fn human_view() {
 #[test]
 fn human_view_in_color() {
     let shop: Vec<Finding> = fixture::findings().into_iter().take(2).collect();
-    let options = human::Options {
-        color: true,
-        max: None,
-    };
+    let options = human::Options { color: true, max: None };
     insta::assert_snapshot!(human(&Report::new(shop, Vec::new()), options).replace('\u{1b}', "␛"));
 }
 
 #[test]
 fn human_view_counts_what_it_does_not_show() {
     let capped = |max| {
-        let options = human::Options {
-            color: false,
-            max: Some(max),
-        };
+        let options = human::Options { color: false, max: Some(max) };
         human(&fixture::report(), options)
     };
     let two = capped(2);
@@ -123,20 +104,14 @@ fn human_view_counts_what_it_does_not_show() {
     assert!(!two.contains("about images-wider"));
     let six = capped(6);
     assert!(six.contains("… and 1 more finding that is not shown (1 error, 0 warnings)\n"));
-    assert_eq!(
-        capped(7),
-        human(&fixture::report(), human::Options::default())
-    );
+    assert_eq!(capped(7), human(&fixture::report(), human::Options::default()));
 }
 
 #[test]
 fn human_view_of_a_run_without_findings_is_the_summary() {
     let good = fixture::report().checked()[1].clone();
     let report = Report::new(Vec::new(), vec![good]).with_files(1);
-    assert_eq!(
-        human(&report, human::Options::default()),
-        "checked 1 FluxConfig in 1 file: 1 admitted, 0 refused\n"
-    );
+    assert_eq!(human(&report, human::Options::default()), "checked 1 FluxConfig in 1 file: 1 admitted, 0 refused\n");
 }
 
 #[test]
@@ -173,9 +148,7 @@ fn run_command(line: &str) -> (String, Vec<(String, String)>, String) {
     let (command, properties) = head.split_once(' ').unwrap();
     let unescape = |text: &str| {
         let text = text.replace("%0D", "\r").replace("%0A", "\n");
-        text.replace("%3A", ":")
-            .replace("%2C", ",")
-            .replace("%25", "%")
+        text.replace("%3A", ":").replace("%2C", ",").replace("%25", "%")
     };
     let properties = properties.split(',').map(|property| {
         let (key, value) = property.split_once('=').unwrap();
@@ -194,22 +167,14 @@ fn github_view_is_one_command_a_finding_whatever_the_files_say() {
         assert_eq!(command, finding.severity.as_str());
         let expected_keys: &[&str] = match finding.span {
             None => &["file", "title"],
-            Some(span) if span.line == span.end_line => {
-                &["file", "line", "endLine", "col", "endColumn", "title"]
-            }
+            Some(span) if span.line == span.end_line => &["file", "line", "endLine", "col", "endColumn", "title"],
             Some(_) => &["file", "line", "endLine", "title"],
         };
         let keys: Vec<&str> = properties.iter().map(|(key, _)| key.as_str()).collect();
         assert_eq!(keys, expected_keys);
         assert_eq!(properties[0].1, finding.path);
-        assert_eq!(
-            properties.last().unwrap().1,
-            format!("{}: {}", finding.rule, finding.title)
-        );
-        assert_eq!(
-            message.lines().count(),
-            1 + usize::from(!finding.allowed.is_empty()) + finding.help.len()
-        );
+        assert_eq!(properties.last().unwrap().1, format!("{}: {}", finding.rule, finding.title));
+        assert_eq!(message.lines().count(), 1 + usize::from(!finding.allowed.is_empty()) + finding.help.len());
     }
 }
 
@@ -220,10 +185,7 @@ fn github_view_keeps_paths_that_look_like_the_end_of_a_command() {
     let view = github(&Report::new(vec![finding], Vec::new()));
     let (_, properties, message) = run_command(view.trim_end());
     let expected = [("file", path), ("title", "a-rule: A, title::")];
-    assert_eq!(
-        properties,
-        expected.map(|(k, v)| (k.to_owned(), v.to_owned()))
-    );
+    assert_eq!(properties, expected.map(|(k, v)| (k.to_owned(), v.to_owned())));
     assert_eq!(message, "a message");
 }
 
@@ -236,10 +198,7 @@ fn sarif_view() {
 fn sarif_view_fits_the_official_schema() {
     let schema = fs::read_to_string(package_dir("serde-sarif").join("src/schema.json")).unwrap();
     let mut schema = parsed(&schema);
-    assert_eq!(
-        schema["title"],
-        "Static Analysis Results Format (SARIF) Version 2.1.0 JSON Schema"
-    );
+    assert_eq!(schema["title"], "Static Analysis Results Format (SARIF) Version 2.1.0 JSON Schema");
     // The published schema has a pattern with a stray bracket, which is no regular expression of
     // ECMAScript. It is about a field that we do not write.
     for part in ["run", "toolComponent"] {
@@ -254,8 +213,7 @@ fn sarif_view_fits_the_official_schema() {
     }
     // The schema is one that can say no.
     let mut wrong = parsed(&sarif(&fixture::report()));
-    wrong["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["region"]["startLine"] =
-        0.into();
+    wrong["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["region"]["startLine"] = 0.into();
     wrong["runs"][0]["results"][1]["level"] = "fatal".into();
     assert_eq!(schema_errors(&schema, &wrong).len(), 2);
 }
@@ -267,12 +225,7 @@ fn sarif_view_holds_together_and_has_what_code_scanning_wants() {
     let run = &log["runs"][0];
     let rules = run["tool"]["driver"]["rules"].as_array().unwrap();
     let mut fingerprints = HashSet::new();
-    for (result, finding) in run["results"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .zip(report.findings())
-    {
+    for (result, finding) in run["results"].as_array().unwrap().iter().zip(report.findings()) {
         let rule = &rules[usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap()];
         assert_eq!(rule["id"], result["ruleId"]);
         assert_eq!(rule["helpUri"], rule_url(&finding.rule));
@@ -281,20 +234,13 @@ fn sarif_view_holds_together_and_has_what_code_scanning_wants() {
         assert_eq!(place["artifactLocation"]["uriBaseId"], "%SRCROOT%");
         assert!(run["originalUriBaseIds"]["%SRCROOT%"].is_object());
         let uri = place["artifactLocation"]["uri"].as_str().unwrap();
-        assert!(
-            uri.bytes()
-                .all(|b| b.is_ascii_graphic() && !b"#?:[]\\".contains(&b)),
-            "{uri}"
-        );
+        assert!(uri.bytes().all(|b| b.is_ascii_graphic() && !b"#?:[]\\".contains(&b)), "{uri}");
         assert!(fingerprints.insert(result["partialFingerprints"].to_string()));
         let message = result["message"]["text"].as_str().unwrap();
         assert!(!message.contains("]("), "a link: {message}");
         let plain = message.replace("{{", "").replace("}}", "");
         assert!(!plain.contains(['{', '}']), "an argument: {message}");
-        assert_eq!(
-            result.get("fixes").is_some(),
-            finding.suggestion.is_some() && finding.span.is_some()
-        );
+        assert_eq!(result.get("fixes").is_some(), finding.suggestion.is_some() && finding.span.is_some());
     }
     assert_eq!(fingerprints.len(), report.findings().len());
 }
@@ -334,14 +280,8 @@ fn junit_view_has_each_object_once_and_counts_right() {
     let report = fixture::report();
     let xml = junit(&report);
     let read = quick_junit::Report::deserialize_from_str(&xml).unwrap();
-    let cases: Vec<_> = read
-        .test_suites
-        .iter()
-        .flat_map(|suite| &suite.test_cases)
-        .collect();
-    let files = cases
-        .iter()
-        .filter(|case| case.classname.as_deref() == Some("file"));
+    let cases: Vec<_> = read.test_suites.iter().flat_map(|suite| &suite.test_cases).collect();
+    let files = cases.iter().filter(|case| case.classname.as_deref() == Some("file"));
     assert_eq!(files.count(), 1);
     assert_eq!(cases.len(), report.checked().len() + 1);
     assert_eq!(read.tests, cases.len());
@@ -349,10 +289,7 @@ fn junit_view_has_each_object_once_and_counts_right() {
     assert_eq!(read.skipped, fixture::UNDECIDED);
     // A second reader, and one that would refuse characters which XML does not have.
     let document = xmloxide::Document::parse_str(&xml).unwrap();
-    assert_eq!(
-        document.node_name(document.root_element().unwrap()),
-        Some("testsuites")
-    );
+    assert_eq!(document.node_name(document.root_element().unwrap()), Some("testsuites"));
 }
 
 #[test]
@@ -393,11 +330,7 @@ fn json_view_fits_its_published_schema_and_loses_nothing() {
         fs::write(&file, &text).unwrap();
     }
     let published = fs::read_to_string(&file).unwrap();
-    assert!(
-        published == text,
-        "{} is out of date; write it anew with UPDATE_SCHEMAS=1",
-        file.display()
-    );
+    assert!(published == text, "{} is out of date; write it anew with UPDATE_SCHEMAS=1", file.display());
     let document = parsed(&json(&fixture::report()));
     assert_eq!(schema_errors(&schema, &document), Vec::<String>::new());
     let mut wrong = document.clone();
@@ -406,9 +339,7 @@ fn json_view_fits_its_published_schema_and_loses_nothing() {
     assert_eq!(schema_errors(&schema, &wrong).len(), 2);
 
     let findings = document["findings"].as_array().unwrap();
-    let nasty = findings
-        .iter()
-        .find(|f| f["path"] == "teams/team-x/nasty.yaml");
+    let nasty = findings.iter().find(|f| f["path"] == "teams/team-x/nasty.yaml");
     assert_eq!(nasty.unwrap()["value"], fixture::NASTY_VALUE);
 }
 
@@ -417,9 +348,7 @@ fn without_colors(text: &str) -> String {
     let mut parts = text.split("\u{1b}[");
     let mut out = parts.next().unwrap().to_owned();
     for part in parts {
-        let end = part
-            .find(|c: char| !c.is_ascii_digit() && c != ';')
-            .unwrap();
+        let end = part.find(|c: char| !c.is_ascii_digit() && c != ';').unwrap();
         assert!(part[end..].starts_with('m'), "not a colour: {part:?}");
         out.push_str(&part[end + 1..]);
     }
@@ -429,10 +358,7 @@ fn without_colors(text: &str) -> String {
 #[test]
 fn no_view_lets_a_file_draw_on_the_terminal_or_command_the_ci_system() {
     let report = fixture::report();
-    let color = human::Options {
-        color: true,
-        max: None,
-    };
+    let color = human::Options { color: true, max: None };
     let views = [
         ("human", human(&report, human::Options::default())),
         ("color", without_colors(&human(&report, color))),
@@ -443,22 +369,16 @@ fn no_view_lets_a_file_draw_on_the_terminal_or_command_the_ci_system() {
         ("json", json(&report)),
     ];
     for (name, view) in views {
-        assert!(
-            view.contains("gro.live"),
-            "{name} does not show the value at all"
-        );
+        assert!(view.contains("gro.live"), "{name} does not show the value at all");
         for char in view.chars() {
-            let bad = (char.is_control() && char != '\n')
-                || "\u{202e}\u{2066}\u{200b}\u{fffe}".contains(char);
+            let bad = (char.is_control() && char != '\n') || "\u{202e}\u{2066}\u{200b}\u{fffe}".contains(char);
             assert!(!bad, "{name} shows {char:?}");
         }
         for command in ["##vso[", "##[", "##teamcity["] {
             assert!(!view.contains(command), "{name} shows {command}");
         }
         if name != "github" {
-            let command = view
-                .lines()
-                .find(|line| line.trim_start().starts_with("::"));
+            let command = view.lines().find(|line| line.trim_start().starts_with("::"));
             assert_eq!(command, None, "{name}");
         }
     }

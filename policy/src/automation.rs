@@ -4,7 +4,7 @@ use sluicegate_crds::{FluxConfig, ImagePolicy, Reference, SourceKind};
 
 use crate::{
     delivery,
-    grammar::{GitBranch, RepoPath, SemverRange},
+    grammar::{GitBranch, NamespaceName, RepoPath, SemverRange},
     image,
     placement::Placement,
     rule::Rule,
@@ -63,6 +63,12 @@ pub(crate) fn judge(config: &FluxConfig, source: &SourceVerdict, place: &Placeme
         found.push(delivery::invalid_path("spec.imageUpdates.path", path, &error.to_string()));
     }
     let bindings = place.bindings();
+    if updates.images.is_empty() {
+        found.push(
+            Violation::new(Rule::MissingField, "spec.imageUpdates.images", "no images are given")
+                .help("add the images to keep up to date, or remove imageUpdates"),
+        );
+    }
     for (index, update) in updates.images.iter().enumerate() {
         let field: FieldPath = format!("spec.imageUpdates.images[{index}].image").into();
         let judged = image::parse(&update.image, &field).and_then(|parsed| {
@@ -79,6 +85,17 @@ pub(crate) fn judge(config: &FluxConfig, source: &SourceVerdict, place: &Placeme
         });
         found.extend(judged.err());
         found.extend(policy(&update.policy, index).err());
+        if let Err(error) = NamespaceName::new(update.name.as_str()) {
+            found.push(
+                Violation::new(
+                    Rule::InvalidName,
+                    format!("spec.imageUpdates.images[{index}].name"),
+                    error.reason().to_string(),
+                )
+                .value(update.name.as_str())
+                .help("lowercase letters, digits and - are allowed, at most 63, and the first and last is no -"),
+            );
+        }
         if updates.images[..index].iter().any(|earlier| earlier.name == update.name) {
             found.push(
                 Violation::new(

@@ -4,7 +4,7 @@ use sluicegate_crds::{FluxConfig, SourceKind, ValuesKind};
 
 use crate::{
     delivery,
-    grammar::{Bindings, ChartName, ObjectName, RepoPath, SemverRange, SourceUrl},
+    grammar::{Bindings, ChartName, NamespaceName, ObjectName, RepoPath, SemverRange, SourceUrl},
     placement::Placement,
     rule::Rule,
     set::Selection,
@@ -75,7 +75,27 @@ pub(crate) fn judge(config: &FluxConfig, kind: SourceKind, place: &Placement<'_>
             );
         }
     }
+    if let Some(name) = &chart.release_name
+        && let Err(message) = release_name(name)
+    {
+        found.push(
+            Violation::new(Rule::InvalidName, "spec.chart.releaseName", message)
+                .value(name.as_str())
+                .help("lowercase letters, digits and - are allowed, at most 53, and the first and last is no -"),
+        );
+    }
     values(config, place, found);
+}
+
+/// Helm keeps ten characters of the 63 of a label for itself.
+const LONGEST_RELEASE: usize = 53;
+
+fn release_name(name: &str) -> Result<(), String> {
+    match NamespaceName::new(name) {
+        Ok(_) if name.len() > LONGEST_RELEASE => Err(format!("a release has at most {LONGEST_RELEASE} characters")),
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.reason().to_string()),
+    }
 }
 
 fn values(config: &FluxConfig, place: &Placement<'_>, found: &mut Vec<Violation>) {
@@ -87,7 +107,9 @@ fn values(config: &FluxConfig, place: &Placement<'_>, found: &mut Vec<Violation>
             ValuesKind::ConfigMap => {
                 if let Err(error) = ObjectName::new(reference.name.as_str()) {
                     found.push(
-                        Violation::new(Rule::InvalidName, field, error.to_string()).value(reference.name.as_str()),
+                        Violation::new(Rule::InvalidName, field, error.to_string())
+                            .value(reference.name.as_str())
+                            .help("write the name of a ConfigMap: lowercase letters, digits, - and ."),
                     );
                 }
             }

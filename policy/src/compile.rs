@@ -10,12 +10,18 @@ use sluicegate_crds::{
 };
 
 use crate::{
-    grammar::{self, ClusterId, ImagePattern, NamePattern, ObjectName, PatternError, Template, UrlPattern},
+    grammar::{
+        self, Bindings, ClusterId, ImagePattern, ImageRef, NamePattern, ObjectName, PatternError, Template, UrlPattern,
+    },
     reference,
     rule::Rule,
-    select::Matcher,
+    select::{self, Matcher},
     verdict::{FieldPath, PolicyField, Violation},
 };
+
+/// How patterns are written, for messages.
+const URL_EXAMPLE: &str = "https://git.example.com/${tenant}/**";
+const NAME_EXAMPLE: &str = "team-a or team-*";
 
 /// Compiled allow and deny lists.
 #[derive(Clone, Debug)]
@@ -144,9 +150,11 @@ pub fn compile(policy: &FluxPolicy) -> Result<CompiledPolicy, InvalidPolicy> {
     let name: Arc<str> = policy.metadata.name.as_deref().unwrap_or_default().into();
     let mut compiler = Compiler { errors: Vec::new() };
     if let Err(error) = ObjectName::new(name.as_ref()) {
-        compiler
-            .errors
-            .push(Violation::new(Rule::InvalidValue, "metadata.name", error.to_string()).value(name.as_ref()));
+        compiler.errors.push(
+            Violation::new(Rule::InvalidValue, "metadata.name", error.to_string())
+                .value(name.as_ref())
+                .help("lowercase letters, digits, - and . are allowed"),
+        );
     }
     let tenants = compiler.tenants(&policy.spec);
     let compiled = compiler.policy(policy, Arc::clone(&name), tenants.clone());
@@ -156,12 +164,34 @@ pub fn compile(policy: &FluxPolicy) -> Result<CompiledPolicy, InvalidPolicy> {
     }
 }
 
+fn is_tag(tag: &str) -> bool {
+    let image = format!("registry.example.com/image:{tag}");
+    ImageRef::parse(&image).is_ok_and(|image| image.tag() == Some(tag) && image.digest().is_none())
+}
+
+/// Whether images can be named by appending their names: with the host written out, so that no default applies.
+fn is_registry(registry: &str) -> bool {
+    let image = format!("{registry}/image");
+    ImageRef::parse(&image).is_ok_and(|parsed| {
+        parsed.tag().is_none() && parsed.digest().is_none() && registry.starts_with(parsed.host_with_port())
+    })
+}
+
+/// Names of ClusterRoles may be what a segment of a path may be (`ValidatePathSegmentName` of Kubernetes).
+fn is_role(name: &str) -> bool {
+    !matches!(name, "" | "." | "..") && name.bytes().all(|byte| byte.is_ascii_graphic() && !b"/%".contains(&byte))
+}
+
 /// What is wrong with a FluxCluster; empty when nothing is.
 pub fn check_cluster(cluster: &FluxCluster) -> Vec<Violation> {
     let mut errors = Vec::new();
     let name = cluster.metadata.name.as_deref().unwrap_or_default();
     if let Err(error) = ClusterId::new(name) {
-        errors.push(Violation::new(Rule::InvalidName, "metadata.name", error.to_string()).value(name));
+        errors.push(
+            Violation::new(Rule::InvalidName, "metadata.name", error.to_string())
+                .value(name)
+                .help("the name is the id that teams write to spec.cluster: a DNS label"),
+        );
     }
     let connection = &cluster.spec.connection;
     if connection.in_cluster.is_some() == connection.kubeconfig.is_some() {
@@ -181,7 +211,8 @@ pub fn check_cluster(cluster: &FluxCluster) -> Vec<Violation> {
     {
         errors.push(
             Violation::new(Rule::InvalidValue, "spec.connection.kubeconfig.secretRef.name", error.to_string())
-                .value(kubeconfig.secret_ref.name.as_str()),
+                .value(kubeconfig.secret_ref.name.as_str())
+                .help("write the name of a Secret in the operator's namespace"),
         );
     }
     if let Some(flux) = &cluster.spec.flux {
@@ -189,7 +220,9 @@ pub fn check_cluster(cluster: &FluxCluster) -> Vec<Violation> {
             && let Err(error) = grammar::SemverRange::parse(version.as_str())
         {
             errors.push(
-                Violation::new(Rule::InvalidValue, "spec.flux.version", error.to_string()).value(version.as_str()),
+                Violation::new(Rule::InvalidValue, "spec.flux.version", error.to_string())
+                    .value(version.as_str())
+                    .help("write a Flux release or a range, such as 2.9.3 or 2.9.x"),
             );
         }
         if flux.crds == Some(sluicegate_crds::CrdManagement::Managed) && flux.artifact.is_none() {
@@ -202,7 +235,9 @@ pub fn check_cluster(cluster: &FluxCluster) -> Vec<Violation> {
             && let Err(error) = grammar::SourceUrl::parse(artifact)
         {
             errors.push(
-                Violation::new(Rule::InvalidUrl, "spec.flux.artifact", error.to_string()).value(artifact.as_str()),
+                Violation::new(Rule::InvalidUrl, "spec.flux.artifact", error.reason().to_string())
+                    .value(artifact.as_str())
+                    .help("write it as in oci://ghcr.io/fluxcd/flux-manifests"),
             );
         }
     }
@@ -214,12 +249,20 @@ struct Compiler {
 }
 
 impl Compiler {
-    fn error(&mut self, rule: Rule, field: impl Into<FieldPath>, value: &str, message: impl ToString) {
-        self.errors.push(Violation::new(rule, field, message.to_string()).value(value));
+    fn error(&mut self, rule: Rule, field: impl Into<FieldPath>, value: &str, message: impl ToString, help: &str) {
+        self.errors.push(Violation::new(rule, field, message.to_string()).value(value).help(help));
     }
 
-    fn pattern_error(&mut self, field: String, value: &str, error: &PatternError) {
-        self.error(Rule::InvalidPattern, field, value, error);
+    fn pattern_error(&mut self, field: String, value: &str, error: &PatternError, example: &str) {
+        let canonical = error.canonical().map(str::to_owned);
+        let violation = Violation::new(Rule::InvalidPattern, field, error.reason().to_string()).value(value);
+        self.errors.push(
+            match &canonical {
+                Some(canonical) => violation.help(format!("write {canonical}")),
+                None => violation.help(format!("write it as in {example}")),
+            }
+            .suggestion(canonical),
+        );
     }
 
     fn bounded(&mut self, field: &str, found: usize, most: usize) {
@@ -240,15 +283,15 @@ impl Compiler {
         &mut self,
         field: &str,
         texts: &[String],
-        most: usize,
+        example: &str,
         parse: impl Fn(&str) -> Result<P, PatternError>,
     ) -> Vec<P> {
-        self.bounded(field, texts.len(), most);
+        self.bounded(field, texts.len(), bounds::PATTERNS);
         let mut parsed = Vec::with_capacity(texts.len());
         for (index, text) in texts.iter().enumerate() {
             match parse(text) {
                 Ok(pattern) => parsed.push(pattern),
-                Err(error) => self.pattern_error(format!("{field}[{index}]"), text, &error),
+                Err(error) => self.pattern_error(format!("{field}[{index}]"), text, &error, example),
             }
         }
         parsed
@@ -259,11 +302,12 @@ impl Compiler {
         field: &str,
         allow: &[String],
         deny: &[String],
+        example: &str,
         parse: impl Fn(&str) -> Result<P, PatternError>,
     ) -> Rules<P> {
         Rules {
-            allow: self.list(&format!("{field}.allow"), allow, bounds::PATTERNS, &parse),
-            deny: self.list(&format!("{field}.deny"), deny, bounds::PATTERNS, &parse),
+            allow: self.list(&format!("{field}.allow"), allow, example, &parse),
+            deny: self.list(&format!("{field}.deny"), deny, example, &parse),
         }
     }
 
@@ -271,15 +315,16 @@ impl Compiler {
         &mut self,
         field: &str,
         list: Option<&PatternList>,
+        example: &str,
         parse: impl Fn(&str) -> Result<P, PatternError>,
     ) -> Rules<P> {
         let (allow, deny) = list.map_or((&[][..], &[][..]), |list| (&list.allow, &list.deny));
-        self.rules(field, allow, deny, parse)
+        self.rules(field, allow, deny, example, parse)
     }
 
     fn matcher(
         &mut self,
-        names_field: &str,
+        (names_field, selector_field): (&str, &str),
         parent: &str,
         names: &[String],
         selector: Option<&sluicegate_crds::Selector>,
@@ -303,16 +348,21 @@ impl Compiler {
                     Rule::InvalidPattern,
                     format!("{names_field}[{index}]"),
                     name,
-                    "placeholders have no value here; use `*`",
+                    "placeholders have no value here",
+                    "use `*`, which stands for any run of characters",
                 );
             }
+        }
+        for (field, text, message) in selector.map(select::faults).unwrap_or_default() {
+            let help = "such a selector selects nothing, and with it would go what this policy denies: correct it";
+            self.error(Rule::InvalidValue, format!("{selector_field}.{field}"), &text, message, help);
         }
         match Matcher::new(names, selector) {
             Ok(matcher) if self.errors.len() == before => Some(matcher),
             Ok(_) => None,
             Err(errors) => {
                 for (index, error) in errors {
-                    self.pattern_error(format!("{names_field}[{index}]"), &names[index], &error);
+                    self.pattern_error(format!("{names_field}[{index}]"), &names[index], &error, NAME_EXAMPLE);
                 }
                 None
             }
@@ -320,38 +370,66 @@ impl Compiler {
     }
 
     fn tenants(&mut self, spec: &FluxPolicySpec) -> Option<Matcher> {
-        self.matcher("spec.tenants.names", "spec.tenants", &spec.tenants.names, spec.tenants.selector.as_ref())
+        self.matcher(
+            ("spec.tenants.names", "spec.tenants.selector"),
+            "spec.tenants",
+            &spec.tenants.names,
+            spec.tenants.selector.as_ref(),
+        )
     }
 
-    fn template(&mut self, field: &str, text: Option<&str>) -> Option<Template> {
+    /// A template, judged by what it gives with a name of one letter in each placeholder.
+    fn template(
+        &mut self,
+        field: &str,
+        text: Option<&str>,
+        check: impl Fn(&str) -> Result<(), String>,
+    ) -> Option<Template> {
+        const SAMPLE: Bindings<'static> = Bindings { tenant: "x", namespace: "x", cluster: "x" };
         let text = text?;
         match Template::parse(text) {
-            Ok(template) => Some(template),
+            Ok(template) => {
+                let expanded = template.expand(&SAMPLE).map_err(|error| error.to_string());
+                if let Err(message) = expanded.and_then(|text| check(&text)) {
+                    self.error(Rule::InvalidValue, field.to_owned(), text, message, "correct the text");
+                }
+                Some(template)
+            }
             Err(error) => {
-                self.error(Rule::InvalidPattern, field.to_owned(), text, error);
+                let help = "write a name, with ${tenant} where the tenant's stands";
+                self.error(Rule::InvalidPattern, field.to_owned(), text, error, help);
                 None
             }
         }
     }
 
+    fn secret_name(&mut self, field: &str, text: Option<&str>) -> Option<Template> {
+        self.template(field, text, |name| ObjectName::new(name).map(drop).map_err(|error| error.to_string()))
+    }
+
     fn duration(&mut self, field: &'static str, text: Option<&str>, days: bool) -> Option<Duration> {
         let text = text?;
         let parsed = if days { grammar::parse_duration_with_days(text) } else { grammar::parse_duration(text) };
+        let help = if days { "write it as in 12h or 7d" } else { "write it as in 90s, 5m or 1h30m" };
         match parsed {
+            Ok(duration) if duration.is_zero() => {
+                self.error(Rule::InvalidDuration, field, text, "no time at all", help);
+                None
+            }
             Ok(duration) => Some(duration),
             Err(error) => {
-                self.error(Rule::InvalidDuration, field, text, error);
+                self.error(Rule::InvalidDuration, field, text, error, help);
                 None
             }
         }
     }
 
     fn secret_for(&mut self, field: &str, pattern: &str, secret: &str, expose: bool) -> Option<SecretFor> {
-        let secret = self.template(&format!("{field}.secretRef.name"), Some(secret));
+        let secret = self.secret_name(&format!("{field}.secretRef.name"), Some(secret));
         match UrlPattern::parse(pattern) {
             Ok(pattern) => Some(SecretFor { pattern, secret: secret?, expose }),
             Err(error) => {
-                self.pattern_error(format!("{field}.match"), pattern, &error);
+                self.pattern_error(format!("{field}.match"), pattern, &error, URL_EXAMPLE);
                 None
             }
         }
@@ -360,7 +438,7 @@ impl Compiler {
     fn destination(&mut self, index: usize, destination: &Destination) -> Option<CompiledDestination> {
         let field = format!("spec.destinations[{index}]");
         let clusters = self.matcher(
-            &format!("{field}.clusters"),
+            (&format!("{field}.clusters"), &format!("{field}.clusterSelector")),
             &field,
             &destination.clusters,
             destination.cluster_selector.as_ref(),
@@ -371,12 +449,17 @@ impl Compiler {
                     .help("name the namespaces that tenants may deploy to, such as \"${tenant}\""),
             );
         }
-        let namespaces =
-            self.list(&format!("{field}.namespaces"), &destination.namespaces, bounds::PATTERNS, NamePattern::parse);
+        let namespaces = self.list(
+            &format!("{field}.namespaces"),
+            &destination.namespaces,
+            "\"${tenant}\" or \"${tenant}-*\"",
+            NamePattern::parse,
+        );
         for (index, namespace) in destination.namespaces.iter().enumerate() {
             if namespace.contains("${namespace}") {
                 let message = "`${namespace}` stands for the namespace itself, so this allows every namespace";
-                self.error(Rule::InvalidPattern, format!("{field}.namespaces[{index}]"), namespace, message);
+                let help = "name namespaces by tenant, such as \"${tenant}-*\"; \"*\" says every namespace out loud";
+                self.error(Rule::InvalidPattern, format!("{field}.namespaces[{index}]"), namespace, message, help);
             }
         }
         Some(CompiledDestination {
@@ -411,7 +494,7 @@ impl Compiler {
         if let Some(cluster) = &defaults.cluster
             && let Err(error) = ClusterId::new(cluster.as_str())
         {
-            self.error(Rule::InvalidValue, "spec.defaults.cluster", cluster, error);
+            self.error(Rule::InvalidValue, "spec.defaults.cluster", cluster, error, "write the id of a FluxCluster");
         }
         if let Some(namespace) = &defaults.namespace
             && namespace.contains("${namespace}")
@@ -421,10 +504,21 @@ impl Compiler {
                 "spec.defaults.namespace",
                 namespace,
                 "`${namespace}` cannot stand for itself",
+                "use ${tenant} or ${cluster}",
             );
         }
         if let Some(found) = &defaults.reference {
             self.reference(found);
+        }
+        if defaults.decryption.as_ref().is_some_and(|decryption| decryption.secret_ref.is_none()) {
+            self.errors.push(
+                Violation::new(
+                    Rule::MissingField,
+                    "spec.defaults.decryption.secretRef",
+                    "a default for decryption names no key",
+                )
+                .help("set secretRef.name to a Secret with the private keys, such as sops-${tenant}"),
+            );
         }
     }
 
@@ -432,7 +526,8 @@ impl Compiler {
         if let Err((field, value, message)) = reference::check_shape(found) {
             let field =
                 if field.is_empty() { "spec.defaults.ref".to_owned() } else { format!("spec.defaults.ref.{field}") };
-            self.error(Rule::InvalidRef, field, &value, message);
+            let help = "set exactly one of branch, tag, semver, commit, digest, well-formed";
+            self.error(Rule::InvalidRef, field, &value, message, help);
         }
     }
 
@@ -446,6 +541,7 @@ impl Compiler {
                     format!("{field}.name"),
                     &channel.name,
                     "this name is taken by an earlier channel",
+                    "give each channel a name of its own",
                 );
             }
             if channel.address.is_none() && channel.secret_ref.is_none() {
@@ -454,8 +550,8 @@ impl Compiler {
                         .help("set address, or secretRef to a Secret that holds it"),
                 );
             }
-            self.template(&format!("{field}.channel"), channel.channel.as_deref());
-            self.template(
+            self.template(&format!("{field}.channel"), channel.channel.as_deref(), |_| Ok(()));
+            self.secret_name(
                 &format!("{field}.secretRef.name"),
                 channel.secret_ref.as_ref().map(|secret| secret.name.as_str()),
             );
@@ -468,30 +564,52 @@ impl Compiler {
             .clusters
             .as_ref()
             .is_none_or(|clusters| clusters.selector.is_none() && clusters.names.iter().any(|name| name == "*"));
-        let clusters = match &spec.clusters {
-            Some(clusters) if !every_cluster => {
-                self.scope(spec);
-                Some(self.matcher("spec.clusters.names", "spec.clusters", &clusters.names, clusters.selector.as_ref()))
-            }
-            _ => None,
-        };
+        let scope = spec.clusters.as_ref().map(|clusters| {
+            self.matcher(
+                ("spec.clusters.names", "spec.clusters.selector"),
+                "spec.clusters",
+                &clusters.names,
+                clusters.selector.as_ref(),
+            )
+        });
+        if !every_cluster {
+            self.scope(spec);
+        }
         let sources = spec.sources.as_ref();
-        let git = self.pattern_list("spec.sources.git", sources.and_then(|s| s.git.as_ref()), UrlPattern::parse);
-        let bucket =
-            self.pattern_list("spec.sources.bucket", sources.and_then(|s| s.bucket.as_ref()), UrlPattern::parse);
+        let git =
+            self.pattern_list("spec.sources.git", sources.and_then(|s| s.git.as_ref()), URL_EXAMPLE, UrlPattern::parse);
+        let bucket = self.pattern_list(
+            "spec.sources.bucket",
+            sources.and_then(|s| s.bucket.as_ref()),
+            "https://s3.example.com/${tenant}",
+            UrlPattern::parse,
+        );
         let helm_sources = sources.and_then(|s| s.helm.as_ref());
         let (allow, deny) = helm_sources.map_or((&[][..], &[][..]), |helm| (&helm.allow, &helm.deny));
-        let helm = self.rules("spec.sources.helm", allow, deny, UrlPattern::parse);
+        let helm = self.rules("spec.sources.helm", allow, deny, "https://charts.example.com/stable", UrlPattern::parse);
         let charts = self.pattern_list(
             "spec.sources.helm.charts",
             helm_sources.and_then(|helm| helm.charts.as_ref()),
+            "redis or nginx-*",
             NamePattern::parse,
         );
         let oci_sources = sources.and_then(|s| s.oci.as_ref());
         let (allow, deny) = oci_sources.map_or((&[][..], &[][..]), |oci| (&oci.allow, &oci.deny));
-        let oci = self.rules("spec.sources.oci", allow, deny, UrlPattern::parse);
+        let oci =
+            self.rules("spec.sources.oci", allow, deny, "oci://registry.example.com/${tenant}/**", UrlPattern::parse);
         let (allow, deny) = spec.images.as_ref().map_or((&[][..], &[][..]), |images| (&images.allow, &images.deny));
-        let images = self.rules("spec.images", allow, deny, ImagePattern::parse);
+        let images = self.rules("spec.images", allow, deny, "registry.example.com/${tenant}/**", ImagePattern::parse);
+        for (index, tag) in spec.images.iter().flat_map(|images| &images.deny_tags).enumerate() {
+            if !is_tag(tag) {
+                self.error(
+                    Rule::InvalidPattern,
+                    format!("spec.images.denyTags[{index}]"),
+                    tag,
+                    "no image can have this tag, so nothing would be denied",
+                    "write a tag in full, such as latest; there are no wildcards",
+                );
+            }
+        }
         self.bounded("spec.destinations", spec.destinations.len(), bounds::ITEMS);
         let destinations = spec
             .destinations
@@ -527,9 +645,14 @@ impl Compiler {
         self.channels(&spec.channels);
         let defaults = spec.defaults.as_deref();
         self.defaults(defaults);
-        let namespace = self.template("spec.defaults.namespace", defaults.and_then(|d| d.namespace.as_deref()));
-        let path = self.template("spec.defaults.path", defaults.and_then(|d| d.path.as_deref()));
-        let decryption_key = self.template(
+        let namespace =
+            self.template("spec.defaults.namespace", defaults.and_then(|d| d.namespace.as_deref()), |name| {
+                grammar::NamespaceName::new(name).map(drop).map_err(|error| error.to_string())
+            });
+        let path = self.template("spec.defaults.path", defaults.and_then(|d| d.path.as_deref()), |path| {
+            grammar::RepoPath::parse(path).map(drop).map_err(|error| error.to_string())
+        });
+        let decryption_key = self.secret_name(
             "spec.defaults.decryption.secretRef.name",
             defaults.and_then(|d| Some(d.decryption.as_ref()?.secret_ref.as_ref()?.name.as_str())),
         );
@@ -557,16 +680,25 @@ impl Compiler {
         if let Some(version) = spec.agent.as_deref().and_then(|agent| agent.version.as_deref())
             && let Err(error) = grammar::SemverRange::parse(version)
         {
-            self.error(Rule::InvalidValue, "spec.agent.version", version, error);
+            let help = "write a Flux release or a range, such as 2.9.3 or 2.9.x";
+            self.error(Rule::InvalidValue, "spec.agent.version", version, error, help);
+        }
+        if let Some(registry) = spec.agent.as_deref().and_then(|agent| agent.image_registry.as_deref())
+            && !is_registry(registry)
+        {
+            let message = "this is no registry with a folder";
+            let help = "write host and folder, such as ghcr.io/fluxcd";
+            self.error(Rule::InvalidValue, "spec.agent.imageRegistry", registry, message, help);
         }
         if let Some(role) = &spec.role
-            && role.is_empty()
+            && !is_role(role)
         {
-            self.error(Rule::InvalidValue, "spec.role", role, "a role has a name");
+            let message = "this is no name of a ClusterRole";
+            self.error(Rule::InvalidValue, "spec.role", role, message, "write the name of a ClusterRole in full");
         }
-        let clusters = match clusters {
+        let clusters = match scope {
             None => None,
-            Some(matcher) => Some(matcher?),
+            Some(matcher) => Some(matcher?).filter(|_| !every_cluster),
         };
         Some(CompiledPolicy {
             name,

@@ -61,6 +61,11 @@ pub fn decide(config: &FluxConfig, policies: &PolicySet, facts: &Facts) -> Verdi
     let notify = delivery::notify(config, &place.policies).map_err(|violations| found.extend(violations)).ok();
     let effective =
         effective::combine(Some(&config.spec), &place.policies).map_err(|conflicts| found.extend(conflicts)).ok();
+    if let Some(effective) = &effective {
+        let credentials = source.as_ref().and_then(|source| source.credentials.as_ref());
+        let decryption = decryption.as_ref().and_then(Option::as_ref);
+        found.extend(effective::exposed(effective, credentials, decryption));
+    }
     relations::judge(config, &place, facts, &mut found);
 
     let (Some(source), Some(path), Some(times), Some(decryption), Some(notify), Some(effective), []) =
@@ -130,7 +135,7 @@ fn identity(config: &FluxConfig, found: &mut Vec<Violation>) {
         let message = if name.is_empty() {
             "metadata.name is missing".to_owned()
         } else {
-            format!("not a good name: {}", error.reason())
+            format!("this is no name for a FluxConfig: {}", error.reason())
         };
         found.push(Violation::new(Rule::InvalidName, "metadata.name", message).value(name).help(
             "lowercase letters, digits and - are allowed, at most 63 characters, and the first and last is no -",

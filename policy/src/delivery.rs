@@ -6,7 +6,7 @@ use sluicegate_crds::{Channel, Features, FluxConfig, NotificationSeverity, Sourc
 
 use crate::{
     compile::Templated,
-    grammar::{self, ImagePattern, RepoPath},
+    grammar::{self, ImagePattern, ObjectName, RepoPath},
     image,
     placement::Placement,
     rule::Rule,
@@ -119,8 +119,8 @@ pub(crate) fn path(
 pub(crate) fn invalid_path(field: impl Into<FieldPath>, path: &str, error: &str) -> Violation {
     Violation::new(Rule::InvalidPath, field, error.to_owned())
         .value(path)
-        .allowed(["./", "./deploy/prod", "deploy/prod"].map(str::to_owned).to_vec())
-        .help("write a folder relative to the root of the source, without ..")
+        .allowed(["./", "./deploy/prod", "deploy/values.yaml"].map(str::to_owned).to_vec())
+        .help("write a path that begins at the root of the source and does not leave it")
 }
 
 /// Interval, retry interval, timeout, time to live.
@@ -190,6 +190,10 @@ pub(crate) fn times(config: &FluxConfig, policies: &Selection<'_>) -> Result<Tim
     let ttl = match &spec.ttl {
         None => None,
         Some(text) => match grammar::parse_duration_with_days(text) {
+            Ok(ttl) if ttl.is_zero() => {
+                note(no_time("spec.ttl", text));
+                None
+            }
             Ok(ttl) => Some(ttl),
             Err(error) => {
                 note(
@@ -224,11 +228,19 @@ pub(crate) fn times(config: &FluxConfig, policies: &Selection<'_>) -> Result<Tim
 fn duration(field: &'static str, text: Option<&str>) -> Result<Option<Field<Duration>>, Violation> {
     let Some(text) = text else { return Ok(None) };
     match grammar::parse_duration(text) {
+        Ok(duration) if duration.is_zero() => Err(no_time(field, text)),
         Ok(duration) => Ok(Some(Field::config(duration))),
         Err(error) => Err(Violation::new(Rule::InvalidDuration, field, error.to_string())
             .value(text)
             .help("write hours, minutes, seconds or milliseconds, such as 1h30m or 90s")),
     }
+}
+
+/// To Flux an interval of zero means never again, and a timeout of zero fails every sync.
+fn no_time(field: &'static str, text: &str) -> Violation {
+    Violation::new(Rule::InvalidDuration, field, "no time at all")
+        .value(text)
+        .help("write a duration that is longer than 0s, or remove the field")
 }
 
 fn or_default(
@@ -275,11 +287,23 @@ pub(crate) fn decryption(
         }
         (wanted, Some(Field { value: (provider, Templated { template, .. }), origin })) => {
             on()?;
-            let name = template.expand(&place.bindings()).map(std::borrow::Cow::into_owned).map_err(|error| {
-                Violation::new(Rule::MissingDecryptionKey, DECRYPTION, format!("the policy's key has no name: {error}"))
-            })?;
+            let name = template
+                .expand(&place.bindings())
+                .map_err(|error| error.to_string())
+                .and_then(|name| ObjectName::new(name.into_owned()).map_err(|error| error.to_string()))
+                .map_err(|error| {
+                    Violation::new(
+                        Rule::MissingDecryptionKey,
+                        DECRYPTION,
+                        format!("the policy's key has no valid name: {error}"),
+                    )
+                    .value(template.as_str())
+                    .help("an administrator corrects defaults.decryption.secretRef.name in the policy")
+                })?;
             let provider = wanted.map_or(provider, |wanted| wanted.provider);
-            let keys = SecretSource::Platform { name, expose: false };
+            // A key of the team's own opens nothing but the team's own secrets; a key of several teams is not to be read.
+            let own = template.as_str().contains("${tenant}");
+            let keys = SecretSource::Platform { name: name.as_str().to_owned(), expose: own };
             Ok(Some(Field { value: DecryptionPlan { provider, keys }, origin }))
         }
     }
@@ -361,8 +385,9 @@ pub(crate) fn images(config: &FluxConfig, place: &Placement<'_>, found: &mut Vec
         let field: FieldPath = format!("spec.images[{index}]").into();
         match ImagePattern::parse(text) {
             Err(error) => found.push(
-                Violation::new(Rule::InvalidPattern, field, error.to_string())
+                Violation::new(Rule::InvalidPattern, field, error.reason().to_string())
                     .value(text.as_str())
+                    .suggestion(error.canonical().map(str::to_owned))
                     .allowed(
                         [
                             "registry.example.com/team/app",

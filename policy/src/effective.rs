@@ -1,12 +1,14 @@
 //! What policies alone decide about an admitted FluxConfig: switches, role, agent. And the conflicts among all defaults.
 
-use sluicegate_crds::{Agent, DeletionPolicy, FluxConfigSpec, OnViolation, Placement as AgentPlacement};
+use sluicegate_crds::{Agent, DeletionPolicy, FluxConfigSpec, OnViolation, Placement as AgentPlacement, SourceKind};
 
 use crate::{
     compile::CompiledPolicy,
     delivery,
+    rule::Rule,
     set::Selection,
-    verdict::{AgentPlan, Field, Violation},
+    source,
+    verdict::{AgentPlan, DecryptionPlan, Field, Origin, SecretSource, Violation},
 };
 
 /// ClusterRole of a reconciler when no policy names one; the chart installs it.
@@ -40,9 +42,18 @@ pub(crate) fn combine(spec: Option<&FluxConfigSpec>, policies: &Selection<'_>) -
             })
         };
     }
-    let prune = highest!("spec.defaults.prune", |policy| policy.defaults()?.prune);
-    let wait = highest!("spec.defaults.wait", |policy| policy.defaults()?.wait);
-    let deletion = highest!("spec.defaults.deletion", |policy| policy.defaults()?.deletion);
+    // What the FluxConfig sets itself asks for no default, so policies need not agree on one.
+    macro_rules! unless_set {
+        ($set:ident, $field:literal) => {
+            match spec.and_then(|spec| spec.$set) {
+                Some(set) => Some(Field::config(set)),
+                None => highest!($field, |policy| policy.defaults()?.$set),
+            }
+        };
+    }
+    let prune = unless_set!(prune, "spec.defaults.prune");
+    let wait = unless_set!(wait, "spec.defaults.wait");
+    let deletion = unless_set!(deletion, "spec.defaults.deletion");
     let role = highest!("spec.role", |policy| policy.spec.role.as_deref());
     let on_violation = highest!("spec.onViolation", |policy| policy.spec.on_violation);
     let plan = AgentPlan {
@@ -67,18 +78,55 @@ pub(crate) fn combine(spec: Option<&FluxConfigSpec>, policies: &Selection<'_>) -
     let (remote_bases, _) =
         policies.agreed("spec.features.remoteBases", |policy| policy.spec.features.as_ref()?.remote_bases);
     Ok(Effective {
-        prune: spec.and_then(|spec| spec.prune).map(Field::config).or(prune).unwrap_or_else(|| Field::built_in(true)),
-        wait: spec.and_then(|spec| spec.wait).map(Field::config).or(wait).unwrap_or_else(|| Field::built_in(false)),
-        deletion: spec
-            .and_then(|spec| spec.deletion)
-            .map(Field::config)
-            .or(deletion)
-            .unwrap_or_else(|| Field::built_in(DeletionPolicy::Prune)),
+        prune: prune.unwrap_or_else(|| Field::built_in(true)),
+        wait: wait.unwrap_or_else(|| Field::built_in(false)),
+        deletion: deletion.unwrap_or_else(|| Field::built_in(DeletionPolicy::Prune)),
         remote_bases,
         role: role.map_or_else(|| Field::built_in(ROLE.to_owned()), |field| field.map(str::to_owned)),
         on_violation: on_violation.unwrap_or_else(|| Field::built_in(OnViolation::Suspend)),
         agent: plan,
     })
+}
+
+/// Secrets of the platform that would have to be copied to the team's namespace, since its agent lives there, and may not.
+pub(crate) fn exposed(
+    effective: &Effective,
+    credentials: Option<&Field<SecretSource>>,
+    decryption: Option<&Field<DecryptionPlan>>,
+) -> impl Iterator<Item = Violation> {
+    let placement = &effective.agent.placement;
+    let judge = move |field: &'static str, secret: &SecretSource, origin: &Origin, help: &'static str| {
+        let SecretSource::Platform { name, expose: false } = secret else { return None };
+        if placement.value != AgentPlacement::Namespace {
+            return None;
+        }
+        let decided = [origin, &placement.origin].into_iter().filter_map(|origin| match origin {
+            Origin::Policy(field) => Some(field.clone()),
+            Origin::FluxConfig | Origin::BuiltIn => None,
+        });
+        let message =
+            format!("the agent lives in the team's namespace, where the team could read the platform's Secret {name}");
+        Some(
+            Violation::new(Rule::CredentialNotExposed, field, message)
+                .value(name.as_str())
+                .decided_by(decided)
+                .help(help)
+                .help("or an administrator chooses agent.placement Isolated or Pooled"),
+        )
+    };
+    let credentials = credentials.and_then(|secret| {
+        judge(
+            "spec.source.url",
+            &secret.value,
+            &secret.origin,
+            "an administrator sets expose: true for this credential",
+        )
+    });
+    let decryption = decryption.and_then(|plan| {
+        let help = "an administrator gives each team a key of its own, with ${tenant} in the Secret's name";
+        judge("spec.decryption", &plan.value.keys, &plan.origin, help)
+    });
+    credentials.into_iter().chain(decryption)
 }
 
 /// All conflicts among the defaults of policies that apply together.
@@ -88,8 +136,15 @@ pub(crate) fn conflicts(policies: &Selection<'_>) -> Vec<Violation> {
     let placement = [
         policies.highest("spec.defaults.cluster", |policy| policy.defaults()?.cluster.as_deref()).err(),
         policies.highest("spec.defaults.namespace", |policy| policy.defaults()?.namespace.as_deref()).err(),
-        policies.highest("spec.defaults.ref", |policy| policy.defaults()?.reference.as_ref()).err(),
     ];
     conflicts.extend(placement.into_iter().flatten());
+    // As it is decided: a default for Git and one for OCI artifacts can stand side by side.
+    for kind in [SourceKind::Git, SourceKind::Oci] {
+        if let Err(conflict) = source::default_reference(policies, kind)
+            && !conflicts.contains(&conflict)
+        {
+            conflicts.push(conflict);
+        }
+    }
     conflicts
 }

@@ -129,7 +129,8 @@ impl Facts {
         let declared = self.configs.entry(home).or_default().entry(name).or_default();
         declared.depends_on.extend(depends_on);
         declared.times += 1;
-        declared.since = since;
+        // Of an object that is declared twice neither is admitted, so it matters only that the order of files does not.
+        declared.since = if declared.times > 1 { declared.since.min(since) } else { since };
     }
 
     /// To be called after the last [`Facts::declare`]: puts what was declared in an order that does not depend on the order
@@ -141,6 +142,9 @@ impl Facts {
                 (a.0.unwrap_or(i64::MAX), &a.1, &a.2).cmp(&(b.0.unwrap_or(i64::MAX), &b.1, &b.2))
             });
             list.dedup_by(|a, b| a.1 == b.1 && a.2 == b.2);
+        }
+        for declared in self.configs.values_mut().flat_map(BTreeMap::values_mut).filter(|declared| declared.times > 1) {
+            declared.depends_on.sort_unstable();
         }
         for list in self.claims.values_mut() {
             list.sort_unstable_by(|a, b| (&a.tenant, &a.config).cmp(&(&b.tenant, &b.config)));
@@ -224,12 +228,13 @@ impl Facts {
         self.configs.get(home).and_then(|configs| configs.get(name)).and_then(|declared| declared.since)
     }
 
-    /// How many FluxConfigs a tenant has, and which of them, counted from 0, this one is: the oldest first, then by name.
-    pub(crate) fn rank(&self, tenant: &TenantName, home: &str, name: &str) -> Option<(usize, usize)> {
-        let list = self.by_tenant.get(tenant)?;
+    /// Which of a tenant's FluxConfigs, counted from 0, this one is (the oldest first, then by name), and how many there
+    /// are with it. One that was not declared comes as one that was just created.
+    pub(crate) fn rank(&self, tenant: &TenantName, home: &str, name: &str) -> (usize, usize) {
+        let list = self.by_tenant.get(tenant).map_or(&[][..], Vec::as_slice);
         let since = self.since(home, name).unwrap_or(i64::MAX);
         let key = (since, home, name);
         let rank = list.partition_point(|(s, h, n)| (s.unwrap_or(i64::MAX), h.as_str(), n.as_str()) < key);
-        Some((rank, list.len()))
+        (rank, list.len() + usize::from(self.times(home, name) == 0))
     }
 }

@@ -12,8 +12,7 @@ use crate::{
 pub(crate) fn parse<'i>(image: &'i str, field: &FieldPath) -> Result<ImageRef<'i>, Violation> {
     ImageRef::parse(image).map_err(|error| {
         let canonical = error.canonical().map(str::to_owned);
-        let violation =
-            Violation::new(Rule::InvalidImage, field.clone(), format!("not an image reference: {error}")).value(image);
+        let violation = Violation::new(Rule::InvalidImage, field.clone(), error.reason().to_string()).value(image);
         match &canonical {
             Some(canonical) => violation.help(format!("write {canonical}")),
             None => violation

@@ -1,15 +1,16 @@
 //! Placement: where a FluxConfig goes. It comes first, from the policies that apply on every cluster, because which other
 //! policies apply depends on it.
 
-use sluicegate_crds::FluxConfig;
+use sluicegate_crds::{FluxConfig, TENANT_LABEL};
 
 use crate::{
     compile::{CompiledDestination, Templated},
-    facts::{Facts, LabelsOf},
+    facts::{Facts, Labels, LabelsOf},
     grammar::{Bindings, ClusterId, NamespaceName, TenantName},
     rule::Rule,
     select::Selected,
     set::{PolicySet, Selection},
+    show,
     verdict::{Field, Origin, PolicyField, Violation},
 };
 
@@ -45,7 +46,7 @@ pub(crate) fn place<'p>(
 ) -> Result<Placement<'p>, Vec<Violation>> {
     let home = config.metadata.namespace.as_deref().unwrap_or_default();
     let Some(tenant) = facts.tenant(home) else {
-        return Err(vec![bad_tenant(home)]);
+        return Err(vec![bad_tenant(home, facts)]);
     };
     let selection = policies.select(&tenant, facts.labels(home)).map_err(|violation| vec![violation])?;
     let everywhere = selection.everywhere();
@@ -64,14 +65,27 @@ pub(crate) fn place<'p>(
     Ok(Placement { tenant, cluster, namespace, create_namespace: granted.create_namespace, policies })
 }
 
-fn bad_tenant(home: &str) -> Violation {
+fn bad_tenant(home: &str, facts: &Facts) -> Violation {
     if home.is_empty() {
         return Violation::new(Rule::InvalidName, "metadata.namespace", "metadata.namespace is missing")
             .help("set it to your team's namespace on the management cluster: it says which team this is for");
     }
-    Violation::new(Rule::InvalidName, "metadata.namespace", "the tenant's name is no DNS label")
-        .value(home)
-        .help("lowercase letters, digits and - are allowed, at most 63 characters, and the first and last is no -")
+    if let LabelsOf::Known(labels) = facts.labels(home)
+        && let Some(label) = labels.get(TENANT_LABEL)
+    {
+        let message =
+            format!("Namespace {home} names its tenant by the label {TENANT_LABEL}: {label:?} is no DNS label");
+        return Violation::new(Rule::InvalidName, "metadata.namespace", message).value(home).help(
+            "an administrator corrects the label: lowercase letters, digits and -, at most 63, the first and last no -",
+        );
+    }
+    Violation::new(
+        Rule::InvalidName,
+        "metadata.namespace",
+        "the namespace is the tenant's name, and this is no DNS label",
+    )
+    .value(home)
+    .help("lowercase letters, digits and - are allowed, at most 63 characters, and the first and last is no -")
 }
 
 fn cluster(config: &FluxConfig, policies: &Selection<'_>, facts: &Facts) -> Result<Field<ClusterId>, Violation> {
@@ -80,27 +94,35 @@ fn cluster(config: &FluxConfig, policies: &Selection<'_>, facts: &Facts) -> Resu
         None => policies.highest("spec.defaults.cluster", |policy| policy.defaults()?.cluster.as_deref())?.ok_or_else(
             || {
                 Violation::new(Rule::MissingCluster, "spec.cluster", "no cluster is given, and no policy has a default")
-                    .allowed(facts.clusters().keys().cloned().collect())
+                    .allowed(usable_clusters(policies, facts))
                     .help("add spec.cluster with the id of a cluster")
             },
         )?,
     };
     if !facts.clusters().contains_key(found.value) {
-        let mut violation =
+        let usable = usable_clusters(policies, facts);
+        let closest = show::closest(found.value, usable.iter().map(String::as_str)).map(str::to_owned);
+        let violation =
             Violation::new(Rule::UnknownCluster, "spec.cluster", format!("there is no cluster {:?}", found.value))
                 .value(found.value)
-                .allowed(facts.clusters().keys().cloned().collect());
-        if let Origin::Policy(field) = &found.origin {
-            violation =
-                violation.decided_by([field.clone()]).help("the policy's default names a cluster that does not exist");
-        } else {
-            violation = violation.help("write the id of a FluxCluster that exists");
+                .allowed(usable);
+        if let Origin::Policy(field) = found.origin {
+            return Err(violation
+                .decided_by([field])
+                .help("the name is a policy's default: an administrator corrects it or adds the FluxCluster")
+                .help("until then, name another cluster in spec.cluster"));
         }
-        return Err(violation);
+        return Err(match &closest {
+            Some(closest) => violation.help(format!("did you mean {closest}?")),
+            None => violation.help("write the id of a FluxCluster that exists"),
+        }
+        .suggestion(closest));
     }
     match ClusterId::new(found.value) {
         Ok(id) => Ok(Field { value: id, origin: found.origin }),
-        Err(error) => Err(Violation::new(Rule::InvalidName, "spec.cluster", error.to_string()).value(found.value)),
+        Err(error) => Err(Violation::new(Rule::InvalidName, "spec.cluster", error.to_string())
+            .value(found.value)
+            .help("no cluster can have this name: write the id of a FluxCluster")),
     }
 }
 
@@ -113,9 +135,9 @@ fn namespace(
     if let Some(namespace) = &config.spec.namespace {
         return match NamespaceName::new(namespace.as_str()) {
             Ok(name) => Ok(Field::config(name)),
-            Err(error) => {
-                Err(Violation::new(Rule::InvalidName, "spec.namespace", error.to_string()).value(namespace.as_str()))
-            }
+            Err(error) => Err(Violation::new(Rule::InvalidName, "spec.namespace", error.to_string())
+                .value(namespace.as_str())
+                .help("no namespace can have this name: write the name of the namespace to deploy to")),
         };
     }
     default(policies, tenant, cluster)
@@ -178,6 +200,24 @@ pub(crate) fn usable(policies: &Selection<'_>, cluster: &str, labels: LabelsOf<'
         destination.clusters.selects(cluster, labels, &Bindings::default()) == Selected::Yes
     };
     policies.iter().flat_map(|policy| &policy.destinations).any(selects)
+}
+
+/// Clusters on which some policy gives a destination.
+fn usable_clusters(policies: &Selection<'_>, facts: &Facts) -> Vec<String> {
+    let usable = |(id, labels): &(&String, &Labels)| usable(policies, id, LabelsOf::Known(labels));
+    facts.clusters().iter().filter(usable).map(|(id, _)| id.clone()).collect()
+}
+
+/// That no policy gives a destination on a cluster.
+pub(crate) fn not_usable(policies: &Selection<'_>, tenant: &TenantName, cluster: &str, facts: &Facts) -> Violation {
+    Violation::new(
+        Rule::DestinationNotAllowed,
+        "spec.cluster",
+        format!("tenant {tenant} may not deploy to cluster {cluster}"),
+    )
+    .value(cluster)
+    .allowed(usable_clusters(policies, facts))
+    .help("choose a cluster that is allowed, or ask an administrator to add one to spec.destinations of a policy")
 }
 
 /// Whether a tenant may deploy to a namespace on a cluster.
@@ -267,7 +307,7 @@ fn allowed_destinations(policies: &Selection<'_>, bindings: &Bindings<'_>) -> Ve
                 (names, Some(_)) => format!("{} (and selected by labels)", names.join(", ")),
             };
             for namespace in &destination.namespaces {
-                allowed.push(format!("namespace {} on {clusters}", crate::show::expanded(namespace, bindings)));
+                allowed.push(format!("namespace {} on {clusters}", show::expanded(namespace, bindings)));
             }
         }
     }

@@ -58,7 +58,8 @@ fn answer(result: Result<PolicyField, Violation>) -> Answer {
 /// Answers for each of the named cluster, or of all clusters that the tenant may deploy to.
 ///
 /// `home` is the tenant's namespace on the management cluster: its labels decide which policies apply. `namespace` is the
-/// target namespace that `${namespace}` stands for; the policies' default when absent.
+/// target namespace that `${namespace}` stands for; the policies' default when absent. Where the tenant may not deploy, the
+/// answer is no, whatever the question.
 ///
 /// An empty list says that the tenant may not use any cluster that is known.
 pub fn ask(
@@ -82,7 +83,7 @@ pub fn ask(
             Some((id, _)) => vec![id],
             None => {
                 let violation =
-                    Violation::new(Rule::UnknownCluster, "cluster", format!("there is no cluster {wanted:?}"))
+                    Violation::new(Rule::UnknownCluster, "spec.cluster", format!("there is no cluster {wanted:?}"))
                         .value(wanted)
                         .allowed(facts.clusters().keys().cloned().collect())
                         .help("write the id of a FluxCluster that exists");
@@ -101,7 +102,12 @@ pub fn ask(
         .map(|id| {
             let labels = facts.clusters().get(id).map_or(LabelsOf::Unknown, LabelsOf::Known);
             let place = Place { tenant, id, labels, namespace };
-            (id.clone(), answer(one(question, &place, &everywhere, &selection.on(id, labels))))
+            let answered = if placement::usable(&everywhere, id, labels) {
+                one(question, &place, &everywhere, &selection.on(id, labels))
+            } else {
+                Err(placement::not_usable(&everywhere, tenant, id, facts))
+            };
+            (id.clone(), answer(answered))
         })
         .collect()
 }
@@ -119,10 +125,17 @@ fn one(
     everywhere: &Selection<'_>,
     policies: &Selection<'_>,
 ) -> Result<PolicyField, Violation> {
-    let cluster = ClusterId::new(place.id)
-        .map_err(|error| Violation::new(Rule::InvalidName, "cluster", error.to_string()).value(place.id))?;
+    let cluster = ClusterId::new(place.id).map_err(|error| bad_name("spec.cluster", place.id, &error.to_string()))?;
+    let allowed = |namespace: &str| {
+        let namespace =
+            NamespaceName::new(namespace).map_err(|error| bad_name("spec.namespace", namespace, &error.to_string()))?;
+        placement::destination(everywhere, place.tenant, (&cluster, place.labels), &namespace, (true, true))
+    };
     let namespace = match place.namespace {
-        Some(namespace) => namespace.to_owned(),
+        Some(namespace) => {
+            allowed(namespace)?;
+            namespace.to_owned()
+        }
         None => placement::default_namespace(everywhere, place.tenant, &cluster)
             .map(|namespace| namespace.to_string())
             .unwrap_or_default(),
@@ -139,12 +152,12 @@ fn one(
             let parsed = image::parse(image, &field)?;
             image::allow(&parsed, image, policies, narrowing, &bindings, &field)
         }
-        Question::DeployTo { namespace } => {
-            let namespace = NamespaceName::new(namespace).map_err(|error| {
-                Violation::new(Rule::InvalidName, "spec.namespace", error.to_string()).value(namespace)
-            })?;
-            Ok(placement::destination(everywhere, place.tenant, (&cluster, place.labels), &namespace, (true, true))?
-                .allowed_by)
-        }
+        Question::DeployTo { namespace } => Ok(allowed(namespace)?.allowed_by),
     }
+}
+
+fn bad_name(field: &'static str, value: &str, error: &str) -> Violation {
+    Violation::new(Rule::InvalidName, field, error.to_owned())
+        .value(value)
+        .help("lowercase letters, digits and - are allowed, at most 63 characters, and the first and last is no -")
 }

@@ -84,7 +84,7 @@ fn number(place: &Placement<'_>, facts: &Facts, home: &str, name: &str, found: &
         |a, b| a < b,
     );
     let Some((most, field)) = limit else { return };
-    let Some((rank, number)) = facts.rank(&place.tenant, home, name) else { return };
+    let (rank, number) = facts.rank(&place.tenant, home, name);
     if rank < most as usize {
         return;
     }
@@ -92,7 +92,12 @@ fn number(place: &Placement<'_>, facts: &Facts, home: &str, name: &str, found: &
         Violation::new(
             Rule::TooManyFluxConfigs,
             "metadata.name",
-            format!("tenant {} has {number} FluxConfigs, and policy {} allows {most}", place.tenant, field.policy),
+            format!(
+                "this is FluxConfig {} of {number} that tenant {} has, counted by age, and policy {} allows {most}",
+                rank + 1,
+                place.tenant,
+                field.policy
+            ),
         )
         .value(name)
         .allowed(vec![format!("{most} or fewer")])
@@ -102,6 +107,7 @@ fn number(place: &Placement<'_>, facts: &Facts, home: &str, name: &str, found: &
 }
 
 fn dependencies(config: &FluxConfig, facts: &Facts, home: &str, name: &str, found: &mut Vec<Violation>) {
+    let mut dead = HashSet::new();
     for (index, dependency) in config.spec.depends_on.iter().enumerate() {
         let field = format!("spec.dependsOn[{index}].name");
         if dependency.name == name {
@@ -127,7 +133,7 @@ fn dependencies(config: &FluxConfig, facts: &Facts, home: &str, name: &str, foun
                 }
                 .suggestion(closest),
             );
-        } else if let Some(cycle) = cycle(facts, home, name, &dependency.name) {
+        } else if let Some(cycle) = cycle(facts, home, name, &dependency.name, &mut dead) {
             found.push(
                 Violation::new(
                     Rule::DependencyCycle,
@@ -142,23 +148,36 @@ fn dependencies(config: &FluxConfig, facts: &Facts, home: &str, name: &str, foun
     }
 }
 
-/// The way from `start` over `next` back to `start`, if there is one.
-fn cycle<'f>(facts: &'f Facts, home: &str, start: &'f str, next: &'f str) -> Option<Vec<&'f str>> {
-    let mut seen = HashSet::new();
-    // Depth first, with the way that leads to each.
-    let mut open: Vec<Vec<&str>> = vec![vec![start, next]];
-    while let Some(way) = open.pop() {
-        let last = *way.last()?;
-        if last == start {
-            return Some(way);
-        }
-        if !seen.insert(last) {
-            continue;
-        }
-        for dependency in facts.depends_on(home, last).unwrap_or_default() {
-            let mut longer = way.clone();
-            longer.push(dependency);
-            open.push(longer);
+/// The way from `start` over `next` back to `start`, if there is one. `dead` are those from which no way leads back; each
+/// is looked at once, however many ways lead to it.
+fn cycle<'f>(
+    facts: &'f Facts,
+    home: &str,
+    start: &'f str,
+    next: &'f str,
+    dead: &mut HashSet<&'f str>,
+) -> Option<Vec<&'f str>> {
+    let after = |name: &str| facts.depends_on(home, name).unwrap_or_default().iter();
+    let mut way = vec![start, next];
+    let mut open = vec![after(next)];
+    dead.insert(next);
+    while let Some(dependencies) = open.last_mut() {
+        match dependencies.next() {
+            Some(found) if found == start => {
+                // From these a way does lead back.
+                way.iter().for_each(|name| _ = dead.remove(name));
+                way.push(start);
+                return Some(way);
+            }
+            Some(found) if dead.insert(found) => {
+                way.push(found);
+                open.push(after(found));
+            }
+            Some(_) => {}
+            None => {
+                way.pop();
+                open.pop();
+            }
         }
     }
     None

@@ -139,6 +139,8 @@ rules! {
     TenantSecretNotAllowed = "tenant-secret-not-allowed", Error, FluxConfig, "Teams bring Secrets only where policy lets them";
     /// Two policies give different Secrets for the same match.
     CredentialConflict = "credential-conflict", Error, Policy, "One Secret is the most specific";
+    /// The agent lives where the team could read a Secret that is not for its eyes.
+    CredentialNotExposed = "credential-not-exposed", Error, FluxConfig, "Credentials go only where policy lets them be read";
     /// A feature that is off.
     FeatureOff = "feature-off", Error, FluxConfig, "Features are used where policy turns them on";
     /// Nobody gives a key to decrypt with.

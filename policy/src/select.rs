@@ -1,10 +1,10 @@
 //! Selecting by names and labels.
 
-use sluicegate_crds::{Requirement, Selector, SelectorOperator};
+use sluicegate_crds::{Requirement, Selector, SelectorOperator, bounds};
 
 use crate::{
     facts::{Labels, LabelsOf},
-    grammar::{Bindings, NamePattern, PatternError},
+    grammar::{Bindings, NamePattern, ObjectName, PatternError},
 };
 
 /// Whether something is selected; `Undetermined` where labels would have to be known.
@@ -57,11 +57,56 @@ impl Matcher {
         }
     }
 
-    /// The literal names, if names are all that is asked for and none has a wildcard.
+    /// The names, if there are any and none has a wildcard: nothing of another name is selected.
     pub(crate) fn literals(&self) -> Option<impl Iterator<Item = &str>> {
         let names = self.names.as_ref()?;
         names.iter().all(NamePattern::is_literal).then(|| names.iter().map(NamePattern::as_str))
     }
+}
+
+/// What is wrong with a selector: the path of the field in it, the text, and why. Such a selector would silently select
+/// nothing, and with it would go whatever its policy denies.
+pub(crate) fn faults(selector: &Selector) -> Vec<(String, String, String)> {
+    let mut faults = Vec::new();
+    for (key, value) in &selector.match_labels {
+        let field = format!("matchLabels[{key:?}]");
+        if !is_label_key(key) {
+            faults.push((field, key.clone(), "this is no label key".to_owned()));
+        } else if !is_label_value(value) {
+            faults.push((field, value.clone(), "no label can have this value".to_owned()));
+        }
+    }
+    for (index, Requirement { key, operator, values }) in selector.match_expressions.iter().enumerate() {
+        let field = |name: &str| format!("matchExpressions[{index}].{name}");
+        if !is_label_key(key) {
+            faults.push((field("key"), key.clone(), "this is no label key".to_owned()));
+        }
+        let takes_values = matches!(operator, SelectorOperator::In | SelectorOperator::NotIn);
+        if takes_values == values.is_empty() {
+            let message = format!("{operator:?} {}", if takes_values { "needs values" } else { "takes no values" });
+            faults.push((field("values"), values.join(", "), message));
+        }
+        if let Some(value) = values.iter().find(|value| !is_label_value(value)) {
+            faults.push((field("values"), value.clone(), "no label can have this value".to_owned()));
+        }
+    }
+    faults
+}
+
+/// `[prefix/]name`: the prefix a DNS subdomain, the name a value that is not empty.
+fn is_label_key(key: &str) -> bool {
+    let (prefix, name) = key.split_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
+    prefix.is_none_or(|prefix| ObjectName::new(prefix).is_ok()) && !name.is_empty() && is_label_value(name)
+}
+
+/// At most 63 letters, digits, `-`, `_` and `.`, a letter or digit at both ends; or nothing.
+fn is_label_value(value: &str) -> bool {
+    let alphanumeric = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_alphanumeric);
+    let bytes = value.as_bytes();
+    bytes.len() <= bounds::LABEL
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
+        && alphanumeric(bytes.first())
+        && alphanumeric(bytes.last())
 }
 
 /// Whether labels satisfy a selector, as `metav1.LabelSelector` does it.

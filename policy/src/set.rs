@@ -84,10 +84,11 @@ impl PolicySet {
             .value(tenant.as_str())
             .help("add the manifest of the Namespace to the files, with its labels")
         };
+        let mut unknown = None;
         for invalid in &self.invalid {
             match invalid.tenants.as_ref().map_or(Selected::Yes, selects) {
                 Selected::No => {}
-                Selected::Undetermined => return Err(undetermined(&invalid.name)),
+                Selected::Undetermined => unknown = unknown.or(Some(&invalid.name)),
                 Selected::Yes => {
                     return Err(Violation::new(
                         Rule::InvalidPolicy,
@@ -99,9 +100,14 @@ impl PolicySet {
                     )
                     .value(tenant.as_str())
                     .decided_by([PolicyField { policy: invalid.name.clone(), field: "spec".into() }])
-                    .help("an administrator has to mend the policy first"));
+                    .help(
+                        "an administrator mends the policy first; `sluicegate check` on its file says what is wrong",
+                    ));
                 }
             }
+        }
+        if let Some(name) = unknown {
+            return Err(undetermined(name));
         }
         let literal = self.literal.get(tenant.as_str()).map_or(&[][..], Vec::as_slice);
         let mut indices: Vec<u32> = Vec::with_capacity(literal.len() + self.other.len().min(16));

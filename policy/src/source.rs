@@ -47,7 +47,13 @@ pub(crate) fn judge(config: &FluxConfig, place: &Placement<'_>, found: &mut Vec<
     let allowed_by = allow(kind.value, &url, &place.policies, &bindings).map_err(&mut note).ok();
     let reference = self::reference(config, kind.value, &place.policies).map_err(&mut note).ok();
     let credentials = credentials(config, &url, place).map_err(&mut note).ok();
-    let verification = verification(config, kind.value, &url, place).map_err(&mut note).ok();
+    let verification = verification(config, kind.value, &url, place)
+        .and_then(|plan| match reference.as_ref() {
+            Some(reference) => tag_mode(plan, reference.as_ref()),
+            None => Ok(plan),
+        })
+        .map_err(&mut note)
+        .ok();
     if found.len() > before {
         return None;
     }
@@ -64,7 +70,7 @@ pub(crate) fn judge(config: &FluxConfig, place: &Placement<'_>, found: &mut Vec<
 pub(crate) fn parse(url: &str) -> Result<SourceUrl<'_>, Violation> {
     SourceUrl::parse(url).map_err(|error| {
         let canonical = error.canonical().map(str::to_owned);
-        let violation = Violation::new(Rule::InvalidUrl, URL, format!("the URL is not in canonical form: {error}"))
+        let violation = Violation::new(Rule::InvalidUrl, URL, error.reason().to_string())
             .value(url)
             .allowed(["https://host/path", "ssh://user@host/path", "oci://host/path"].map(str::to_owned).to_vec());
         match &canonical {
@@ -78,10 +84,8 @@ pub(crate) fn parse(url: &str) -> Result<SourceUrl<'_>, Violation> {
 /// The kind of a source: what the FluxConfig says, or what the scheme says; both must go together.
 pub(crate) fn kind(set: Option<SourceKind>, url: &SourceUrl<'_>) -> Result<Field<SourceKind>, Violation> {
     let scheme = url.scheme();
-    let Some(kind) = set else {
-        let kind = if scheme == Scheme::Oci { SourceKind::Oci } else { SourceKind::Git };
-        return Ok(Field::built_in(kind));
-    };
+    let by_scheme = if scheme == Scheme::Oci { SourceKind::Oci } else { SourceKind::Git };
+    let kind = set.unwrap_or(by_scheme);
     let (schemes, fits): (&str, bool) = match kind {
         SourceKind::Git => ("https:// and ssh://", scheme != Scheme::Oci),
         SourceKind::Oci => ("oci://", scheme == Scheme::Oci),
@@ -98,6 +102,17 @@ pub(crate) fn kind(set: Option<SourceKind>, url: &SourceUrl<'_>) -> Result<Field
         .allowed(vec![schemes.to_owned()])
         .help("change spec.source.kind or the URL; without a kind the scheme decides"));
     }
+    // Patterns compare Git URLs without `.git`, because servers do. To any other server `x.git` is another thing than `x`.
+    if kind != SourceKind::Git && url.as_str().ends_with(".git") {
+        return Err(Violation::new(
+            Rule::SourceKindMismatch,
+            URL,
+            format!("the URL of a {} source does not end in .git", name(kind)),
+        )
+        .value(url.as_str())
+        .allowed(vec!["https://host/path.git with kind Git".to_owned()])
+        .help("change spec.source.kind or the URL; without a kind the scheme decides"));
+    }
     if kind == SourceKind::Bucket && url.segments().count() != 1 {
         return Err(Violation::new(
             Rule::SourceKindMismatch,
@@ -108,7 +123,7 @@ pub(crate) fn kind(set: Option<SourceKind>, url: &SourceUrl<'_>) -> Result<Field
         .allowed(vec!["https://endpoint/bucket".to_owned()])
         .help("a folder in the bucket goes to spec.path"));
     }
-    Ok(Field::config(kind))
+    Ok(if set.is_some() { Field::config(kind) } else { Field::built_in(kind) })
 }
 
 /// Name of a kind as it stands in a manifest.
@@ -174,7 +189,8 @@ pub(crate) fn allow(
     .value(url.as_str())
     .decided_by(decided_by);
     Err(if allowed.is_empty() {
-        violation.help(format!("no policy allows {} sources for this tenant at all", name(kind)))
+        violation
+            .help(format!("no policy allows {} sources for this tenant at all: an administrator adds them", name(kind)))
     } else {
         let violation = violation.allowed(unique(allowed));
         match plain_http(url, policies, kind, bindings) {
@@ -222,7 +238,8 @@ fn reference(
                 let path = if field.is_empty() { REF.to_owned() } else { format!("{REF}.{field}") };
                 return Err(Violation::new(Rule::InvalidRef, path, message)
                     .value(value)
-                    .help("set exactly one, well-formed"));
+                    .allowed(known.iter().map(|field| (*field).to_owned()).collect())
+                    .help("set exactly one of them, well-formed"));
             }
             if !reference::fits(found, kind) {
                 let violation = Violation::new(
@@ -252,11 +269,7 @@ fn reference(
         }
         None if known.is_empty() => None,
         None => {
-            // A default is for the kinds that know its field; so a policy for Git and one for OCI can stand side by side.
-            let default = policies.highest("spec.defaults.ref", |policy| {
-                policy.defaults()?.reference.as_ref().filter(|reference| reference::fits(reference, kind))
-            })?;
-            let Some(default) = default else {
+            let Some(default) = default_reference(policies, kind)? else {
                 return Err(Violation::new(
                     Rule::MissingRef,
                     REF,
@@ -289,6 +302,16 @@ fn reference(
     Ok(found)
 }
 
+/// The default of `ref`. It is for the kinds that know its field, so a policy for Git and one for OCI can stand side by side.
+pub(crate) fn default_reference<'p>(
+    policies: &Selection<'p>,
+    kind: SourceKind,
+) -> Result<Option<Field<&'p Reference>>, Violation> {
+    policies.highest("spec.defaults.ref", |policy| {
+        policy.defaults()?.reference.as_ref().filter(|reference| reference::fits(reference, kind))
+    })
+}
+
 /// Whether teams may name Secrets of their own; the field that decided, if any did.
 pub(crate) fn tenant_secrets(policies: &Selection<'_>) -> (bool, Option<PolicyField>) {
     policies.agreed("spec.tenantSecrets", |policy| Some(policy.spec.tenant_secrets? == TenantSecrets::Allow))
@@ -297,7 +320,9 @@ pub(crate) fn tenant_secrets(policies: &Selection<'_>) -> (bool, Option<PolicyFi
 /// A Secret that the team names, if it may.
 pub(crate) fn tenant_secret(policies: &Selection<'_>, field: String, name: &str) -> Result<SecretSource, Violation> {
     if let Err(error) = ObjectName::new(name) {
-        return Err(Violation::new(Rule::InvalidName, field, error.to_string()).value(name));
+        return Err(Violation::new(Rule::InvalidName, field, error.to_string())
+            .value(name)
+            .help("write the name of a Secret: lowercase letters, digits, - and ."));
     }
     match tenant_secrets(policies) {
         (true, _) => Ok(SecretSource::Tenant { name: name.to_owned() }),
@@ -324,49 +349,65 @@ fn credentials(
     most_specific(place, url, "spec.credentials", |policy| &policy.credentials)
 }
 
+/// A Secret whose pattern matches.
+struct Match<'p> {
+    specificity: usize,
+    policy: &'p CompiledPolicy,
+    index: usize,
+    secret: &'p SecretFor,
+}
+
 /// The Secret of the most specific match.
-fn most_specific(
-    place: &Placement<'_>,
+fn most_specific<'p>(
+    place: &Placement<'p>,
     url: &SourceUrl<'_>,
     list: &'static str,
-    secrets: impl Fn(&CompiledPolicy) -> &[SecretFor],
+    secrets: impl Fn(&'p CompiledPolicy) -> &'p [SecretFor],
 ) -> Result<Option<Field<SecretSource>>, Violation> {
     let bindings = place.bindings();
-    let mut best: Option<(usize, &CompiledPolicy, usize, &SecretFor)> = None;
+    let mut best: Option<Match<'_>> = None;
+    // Another match, as specific as the best, that gives another Secret.
+    let mut rival: Option<Match<'_>> = None;
     for policy in place.policies.iter() {
         for (index, secret) in secrets(policy).iter().enumerate() {
             if !secret.pattern.matches(url, &bindings) {
                 continue;
             }
-            let specificity = secret.pattern.specificity();
-            match best {
-                Some((most, ..)) if most > specificity => {}
-                Some((most, other, other_index, chosen)) if most == specificity => {
-                    if (chosen.secret.as_str(), chosen.expose) != (secret.secret.as_str(), secret.expose) {
-                        return Err(Violation::new(
-                            Rule::CredentialConflict,
-                            URL,
-                            format!(
-                                "{} of policy {} and {} of policy {} match equally well and give different Secrets",
-                                chosen.pattern.as_str(),
-                                other.name,
-                                secret.pattern.as_str(),
-                                policy.name
-                            ),
-                        )
-                        .value(url.as_str())
-                        .decided_by([
-                            other.field(format!("{list}[{other_index}]")),
-                            policy.field(format!("{list}[{index}]")),
-                        ])
-                        .help("an administrator makes one of them more specific, or the same"));
+            let found = Match { specificity: secret.pattern.specificity(), policy, index, secret };
+            match &best {
+                Some(best) if best.specificity > found.specificity => {}
+                Some(best) if best.specificity == found.specificity => {
+                    if rival.is_none()
+                        && (best.secret.secret.as_str(), best.secret.expose) != (secret.secret.as_str(), secret.expose)
+                    {
+                        rival = Some(found);
                     }
                 }
-                _ => best = Some((specificity, policy, index, secret)),
+                _ => (best, rival) = (Some(found), None),
             }
         }
     }
-    let Some((_, policy, index, secret)) = best else { return Ok(None) };
+    let Some(best) = best else { return Ok(None) };
+    if let Some(rival) = rival {
+        return Err(Violation::new(
+            Rule::CredentialConflict,
+            URL,
+            format!(
+                "{} of policy {} and {} of policy {} match equally well and give different Secrets",
+                best.secret.pattern.as_str(),
+                best.policy.name,
+                rival.secret.pattern.as_str(),
+                rival.policy.name
+            ),
+        )
+        .value(url.as_str())
+        .decided_by([
+            best.policy.field(format!("{list}[{}]", best.index)),
+            rival.policy.field(format!("{list}[{}]", rival.index)),
+        ])
+        .help("an administrator makes one of them more specific, or the same"));
+    }
+    let Match { policy, index, secret, .. } = best;
     let field = policy.field(format!("{list}[{index}]"));
     let name = secret.secret.expand(&bindings).map_err(|error| error.to_string());
     match name.and_then(|name| ObjectName::new(name.into_owned()).map_err(|error| error.to_string())) {
@@ -377,8 +418,32 @@ fn most_specific(
         Err(error) => {
             Err(Violation::new(Rule::InvalidValue, URL, format!("the policy's Secret has no valid name: {error}"))
                 .value(secret.secret.as_str())
-                .decided_by([field]))
+                .decided_by([field])
+                .help("an administrator corrects secretRef.name in the policy"))
         }
+    }
+}
+
+/// Signed tags can be checked only where a tag is synced; of anything else Flux says so in every sync.
+fn tag_mode(
+    plan: Option<Field<VerificationPlan>>,
+    reference: Option<&Field<Reference>>,
+) -> Result<Option<Field<VerificationPlan>>, Violation> {
+    let Some(VerificationPlan::Git { mode: mode @ (VerificationMode::Tag | VerificationMode::TagAndHead), .. }) =
+        plan.as_ref().map(|plan| &plan.value)
+    else {
+        return Ok(plan);
+    };
+    match reference.map(|reference| &reference.value) {
+        Some(Reference { tag: None, semver: None, .. }) | None => Err(Violation::new(
+            Rule::InvalidVerification,
+            "spec.source.verify.mode",
+            "a signed tag is asked for, and what is synced is no tag",
+        )
+        .value(if *mode == VerificationMode::Tag { "Tag" } else { "TagAndHEAD" })
+        .allowed(vec!["HEAD".to_owned()])
+        .help("sync a tag (spec.source.ref.tag or semver), or let the commit be signed: mode: HEAD")),
+        Some(_) => Ok(plan),
     }
 }
 

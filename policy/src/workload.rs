@@ -115,13 +115,28 @@ fn volumes(items: &[Value], path: &str, found: &mut Vec<Reach>) {
 fn kustomization(object: &Value, found: &mut Vec<Reach>) {
     for (index, image) in object.get("images").and_then(Value::as_array).into_iter().flatten().enumerate() {
         let text = |field: &str| image.get(field).and_then(Value::as_str);
-        let Some(name) = text("newName") else { continue };
+        // Without a new name the old one gets a new tag or digest.
+        let (key, name) = match (text("newName"), text("name")) {
+            (Some(name), _) => ("newName", name),
+            (None, Some(name)) if text("newTag").is_some() || text("digest").is_some() => ("name", name),
+            (None, _) => continue,
+        };
         let reference = match (text("newTag"), text("digest")) {
             (_, Some(digest)) => format!("{name}@{digest}"),
             (Some(tag), None) => format!("{name}:{tag}"),
             (None, None) => name.to_owned(),
         };
-        found.push(Reach::Image { field: format!("images[{index}].newName"), image: reference });
+        found.push(Reach::Image { field: format!("images[{index}].{key}"), image: reference });
+    }
+    for list in CHART_LISTS {
+        if object.get(list).and_then(Value::as_array).is_some_and(|charts| !charts.is_empty()) {
+            found.push(forbidden(
+                list.to_owned(),
+                "",
+                "a kustomization of a team renders no charts: nobody would have checked where they come from",
+                "deploy the chart by a FluxConfig with spec.chart",
+            ));
+        }
     }
     for list in ["resources", "bases", "components", "crds"] {
         for (index, entry) in object.get(list).and_then(Value::as_array).into_iter().flatten().enumerate() {
@@ -136,8 +151,13 @@ fn kustomization(object: &Value, found: &mut Vec<Reach>) {
     }
 }
 
+/// Lists of a kustomization that render charts, from wherever they say.
+const CHART_LISTS: [&str; 2] = ["helmCharts", "helmChartInflationGenerator"];
+
 /// What kustomize takes for a URL rather than for a path: a scheme, a host in front of a path, `git@`, a `?ref=`.
 fn is_remote(entry: &str) -> bool {
+    // kustomize compares hosts in lower case.
+    let entry = entry.to_ascii_lowercase();
     let first = entry.split('/').next().unwrap_or_default();
     entry.contains("://")
         || entry.contains("git::")
@@ -158,12 +178,23 @@ fn forbidden(field: String, value: &str, message: &str, help: &str) -> Reach {
 /// A field that no team's Flux object may have, why, and what to do.
 type Ban = (&'static str, &'static str, &'static str);
 
-const PROXY: Ban = ("proxySecretRef", "a proxy sees and sends everything, credentials included", "remove proxySecretRef");
-const CERTIFICATES: Ban = ("certSecretRef", "own certificate authorities make any server look like an allowed one", "remove certSecretRef");
-const PROVIDER: Ban = ("provider", "a cloud provider's identity is the platform's, not the team's", "remove provider, or write generic");
+const PROXY: Ban =
+    ("proxySecretRef", "a proxy sees and sends everything, credentials included", "remove proxySecretRef");
+const CERTIFICATES: Ban =
+    ("certSecretRef", "own certificate authorities make any server look like an allowed one", "remove certSecretRef");
+const PROVIDER: Ban =
+    ("provider", "a cloud provider's identity is the platform's, not the team's", "remove provider, or write generic");
 const INSECURE: Ban = ("insecure", "plain http can be read and changed on the way", "remove insecure");
-const SERVICE_ACCOUNT: Ban = ("serviceAccountName", "the agent impersonates the tenant's reconciler and nobody else", "remove serviceAccountName");
-const KUBECONFIG: Ban = ("kubeConfig", "another cluster is reached by a FluxConfig that names it, and by nothing else", "remove kubeConfig, and set spec.cluster of the FluxConfig");
+const SERVICE_ACCOUNT: Ban = (
+    "serviceAccountName",
+    "the agent impersonates the tenant's reconciler and nobody else",
+    "remove serviceAccountName",
+);
+const KUBECONFIG: Ban = (
+    "kubeConfig",
+    "another cluster is reached by a FluxConfig that names it, and by nothing else",
+    "remove kubeConfig, and set spec.cluster of the FluxConfig",
+);
 
 fn flux(group: &str, kind: &str, spec: &Map<String, Value>, found: &mut Vec<Reach>) {
     let bans: &[Ban] = match (group, kind) {
@@ -171,7 +202,11 @@ fn flux(group: &str, kind: &str, spec: &Map<String, Value>, found: &mut Vec<Reac
             PROXY,
             PROVIDER,
             ("recurseSubmodules", "submodules come from repositories that nobody checked", "remove recurseSubmodules"),
-            ("include", "included repositories come along unchecked", "remove include, and use one FluxConfig for each repository"),
+            (
+                "include",
+                "included repositories come along unchecked",
+                "remove include, and use one FluxConfig for each repository",
+            ),
         ],
         ("source", "OCIRepository") => &[PROXY, CERTIFICATES, PROVIDER, INSECURE, SERVICE_ACCOUNT],
         ("source", "HelmRepository") => &[
@@ -180,7 +215,13 @@ fn flux(group: &str, kind: &str, spec: &Map<String, Value>, found: &mut Vec<Reac
             INSECURE,
             ("passCredentials", "credentials would go to every host that the index names", "remove passCredentials"),
         ],
-        ("source", "Bucket") => &[PROXY, CERTIFICATES, PROVIDER, INSECURE, ("sts", "another endpoint would be asked for credentials", "remove sts")],
+        ("source", "Bucket") => &[
+            PROXY,
+            CERTIFICATES,
+            PROVIDER,
+            INSECURE,
+            ("sts", "another endpoint would be asked for credentials", "remove sts"),
+        ],
         ("kustomize", "Kustomization") => &[SERVICE_ACCOUNT, KUBECONFIG],
         ("helm", "HelmRelease") => &[
             SERVICE_ACCOUNT,
@@ -224,7 +265,11 @@ fn flux(group: &str, kind: &str, spec: &Map<String, Value>, found: &mut Vec<Reac
             }
         }
         ("kustomize", "Kustomization") => {
-            secrets(spec.get("postBuild").and_then(|post| post.get("substituteFrom")), "spec.postBuild.substituteFrom", found);
+            secrets(
+                spec.get("postBuild").and_then(|post| post.get("substituteFrom")),
+                "spec.postBuild.substituteFrom",
+                found,
+            );
             cross_namespace(spec.get("sourceRef"), "spec.sourceRef", found);
         }
         ("helm", "HelmRelease") => {
@@ -294,13 +339,19 @@ mod tests {
         });
         for (object, prefix) in [
             (json!({"apiVersion": "v1", "kind": "Pod", "spec": pod}), "spec"),
-            (json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"template": {"spec": pod}}}), "spec.template.spec"),
+            (
+                json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"template": {"spec": pod}}}),
+                "spec.template.spec",
+            ),
             (
                 json!({"apiVersion": "batch/v1", "kind": "CronJob", "spec": {"jobTemplate": {"spec": {"template": {"spec": pod}}}}}),
                 "spec.jobTemplate.spec.template.spec",
             ),
             (json!({"apiVersion": "v1", "kind": "PodTemplate", "template": {"spec": pod}}), "template.spec"),
-            (json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "spec": {"template": {"spec": pod}}}), "spec.template.spec"),
+            (
+                json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "spec": {"template": {"spec": pod}}}),
+                "spec.template.spec",
+            ),
         ] {
             let mut found = images_of(object);
             found.sort();
@@ -319,15 +370,39 @@ mod tests {
     fn bans_what_reaches_past_every_list() {
         for (kind, spec, field) in [
             ("source.toolkit.fluxcd.io/v1/GitRepository", json!({"recurseSubmodules": true}), "spec.recurseSubmodules"),
-            ("source.toolkit.fluxcd.io/v1/GitRepository", json!({"include": [{"repository": {"name": "x"}}]}), "spec.include"),
-            ("source.toolkit.fluxcd.io/v1/GitRepository", json!({"proxySecretRef": {"name": "x"}}), "spec.proxySecretRef"),
+            (
+                "source.toolkit.fluxcd.io/v1/GitRepository",
+                json!({"include": [{"repository": {"name": "x"}}]}),
+                "spec.include",
+            ),
+            (
+                "source.toolkit.fluxcd.io/v1/GitRepository",
+                json!({"proxySecretRef": {"name": "x"}}),
+                "spec.proxySecretRef",
+            ),
             ("source.toolkit.fluxcd.io/v1/OCIRepository", json!({"insecure": true}), "spec.insecure"),
             ("source.toolkit.fluxcd.io/v1/Bucket", json!({"provider": "aws"}), "spec.provider"),
-            ("kustomize.toolkit.fluxcd.io/v1/Kustomization", json!({"kubeConfig": {"secretRef": {"name": "x"}}}), "spec.kubeConfig"),
-            ("kustomize.toolkit.fluxcd.io/v1/Kustomization", json!({"sourceRef": {"namespace": "other"}}), "spec.sourceRef.namespace"),
-            ("kustomize.toolkit.fluxcd.io/v1/Kustomization", json!({"postBuild": {"substituteFrom": [{"kind": "Secret", "name": "x"}]}}), "spec.postBuild.substituteFrom[0]"),
+            (
+                "kustomize.toolkit.fluxcd.io/v1/Kustomization",
+                json!({"kubeConfig": {"secretRef": {"name": "x"}}}),
+                "spec.kubeConfig",
+            ),
+            (
+                "kustomize.toolkit.fluxcd.io/v1/Kustomization",
+                json!({"sourceRef": {"namespace": "other"}}),
+                "spec.sourceRef.namespace",
+            ),
+            (
+                "kustomize.toolkit.fluxcd.io/v1/Kustomization",
+                json!({"postBuild": {"substituteFrom": [{"kind": "Secret", "name": "x"}]}}),
+                "spec.postBuild.substituteFrom[0]",
+            ),
             ("helm.toolkit.fluxcd.io/v2/HelmRelease", json!({"serviceAccountName": "x"}), "spec.serviceAccountName"),
-            ("helm.toolkit.fluxcd.io/v2/HelmRelease", json!({"valuesFrom": [{"kind": "Secret", "name": "x"}]}), "spec.valuesFrom[0]"),
+            (
+                "helm.toolkit.fluxcd.io/v2/HelmRelease",
+                json!({"valuesFrom": [{"kind": "Secret", "name": "x"}]}),
+                "spec.valuesFrom[0]",
+            ),
         ] {
             let (api_version, kind) = kind.rsplit_once('/').unwrap();
             let found = reaches(&json!({"apiVersion": api_version, "kind": kind, "spec": spec}));
@@ -342,7 +417,11 @@ mod tests {
             "apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository",
             "spec": {"url": "https://git.example.com/a/b", "provider": "generic", "recurseSubmodules": false, "include": []},
         });
-        let source = Reach::Source { field: "spec.url".into(), url: "https://git.example.com/a/b".into(), kind: SourceKind::Git };
+        let source = Reach::Source {
+            field: "spec.url".into(),
+            url: "https://git.example.com/a/b".into(),
+            kind: SourceKind::Git,
+        };
         assert_eq!(reaches(&object), [source]);
     }
 
@@ -350,8 +429,13 @@ mod tests {
     fn finds_images_and_remote_bases_of_a_kustomization() {
         let object = json!({
             "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
-            "resources": ["deploy.yaml", "../base", "https://evil.example/x.yaml", "github.com/evil/repo//deploy?ref=main"],
-            "images": [{"name": "app", "newName": "evil.example/app", "newTag": "1"}, {"name": "app", "newTag": "2"}],
+            "resources": ["deploy.yaml", "../base", "https://evil.example/x.yaml", "GitHub.com/evil/repo"],
+            "images": [
+                {"name": "app", "newName": "evil.example/app", "newTag": "1"},
+                {"name": "app", "newTag": "latest"},
+                {"name": "app"},
+            ],
+            "helmCharts": [{"name": "x", "repo": "https://evil.example"}],
         });
         let fields: Vec<String> = reaches(&object)
             .into_iter()
@@ -361,6 +445,13 @@ mod tests {
                 Reach::Forbidden(violation) => violation.field.into_owned(),
             })
             .collect();
-        assert_eq!(fields, ["images[0].newName evil.example/app:1", "resources[2]", "resources[3]"]);
+        let expected = [
+            "images[0].newName evil.example/app:1",
+            "images[1].name app:latest",
+            "helmCharts",
+            "resources[2]",
+            "resources[3]",
+        ];
+        assert_eq!(fields, expected);
     }
 }

@@ -1,3 +1,61 @@
-//! The project's own commands.
+//! The project's own commands. Thin: they call the rooms of the repository and the tools of the toolchain.
 
-fn main() {}
+// A command line for developers: it prints, and a failure is a message.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod bench;
+mod demo;
+mod fuzz;
+mod generate;
+mod licences;
+mod process;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Sluicegate's own commands", max_term_width = 120)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show the main job: a team's merge request against the example platform
+    Demo(demo::Args),
+    /// Pass all tests: format, lints, licences, generated files, unit and integration tests
+    Test(test::Args),
+    /// Write what is generated from code: CRDs, JSON schemas, the index of rules, the reference of the command line
+    #[command(alias = "crds")]
+    Generate(generate::Args),
+    /// Check the licences of all dependencies against deny.toml
+    Licences,
+    /// Measure, beside a bare program and peers, in one run
+    #[command(subcommand)]
+    Bench(bench::Bench),
+    /// Run the fuzz targets, each for a while
+    Fuzz(fuzz::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Demo(args) => args.run(),
+        Command::Test(args) => args.run(),
+        Command::Generate(args) => args.run(),
+        Command::Licences => licences::check(),
+        Command::Bench(bench) => return bench::run(&bench).unwrap_or_else(|error| fail(&error)),
+        Command::Fuzz(args) => args.run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
+}

@@ -11,7 +11,7 @@ use sluicegate_policy::{Answer, Facts, PolicyField, PolicySet, Question, Violati
 use super::{CommandError, ContextArgs, Exit, Terminal};
 use crate::{
     platform::{Platform, located_policy_field, policy_fields},
-    report::text,
+    report::{Finding, text},
 };
 
 /// Longest value that is read from standard input, in bytes: far above any that could be allowed.
@@ -100,7 +100,8 @@ impl Args {
         let platform = scope.context.load_context(terminal)?;
         let (policies, facts) = platform.engine();
         broken_context(&platform, &policies, terminal)?;
-        let asker = Asker { args: self, scope, tenant: &tenant, platform: &platform, policies: &policies, facts: &facts };
+        let asker =
+            Asker { args: self, scope, tenant: &tenant, platform: &platform, policies: &policies, facts: &facts };
         if value != "-" {
             return asker.answer(&value.to_string_lossy(), false, terminal);
         }
@@ -123,18 +124,31 @@ impl Args {
 }
 
 /// Refuses to answer from files of which some cannot be read.
-pub(super) fn broken_context(platform: &Platform, policies: &PolicySet, terminal: &mut Terminal<'_>) -> Result<(), CommandError> {
+pub(super) fn broken_context(
+    platform: &Platform,
+    policies: &PolicySet,
+    terminal: &mut Terminal<'_>,
+) -> Result<(), CommandError> {
     if policies.policies().is_empty() && policies.invalid().is_empty() {
         return Err(CommandError::Usage(
             "no FluxPolicy in the files; name the platform repository with --policies".to_owned(),
         ));
     }
-    if platform.findings.is_empty() {
+    // A mistake in some team's FluxConfig changes no answer; anything else might.
+    let matters = |finding: &&Finding| finding.object.as_ref().is_none_or(|object| object.kind != "FluxConfig");
+    let findings: Vec<&Finding> = platform.findings.iter().filter(matters).collect();
+    if findings.is_empty() {
         return Ok(());
     }
-    for finding in &platform.findings {
+    for finding in findings {
         let line = finding.span.map(|span| format!(":{}:{}", span.line, span.column)).unwrap_or_default();
-        writeln!(terminal.err, "error[{}]: {}{line}: {}", finding.rule, text::line(&finding.path), text::line(&finding.message))?;
+        writeln!(
+            terminal.err,
+            "error[{}]: {}{line}: {}",
+            finding.rule,
+            text::line(&finding.path),
+            text::line(&finding.message)
+        )?;
     }
     Err(CommandError::Usage("the files to judge by have errors; `sluicegate check` shows them in full".to_owned()))
 }
@@ -156,7 +170,10 @@ impl Asker<'_> {
             QuestionArgs::Pull { .. } => Question::Pull { image: value, narrowing: &[] },
             QuestionArgs::DeployTo { .. } => match value.split_once('/') {
                 Some((place, _)) if cluster.is_some_and(|cluster| cluster != place) => {
-                    return Err(CommandError::Usage(format!("two clusters are named: {place} in the place, and {} by --cluster", cluster.unwrap_or_default())));
+                    return Err(CommandError::Usage(format!(
+                        "two clusters are named: {place} in the place, and {} by --cluster",
+                        cluster.unwrap_or_default()
+                    )));
                 }
                 Some((place, namespace)) => {
                     cluster = Some(place);
@@ -166,7 +183,8 @@ impl Asker<'_> {
             },
         };
         let home = self.facts.home_of(self.tenant).unwrap_or(self.tenant.as_str());
-        let answers = ask(question, self.tenant, home, cluster, self.scope.namespace.as_deref(), self.policies, self.facts);
+        let answers =
+            ask(question, self.tenant, home, cluster, self.scope.namespace.as_deref(), self.policies, self.facts);
         let exit = answers
             .iter()
             .map(|(_, answer)| match answer {
@@ -183,7 +201,14 @@ impl Asker<'_> {
         Ok(exit)
     }
 
-    fn print(&self, value: &str, many: bool, exit: Exit, answers: &[(String, Answer)], terminal: &mut Terminal<'_>) -> Result<(), CommandError> {
+    fn print(
+        &self,
+        value: &str,
+        many: bool,
+        exit: Exit,
+        answers: &[(String, Answer)],
+        terminal: &mut Terminal<'_>,
+    ) -> Result<(), CommandError> {
         let word = match exit {
             Exit::Fine => "yes",
             Exit::Violations => "no",
@@ -195,7 +220,11 @@ impl Asker<'_> {
             writeln!(terminal.out, "{word}")?;
         }
         if answers.is_empty() {
-            writeln!(terminal.out, "  no policy gives tenant {} a destination on any cluster of the files", self.tenant)?;
+            writeln!(
+                terminal.out,
+                "  no policy gives tenant {} a destination on any cluster of the files",
+                self.tenant
+            )?;
         }
         let fields = answers.iter().flat_map(|(_, answer)| match answer {
             Answer::Yes(field) => std::slice::from_ref(field),
@@ -206,14 +235,21 @@ impl Asker<'_> {
         for (cluster, answer) in answers {
             match answer {
                 Answer::Yes(field) => writeln!(terminal.out, "  on {cluster}: allowed by {}", located(field))?,
-                Answer::No(violation) | Answer::Unknown(violation) => explain(cluster, violation, located, terminal.out)?,
+                Answer::No(violation) | Answer::Unknown(violation) => {
+                    explain(cluster, violation, located, terminal.out)?;
+                }
             }
         }
         Ok(())
     }
 }
 
-fn explain(cluster: &str, violation: &Violation, located: impl Fn(&PolicyField) -> String, out: &mut dyn Write) -> Result<(), CommandError> {
+fn explain(
+    cluster: &str,
+    violation: &Violation,
+    located: impl Fn(&PolicyField) -> String,
+    out: &mut dyn Write,
+) -> Result<(), CommandError> {
     writeln!(out, "  on {}: {} [{}]", text::line(cluster), text::line(&violation.message), violation.rule)?;
     for field in &violation.decided_by {
         writeln!(out, "    decided by {}", located(field))?;

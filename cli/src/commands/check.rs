@@ -61,7 +61,8 @@ impl Args {
             None => self.context.load(&self.paths, terminal)?,
         };
         if let Some(tenant) = &self.tenant {
-            let scope = tenant::Scope { tenant, cluster: self.cluster.as_deref(), namespace: self.namespace.as_deref() };
+            let scope =
+                tenant::Scope { tenant, cluster: self.cluster.as_deref(), namespace: self.namespace.as_deref() };
             let judged = tenant::judge(&platform, &self.paths, &self.context.exclude, &scope, terminal.progress)?;
             if judged.checked == 0 && judged.findings.is_empty() && !self.allow_empty {
                 return Err(nothing(&self.paths, "no workload and no Flux object"));
@@ -75,7 +76,9 @@ impl Args {
         if platform.is_empty() && judged.findings.is_empty() && !self.allow_empty {
             return Err(nothing(&self.paths, "no FluxConfig, FluxPolicy or FluxCluster"));
         }
-        let report = Report::new(judged.findings, judged.checked).with_files(files).with_passed_over(platform.passed_over.clone());
+        let report = Report::new(judged.findings, judged.checked)
+            .with_files(files)
+            .with_passed_over(platform.passed_over.clone());
         let texts = SourceTexts::new(&platform.files);
         let undetermined = judged.undetermined || platform.unreadable;
         self.show(report, &|path| texts.get(path), undetermined, began, terminal)

@@ -76,7 +76,12 @@ impl Args {
             let fields: usize = edited.iter().map(|file| file.fields).sum();
             let verb = if self.write { "filled in" } else { "to fill in" };
             let changed = edited.iter().filter(|file| file.fields > 0).count();
-            writeln!(terminal.err, "{} {verb} in {}", text::counted(fields, "field", "fields"), text::counted(changed, "file", "files"))?;
+            writeln!(
+                terminal.err,
+                "{} {verb} in {}",
+                text::counted(fields, "field", "fields"),
+                text::counted(changed, "file", "files")
+            )?;
         }
         Ok(if broken { Exit::CouldNotRun } else { exit })
     }
@@ -86,8 +91,9 @@ impl Args {
         match (self.write, self.diff, file.path()) {
             (true, _, Some(path)) => {
                 if edited.fields > 0 {
-                    write_atomically(path, edited.after.as_bytes())
-                        .map_err(|error| CommandError::Usage(format!("{}: {error}; nothing was changed in this file", file.shown())))?;
+                    write_atomically(path, edited.after.as_bytes()).map_err(|error| {
+                        CommandError::Usage(format!("{}: {error}; nothing was changed in this file", file.shown()))
+                    })?;
                     writeln!(terminal.err, "completed {}", text::line(file.shown()))?;
                 }
             }
@@ -135,7 +141,9 @@ fn additions(platform: &Platform, judged: &Judged) -> BTreeMap<u32, ByDocument> 
         let fields = admitted
             .additions()
             .iter()
-            .map(|addition| (Addition::new(format!("{prefix}{}", addition.field), addition.value.clone()), addition.origin.clone()))
+            .map(|addition| {
+                (Addition::new(format!("{prefix}{}", addition.field), addition.value.clone()), addition.origin.clone())
+            })
             .collect();
         list.push((located.at.document, fields));
     }

@@ -89,7 +89,11 @@ impl Args {
             .iter()
             .map(|config| {
                 let metadata = &config.object.metadata;
-                format!("{}/{}", metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
+                format!(
+                    "{}/{}",
+                    metadata.namespace.as_deref().unwrap_or_default(),
+                    metadata.name.as_deref().unwrap_or_default()
+                )
             })
             .collect();
         let closest = sluicegate_policy::closest(&self.what, names.iter().map(String::as_str));
@@ -122,13 +126,23 @@ impl Args {
             writeln!(terminal.out, "{object:#}")?;
             return Ok(());
         }
-        writeln!(terminal.out, "FluxConfig {}/{} of tenant {}", text::line(&resolved.home), text::line(&resolved.name), resolved.tenant)?;
+        writeln!(
+            terminal.out,
+            "FluxConfig {}/{} of tenant {}",
+            text::line(&resolved.home),
+            text::line(&resolved.name),
+            resolved.tenant
+        )?;
         let width = |column: fn(&(&str, String, Origin)) -> usize| fields.iter().map(column).max().unwrap_or(0).min(60);
         let (names, values) = (width(|row| row.0.len()), width(|row| row.1.chars().count()));
         for (field, value, from) in &fields {
             writeln!(terminal.out, "  {field:names$}  {:values$}  {}", text::line(value), text::line(&origin(from)))?;
         }
-        writeln!(terminal.out, "  the source is allowed by {}", located_policy_field(&resolved.source_allowed_by, &places))?;
+        writeln!(
+            terminal.out,
+            "  the source is allowed by {}",
+            located_policy_field(&resolved.source_allowed_by, &places)
+        )?;
         Ok(())
     }
 
@@ -149,7 +163,9 @@ impl Args {
                 })
         };
         // What is wrong with a policy that selects the tenant is the reason too.
-        let of_policies = |finding: &&crate::report::Finding| finding.object.as_ref().is_some_and(|object| object.kind == "FluxPolicy");
+        let of_policies = |finding: &&crate::report::Finding| {
+            finding.object.as_ref().is_some_and(|object| object.kind == "FluxPolicy")
+        };
         let mut mine: Vec<crate::report::Finding> = findings.iter().filter(own).cloned().collect();
         if mine.is_empty() {
             mine = findings.iter().filter(of_policies).cloned().collect();

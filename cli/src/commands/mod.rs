@@ -143,7 +143,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => {
             // Asking for help is no error.
             let code = if error.use_stderr() { Exit::CouldNotRun } else { Exit::Fine };
-            return if error.print().is_ok() { ExitCode::from(code as u8) } else { ExitCode::from(Exit::CouldNotRun as u8) };
+            return if error.print().is_ok() {
+                ExitCode::from(code as u8)
+            } else {
+                ExitCode::from(Exit::CouldNotRun as u8)
+            };
         }
     };
     let env = |name: &str| std::env::var_os(name);
@@ -157,7 +161,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let flushed = out.flush();
     let code = match (result, flushed) {
         // Whoever reads the output has seen enough: `sluicegate … | head`.
-        (Err(CommandError::Output(error)), _) | (Ok(_), Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::CouldNotRun,
+        (Err(CommandError::Output(error)), _) | (Ok(_), Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            Exit::CouldNotRun
+        }
         (Ok(exit), Ok(())) => exit,
         (Ok(_), Err(error)) => complain(&mut err, &CommandError::Output(error)),
         (Err(error), _) => complain(&mut err, &error),

@@ -46,17 +46,21 @@ pub(super) fn judge(
     scope: &Scope<'_>,
     progress: bool,
 ) -> Result<JudgedTenant, CommandError> {
-    let tenant = TenantName::new(scope.tenant).map_err(|error| CommandError::Usage(format!("{:?} is no tenant: {error}", scope.tenant)))?;
+    let tenant = TenantName::new(scope.tenant)
+        .map_err(|error| CommandError::Usage(format!("{:?} is no tenant: {error}", scope.tenant)))?;
     let (policies, facts) = platform.engine();
     if policies.policies().is_empty() && policies.invalid().is_empty() {
-        return Err(CommandError::Usage("no FluxPolicy in the files of --policies; name the platform repository".to_owned()));
+        return Err(CommandError::Usage(
+            "no FluxPolicy in the files of --policies; name the platform repository".to_owned(),
+        ));
     }
     let options = Options { exclude: exclude.to_vec(), limits: Limits::default() };
     let paths = if paths.is_empty() { vec![PathBuf::from(".")] } else { paths.to_vec() };
     let set = files::collect(&paths, &options)?;
     let home = facts.home_of(&tenant).unwrap_or(tenant.as_str()).to_owned();
     let narrowing = narrowing(platform, &facts, &tenant, scope);
-    let judge = Judge { tenant: &tenant, home: &home, scope, policies: &policies, facts: &facts, narrowing: &narrowing };
+    let judge =
+        Judge { tenant: &tenant, home: &home, scope, policies: &policies, facts: &facts, narrowing: &narrowing };
     let bar = Progress::start(set.files.len(), "reading files", progress);
     let judged = files::for_each_parsed(&set.files, &options.limits, |file, _, documents| {
         bar.step();
@@ -64,7 +68,8 @@ pub(super) fn judge(
             Ok(documents) => judge.file(file.shown(), &documents),
             Err(error) => {
                 let rule = Rule::InvalidYaml;
-                let mut finding = Finding::new(Severity::Error, rule.id(), rule.title(), file.shown(), error.kind.to_string());
+                let mut finding =
+                    Finding::new(Severity::Error, rule.id(), rule.title(), file.shown(), error.kind.to_string());
                 finding.span = Some(finding_span(error.span));
                 finding.help.push("mend the file, or leave it out with --exclude if it is a template".to_owned());
                 JudgedFile { findings: vec![(finding, Vec::new())], ..JudgedFile::default() }
@@ -80,7 +85,13 @@ pub(super) fn judge(
     for problem in set.problems.iter().cloned().chain(judged.iter().filter_map(|file| file.as_ref().err().cloned())) {
         undetermined = true;
         let rule = Rule::UnreadableFile;
-        findings.push(Finding::new(Severity::Error, rule.id(), rule.title(), problem.file.clone(), problem.kind.to_string()));
+        findings.push(Finding::new(
+            Severity::Error,
+            rule.id(),
+            rule.title(),
+            problem.file.clone(),
+            problem.kind.to_string(),
+        ));
     }
     for file in judged.into_iter().flatten() {
         checked += file.checked;
@@ -92,7 +103,11 @@ pub(super) fn judge(
     findings.extend(open.into_iter().map(|(mut finding, deciders)| {
         finding.decided_by = deciders
             .into_iter()
-            .map(|field| Decider { place: places.get(&field).cloned(), policy: field.policy.to_string(), field: Some(field.field.into_owned()) })
+            .map(|field| Decider {
+                place: places.get(&field).cloned(),
+                policy: field.policy.to_string(),
+                field: Some(field.field.into_owned()),
+            })
             .collect();
         finding
     }));
@@ -109,11 +124,16 @@ fn narrowing(platform: &Platform, facts: &Facts, tenant: &TenantName, scope: &Sc
             && same(scope.cluster, config.spec.cluster.as_deref())
             && same(scope.namespace, config.spec.namespace.as_deref())
     };
-    let configs: Vec<&FluxConfig> = platform.configs.iter().map(|config| &config.object).filter(|config| concerns(config)).collect();
+    let configs: Vec<&FluxConfig> =
+        platform.configs.iter().map(|config| &config.object).filter(|config| concerns(config)).collect();
     if configs.iter().any(|config| config.spec.images.is_empty()) {
         return Vec::new();
     }
-    configs.iter().flat_map(|config| &config.spec.images).filter_map(|pattern| ImagePattern::parse(pattern).ok()).collect()
+    configs
+        .iter()
+        .flat_map(|config| &config.spec.images)
+        .filter_map(|pattern| ImagePattern::parse(pattern).ok())
+        .collect()
 }
 
 struct Judge<'a> {
@@ -144,7 +164,8 @@ impl Judge<'_> {
             let Ok(decoded) = de::decode::<serde_json::Value>(document.root()) else { continue };
             let mut object = decoded.value;
             // kustomize lets its own file go without version and kind.
-            let kustomization = shown.rsplit('/').next().is_some_and(|name| matches!(name, "kustomization.yaml" | "kustomization.yml"));
+            let kustomization =
+                shown.rsplit('/').next().is_some_and(|name| matches!(name, "kustomization.yaml" | "kustomization.yml"));
             if kustomization && object.get("kind").is_none() {
                 object["apiVersion"] = "kustomize.config.k8s.io/v1beta1".into();
                 object["kind"] = "Kustomization".into();
@@ -164,7 +185,14 @@ impl Judge<'_> {
         judged
     }
 
-    fn object(&self, shown: &str, document: &Document<'_>, base: &str, object: &serde_json::Value, judged: &mut JudgedFile) {
+    fn object(
+        &self,
+        shown: &str,
+        document: &Document<'_>,
+        base: &str,
+        object: &serde_json::Value,
+        judged: &mut JudgedFile,
+    ) {
         let found = reaches(object);
         if found.is_empty() {
             return;
@@ -210,7 +238,8 @@ impl Judge<'_> {
             Reach::Image { image, .. } => Question::Pull { image, narrowing: self.narrowing },
             Reach::Source { url, kind, .. } => Question::Sync { url, kind: Some(*kind) },
         };
-        let answers = ask(question, self.tenant, self.home, self.scope.cluster, self.scope.namespace, self.policies, self.facts);
+        let answers =
+            ask(question, self.tenant, self.home, self.scope.cluster, self.scope.namespace, self.policies, self.facts);
         if answers.is_empty() {
             let message = format!("no policy gives tenant {} a destination on any cluster", self.tenant);
             return vec![(Exit::Violations, Violation::new(Rule::DestinationNotAllowed, "spec.cluster", message))];
@@ -223,7 +252,10 @@ impl Judge<'_> {
                 Answer::No(violation) => (Exit::Violations, *violation),
                 Answer::Unknown(violation) => (Exit::CouldNotRun, *violation),
             };
-            match found.iter_mut().find(|(_, known, _)| known.rule == violation.rule && known.message == violation.message) {
+            match found
+                .iter_mut()
+                .find(|(_, known, _)| known.rule == violation.rule && known.message == violation.message)
+            {
                 Some((_, _, clusters)) => clusters.push(cluster),
                 None => found.push((exit, violation, vec![cluster])),
             }

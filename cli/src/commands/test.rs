@@ -19,6 +19,7 @@ use crate::{
         files::{self, Options},
         yaml::{self, Limits, Node},
     },
+    platform::decode_config,
     report::text,
 };
 
@@ -176,7 +177,9 @@ impl Args {
         super::can::broken_context(&platform, &policies, terminal)?;
         let (tests, mut failed) = self.collect(&paths, terminal)?;
         if tests.is_empty() && failed == 0 {
-            return Err(CommandError::Usage("no PolicyTest in the files; `sluicegate test --help` shows how one looks".to_owned()));
+            return Err(CommandError::Usage(
+                "no PolicyTest in the files; `sluicegate test --help` shows how one looks".to_owned(),
+            ));
         }
         let mut passed = 0;
         for (place, test) in &tests {
@@ -192,7 +195,12 @@ impl Args {
                 }
                 Err(message) => {
                     failed += 1;
-                    writeln!(terminal.out, "test {name} ... FAILED ({})\n  {}\n", text::line(place), text::line(&message))?;
+                    writeln!(
+                        terminal.out,
+                        "test {name} ... FAILED ({})\n  {}\n",
+                        text::line(place),
+                        text::line(&message)
+                    )?;
                 }
             }
         }
@@ -202,12 +210,17 @@ impl Args {
     }
 
     /// The tests in the files, with the path of each, and how many could not be read.
-    fn collect(&self, paths: &[PathBuf], terminal: &mut Terminal<'_>) -> Result<(Vec<(String, PolicyTest)>, usize), CommandError> {
+    fn collect(
+        &self,
+        paths: &[PathBuf],
+        terminal: &mut Terminal<'_>,
+    ) -> Result<(Vec<(String, PolicyTest)>, usize), CommandError> {
         let options = Options { exclude: self.context.exclude.clone(), limits: Limits::default() };
         let set = files::collect(paths, &options)?;
         let read = files::for_each_parsed(&set.files, &options.limits, |file, _, documents| {
             let documents = documents.map_err(|error| format!("{}:{}: {error}", file.shown(), error.span.line))?;
-            let tests = documents.iter().map(yaml::Document::root).filter(is_test).map(|node| decode(file.shown(), node));
+            let tests =
+                documents.iter().map(yaml::Document::root).filter(is_test).map(|node| decode(file.shown(), node));
             Ok::<_, String>(tests.collect::<Vec<_>>())
         });
         let mut tests = Vec::new();
@@ -285,13 +298,19 @@ fn read_config(place: &str, file: &str) -> Result<FluxConfig, String> {
     let is_config = |node: &Node<'_>| node.get("kind").and_then(Node::as_str) == Some("FluxConfig");
     let mut configs = documents.iter().map(yaml::Document::root).filter(is_config);
     match (configs.next(), configs.next()) {
-        (Some(node), None) => match de::decode::<FluxConfig>(node) {
+        (Some(node), None) => match decode_config(node) {
             Ok(decoded) if decoded.unknown.is_empty() => Ok(decoded.value),
-            Ok(decoded) => Err(format!("{}: {}", path.display(), decoded.unknown.first().map(ToString::to_string).unwrap_or_default())),
+            Ok(decoded) => Err(format!(
+                "{}: {}",
+                path.display(),
+                decoded.unknown.first().map(ToString::to_string).unwrap_or_default()
+            )),
             Err(error) => Err(format!("{}: {}: {}", path.display(), error.path(), error.kind())),
         },
         (None, _) => Err(format!("{}: there is no FluxConfig in it", path.display())),
-        (Some(_), Some(_)) => Err(format!("{}: there are several FluxConfigs in it, and a test is about one", path.display())),
+        (Some(_), Some(_)) => {
+            Err(format!("{}: there are several FluxConfigs in it, and a test is about one", path.display()))
+        }
     }
 }
 
@@ -299,7 +318,8 @@ fn decided(config: &FluxConfig, policies: &PolicySet, facts: &Facts) -> Outcome 
     // The config of a test stands beside those of the repository, unless it is one of them.
     let mut facts = facts.clone();
     let metadata = &config.metadata;
-    if facts.times(metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default()) == 0 {
+    if facts.times(metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default()) == 0
+    {
         facts.declare(Declaration::of(config, policies, &facts, None));
         facts.seal();
     }
@@ -316,7 +336,12 @@ fn decided(config: &FluxConfig, policies: &PolicySet, facts: &Facts) -> Outcome 
 }
 
 fn refused(verdict: &'static str, violations: Vec<Violation>) -> Outcome {
-    Outcome { verdict, rules: violations.iter().map(|violation| violation.rule.id()).collect(), resolved: BTreeMap::new(), violations }
+    Outcome {
+        verdict,
+        rules: violations.iter().map(|violation| violation.rule.id()).collect(),
+        resolved: BTreeMap::new(),
+        violations,
+    }
 }
 
 fn answered(question: &TestQuestion, policies: &PolicySet, facts: &Facts) -> Result<Outcome, String> {
@@ -378,7 +403,12 @@ fn difference(expect: &Expectation, outcome: &Outcome) -> Option<String> {
         shown.push_str(&format!("    {}{}\n", change.tag(), text::line(change.value().trim_end())));
     }
     for violation in &outcome.violations {
-        shown.push_str(&format!("  because: {}: {} [{}]\n", violation.field, text::line(&violation.message), violation.rule));
+        shown.push_str(&format!(
+            "  because: {}: {} [{}]\n",
+            violation.field,
+            text::line(&violation.message),
+            violation.rule
+        ));
     }
     Some(shown)
 }

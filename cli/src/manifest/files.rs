@@ -99,9 +99,7 @@ pub enum FileProblemKind {
     #[error("is a link that leads back to itself")]
     LinkLoop,
     /// A link out of every folder that was named.
-    #[error(
-        "is a link out of the folders that are read; name its target {target} as well to read it"
-    )]
+    #[error("is a link out of the folders that are read; name its target {target} as well to read it")]
     OutsideLink {
         /// Where it leads.
         target: String,
@@ -185,24 +183,14 @@ impl File {
     }
 
     fn problem(&self, kind: FileProblemKind) -> FileProblem {
-        FileProblem {
-            file: self.shown.clone(),
-            kind,
-        }
+        FileProblem { file: self.shown.clone(), kind }
     }
 }
 
-fn read_bounded(
-    source: impl io::Read,
-    bytes: &mut Vec<u8>,
-    limits: &Limits,
-) -> Result<(), FileProblemKind> {
+fn read_bounded(source: impl io::Read, bytes: &mut Vec<u8>, limits: &Limits) -> Result<(), FileProblemKind> {
     let limit = limits.bytes;
     let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    source
-        .take(most)
-        .read_to_end(bytes)
-        .map_err(|error| system(&error))?;
+    source.take(most).read_to_end(bytes).map_err(|error| system(&error))?;
     if bytes.len() > limit {
         return Err(FileProblemKind::TooLarge { limit });
     }
@@ -223,11 +211,7 @@ fn system(error: &io::Error) -> FileProblemKind {
 ///
 /// # Errors
 /// One for each file that cannot be read, in its place in the list.
-pub fn for_each_parsed<T, F>(
-    files: &[File],
-    limits: &Limits,
-    work: F,
-) -> Vec<Result<T, FileProblem>>
+pub fn for_each_parsed<T, F>(files: &[File], limits: &Limits, work: F) -> Vec<Result<T, FileProblem>>
 where
     T: Send,
     F: Fn(&File, &str, Result<Vec<Document<'_>>, YamlError>) -> T + Sync,
@@ -265,10 +249,7 @@ pub fn collect(paths: &[PathBuf], options: &Options) -> Result<FileSet, CollectE
             if set.files.is_empty() {
                 let mut bytes = Vec::new();
                 match read_bounded(io::stdin().lock(), &mut bytes, &options.limits) {
-                    Ok(()) => set.files.push(File {
-                        shown: "-".to_owned(),
-                        source: Source::Input(bytes),
-                    }),
+                    Ok(()) => set.files.push(File { shown: "-".to_owned(), source: Source::Input(bytes) }),
                     Err(kind) => finds.problem("-".to_owned(), kind),
                 }
             }
@@ -292,11 +273,7 @@ pub fn collect(paths: &[PathBuf], options: &Options) -> Result<FileSet, CollectE
                 }),
             },
             Err(error) => {
-                let kind = if path.is_symlink() {
-                    broken(&error)
-                } else {
-                    system(&error)
-                };
+                let kind = if path.is_symlink() { broken(&error) } else { system(&error) };
                 finds.problem(show(path), kind);
             }
         }
@@ -307,18 +284,11 @@ pub fn collect(paths: &[PathBuf], options: &Options) -> Result<FileSet, CollectE
 
 fn globs(exclude: &[String]) -> Result<Gitignore, CollectError> {
     let mut builder = GitignoreBuilder::new("");
-    let fail = |glob: &str, source| CollectError::Glob {
-        glob: glob.to_owned(),
-        source,
-    };
+    let fail = |glob: &str, source| CollectError::Glob { glob: glob.to_owned(), source };
     for glob in exclude {
-        builder
-            .add_line(None, glob)
-            .map_err(|source| fail(glob, source))?;
+        builder.add_line(None, glob).map_err(|source| fail(glob, source))?;
     }
-    builder
-        .build()
-        .map_err(|source| fail(&exclude.join(" "), source))
+    builder.build().map_err(|source| fail(&exclude.join(" "), source))
 }
 
 /// Whether a path that the user named is excluded, by itself or by a folder above it.
@@ -327,27 +297,17 @@ fn excluded_itself(exclude: &Gitignore, path: &Path) -> bool {
     shown
         .ancestors()
         .filter(|part| !part.as_os_str().is_empty())
-        .any(|part| {
-            exclude.matched(part, part != shown).is_ignore()
-                || exclude.matched(part, true).is_ignore()
-        })
+        .any(|part| exclude.matched(part, part != shown).is_ignore() || exclude.matched(part, true).is_ignore())
 }
 
 /// The path as it is shown: with `/`, without `./` in front.
 fn show(path: &Path) -> String {
-    let shown: PathBuf = path
-        .components()
-        .filter(|component| !matches!(component, Component::CurDir))
-        .collect();
+    let shown: PathBuf = path.components().filter(|component| !matches!(component, Component::CurDir)).collect();
     let text = shown.to_string_lossy();
     if text.is_empty() {
         return ".".to_owned();
     }
-    if std::path::MAIN_SEPARATOR == '/' {
-        text.into_owned()
-    } else {
-        text.replace(std::path::MAIN_SEPARATOR, "/")
-    }
+    if std::path::MAIN_SEPARATOR == '/' { text.into_owned() } else { text.replace(std::path::MAIN_SEPARATOR, "/") }
 }
 
 /// What is found on the way.
@@ -375,44 +335,26 @@ impl Finds {
     /// Sorts, takes each file once, and judges the links.
     fn finish(mut self, roots: &[PathBuf], set: &mut FileSet) {
         // A file's own name comes before any link to it.
-        self.found
-            .sort_by(|a, b| (a.linked, &a.path).cmp(&(b.linked, &b.path)));
-        let named: HashSet<PathBuf> = self
-            .found
-            .iter()
-            .filter(|find| !find.linked)
-            .map(|find| find.real.clone())
-            .collect();
+        self.found.sort_by(|a, b| (a.linked, &a.path).cmp(&(b.linked, &b.path)));
+        let named: HashSet<PathBuf> =
+            self.found.iter().filter(|find| !find.linked).map(|find| find.real.clone()).collect();
         let mut seen = HashSet::with_capacity(self.found.len());
         for find in self.found {
-            let inside = || {
-                named.contains(&find.real) || roots.iter().any(|root| find.real.starts_with(root))
-            };
+            let inside = || named.contains(&find.real) || roots.iter().any(|root| find.real.starts_with(root));
             if find.linked && !inside() {
-                let kind = FileProblemKind::OutsideLink {
-                    target: show(&find.real),
-                };
-                self.problems.push(FileProblem {
-                    file: show(&find.path),
-                    kind,
-                });
+                let kind = FileProblemKind::OutsideLink { target: show(&find.real) };
+                self.problems.push(FileProblem { file: show(&find.path), kind });
                 continue;
             }
             if seen.insert(find.real) {
-                set.files.push(File {
-                    shown: show(&find.path),
-                    source: Source::Path(find.path),
-                });
+                set.files.push(File { shown: show(&find.path), source: Source::Path(find.path) });
             }
         }
         set.files.sort_by(|a, b| a.shown.cmp(&b.shown));
         self.problems.sort_by(|a, b| a.file.cmp(&b.file));
         self.problems.dedup();
         set.problems = self.problems;
-        for list in [
-            &mut self.passed_over.helm_templates,
-            &mut self.passed_over.linked_folders,
-        ] {
+        for list in [&mut self.passed_over.helm_templates, &mut self.passed_over.linked_folders] {
             list.sort();
             list.dedup();
         }
@@ -438,10 +380,7 @@ fn walk(root: &Path, real: PathBuf, exclude: &Arc<Gitignore>, finds: &mut Finds)
                 return true;
             }
             if is_helm_templates(entry.path()) {
-                lock(&shared)
-                    .passed_over
-                    .helm_templates
-                    .push(show(entry.path()));
+                lock(&shared).passed_over.helm_templates.push(show(entry.path()));
                 return false;
             }
             !entry.file_name().as_encoded_bytes().starts_with(b".")
@@ -475,12 +414,7 @@ fn lock(shared: &Mutex<Finds>) -> std::sync::MutexGuard<'_, Finds> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn look_at(
-    entry: Result<DirEntry, ignore::Error>,
-    root: &Path,
-    real: &Path,
-    shared: &Mutex<Finds>,
-) {
+fn look_at(entry: Result<DirEntry, ignore::Error>, root: &Path, real: &Path, shared: &Mutex<Finds>) {
     let entry = match entry {
         Ok(entry) => entry,
         Err(error) => {
@@ -513,11 +447,7 @@ fn look_at(
         return;
     }
     let below = path.strip_prefix(root).unwrap_or(path);
-    let find = Find {
-        real: real.join(below),
-        path: path.to_owned(),
-        linked: false,
-    };
+    let find = Find { real: real.join(below), path: path.to_owned(), linked: false };
     lock(shared).found.push(find);
 }
 
@@ -531,11 +461,7 @@ fn look_at_link(path: &Path, shared: &Mutex<Finds>) {
         Ok(metadata) => match refuse_special(&metadata, path) {
             Some(kind) => lock(shared).problem(show(path), kind),
             None => match fs::canonicalize(path) {
-                Ok(real) => lock(shared).found.push(Find {
-                    path: path.to_owned(),
-                    real,
-                    linked: true,
-                }),
+                Ok(real) => lock(shared).found.push(Find { path: path.to_owned(), real, linked: true }),
                 Err(error) => lock(shared).problem(show(path), broken(&error)),
             },
         },
@@ -555,24 +481,19 @@ fn broken(error: &io::Error) -> FileProblemKind {
 fn path_of(error: &ignore::Error) -> Option<&Path> {
     match error {
         ignore::Error::WithPath { path, .. } => Some(path),
-        ignore::Error::WithDepth { err, .. } | ignore::Error::WithLineNumber { err, .. } => {
-            path_of(err)
-        }
+        ignore::Error::WithDepth { err, .. } | ignore::Error::WithLineNumber { err, .. } => path_of(err),
         ignore::Error::Loop { child, .. } => Some(child),
         _ => None,
     }
 }
 
 fn is_manifest(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|extension| extension == "yaml" || extension == "yml" || extension == "json")
+    path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml" || extension == "json")
 }
 
 fn is_helm_templates(folder: &Path) -> bool {
     folder.file_name().is_some_and(|name| name == "templates")
-        && folder
-            .parent()
-            .is_some_and(|chart| chart.join("Chart.yaml").is_file())
+        && folder.parent().is_some_and(|chart| chart.join("Chart.yaml").is_file())
 }
 
 /// Sockets, pipes and devices cannot be read twice, or ever end. What a shell passes as

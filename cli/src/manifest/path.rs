@@ -39,11 +39,7 @@ pub fn parse(path: &str) -> Option<Vec<Step<'_>>> {
                 rest = after;
             }
         } else {
-            let name = if steps.is_empty() {
-                rest
-            } else {
-                rest.strip_prefix('.')?
-            };
+            let name = if steps.is_empty() { rest } else { rest.strip_prefix('.')? };
             let end = name.find(['.', '[']).unwrap_or(name.len());
             if end == 0 {
                 return None;
@@ -73,9 +69,7 @@ fn quoted(text: &str) -> Option<(Cow<'_, str>, &str)> {
 /// Appends the name `key` to `path`, quoted where a plain name would not be one.
 pub fn push_key(path: &mut String, key: &str) {
     let plain = !key.is_empty()
-        && key
-            .chars()
-            .all(|character| character.is_alphanumeric() || matches!(character, '-' | '_' | '$'));
+        && key.chars().all(|character| character.is_alphanumeric() || matches!(character, '-' | '_' | '$'));
     if plain {
         if !path.is_empty() {
             path.push('.');
@@ -125,23 +119,11 @@ mod tests {
         for (text, steps) in [
             ("", vec![]),
             ("spec", vec![key("spec")]),
-            (
-                "spec.source.url",
-                vec![key("spec"), key("source"), key("url")],
-            ),
-            (
-                "spec.images[2]",
-                vec![key("spec"), key("images"), Step::Index(2)],
-            ),
+            ("spec.source.url", vec![key("spec"), key("source"), key("url")]),
+            ("spec.images[2]", vec![key("spec"), key("images"), Step::Index(2)]),
             ("[0][1].a", vec![Step::Index(0), Step::Index(1), key("a")]),
-            (
-                "metadata.labels[\"a.b/c\"]",
-                vec![key("metadata"), key("labels"), key("a.b/c")],
-            ),
-            (
-                r#"a["q\"b\\c"].d"#,
-                vec![key("a"), key("q\"b\\c"), key("d")],
-            ),
+            ("metadata.labels[\"a.b/c\"]", vec![key("metadata"), key("labels"), key("a.b/c")]),
+            (r#"a["q\"b\\c"].d"#, vec![key("a"), key("q\"b\\c"), key("d")]),
         ] {
             assert_eq!(parse(text).as_deref(), Some(&steps[..]), "{text}");
             assert_eq!(render(&steps), text);
@@ -150,9 +132,7 @@ mod tests {
 
     #[test]
     fn refuses_what_is_not_a_path() {
-        for text in [
-            ".a", "a.", "a..b", "a[", "a[x]", "a[-1]", "a[\"b]", "a[\"b\"", "a[1]b", "a[]", "a[+1]",
-        ] {
+        for text in [".a", "a.", "a..b", "a[", "a[x]", "a[-1]", "a[\"b]", "a[\"b\"", "a[1]b", "a[]", "a[+1]"] {
             assert_eq!(parse(text), None, "{text}");
         }
     }

@@ -62,7 +62,12 @@ impl Reader<'_> {
     fn broken(&mut self, error: &YamlError) {
         let mut finding = self.finding(Rule::InvalidYaml, format!("the file {}", error.kind), Some(error.span));
         finding.help.push("mend the file; a file that cannot be read could hold anything".to_owned());
-        if matches!(error.kind, yaml::YamlErrorKind::Syntax(_) | yaml::YamlErrorKind::DuplicateKey { .. } | yaml::YamlErrorKind::UnknownAnchor { .. }) {
+        if matches!(
+            error.kind,
+            yaml::YamlErrorKind::Syntax(_)
+                | yaml::YamlErrorKind::DuplicateKey { .. }
+                | yaml::YamlErrorKind::UnknownAnchor { .. }
+        ) {
             finding.message = error.kind.to_string();
         }
         if let yaml::YamlErrorKind::DuplicateKey { first, .. } = error.kind {
@@ -88,7 +93,9 @@ impl Reader<'_> {
                 self.unknown_kind(node, api_version, kind);
                 return;
             }
-        } else if KINDS.contains(&kind) && (api_version.is_empty() || sluicegate_policy::closest(group, [GROUP]).is_some()) {
+        } else if KINDS.contains(&kind)
+            && (api_version.is_empty() || sluicegate_policy::closest(group, [GROUP]).is_some())
+        {
             // A slip of the pen would otherwise take a FluxConfig out of sight.
             self.unknown_kind(node, api_version, kind);
             return;
@@ -155,7 +162,10 @@ impl Reader<'_> {
     }
 
     fn selects_unclearly(&self, before: usize) -> bool {
-        self.loaded.findings[before..].iter().filter_map(|finding| finding.field.as_deref()).any(|field| field.starts_with("spec.tenants"))
+        self.loaded.findings[before..]
+            .iter()
+            .filter_map(|finding| finding.field.as_deref())
+            .any(|field| field.starts_with("spec.tenants"))
     }
 
     fn decode<S: DeserializeOwned>(&mut self, node: Node<'_>, kind: &str) -> Option<(ObjectMeta, S, bool)> {
@@ -207,7 +217,8 @@ impl Reader<'_> {
     }
 
     fn unknown_field(&mut self, unknown: &UnknownField, node: Node<'_>, kind: &str) {
-        let mut finding = self.finding(Rule::UnknownField, format!("there is no field {}", unknown.path), Some(unknown.span()));
+        let mut finding =
+            self.finding(Rule::UnknownField, format!("there is no field {}", unknown.path), Some(unknown.span()));
         finding.object = Some(id(node, kind));
         finding.field = Some(unknown.path.clone());
         finding.value = Some(unknown.name.clone());
@@ -251,6 +262,15 @@ impl Reader<'_> {
         finding.span = at.map(span);
         finding
     }
+}
+
+/// A FluxConfig from its document, for callers that know that it is one.
+///
+/// # Errors
+/// The first value that is not what a FluxConfig has there.
+pub fn decode_config(node: Node<'_>) -> Result<de::Decoded<FluxConfig>, DecodeError> {
+    let de::Decoded { value: Manifest { metadata, spec, .. }, unknown } = de::decode::<Manifest<FluxConfigSpec>>(node)?;
+    Ok(de::Decoded { value: FluxConfig { metadata, spec, status: None }, unknown })
 }
 
 /// The name of an object, as far as it can be read.

@@ -6,8 +6,7 @@ use rayon::prelude::*;
 use sluicegate_crds::FluxConfig;
 use sluicegate_policy::{
     Admitted, Declaration, Facts, InvalidPolicy, PolicySet, Rule, Unseen, Verdict, Violation, check_cluster, compile,
-    dangerous_grants, decide,
-    verdict::ObjectRef,
+    dangerous_grants, decide, verdict::ObjectRef,
 };
 
 use super::{
@@ -48,6 +47,9 @@ pub struct Judged {
     /// Whether some verdict could not be reached for want of facts.
     pub undetermined: bool,
 }
+
+/// A verdict of which the admitted configuration is kept only where it is asked for.
+type Kept = Result<Option<Box<Admitted>>, Vec<Violation>>;
 
 /// What is kept of a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +105,7 @@ impl Platform {
             }
         }
         let bar = Progress::start(self.configs.len(), "deciding", progress);
-        let verdicts: Vec<(usize, Result<Option<Box<Admitted>>, Vec<Violation>>)> = self
+        let verdicts: Vec<(usize, Kept)> = self
             .configs
             .par_iter()
             .enumerate()
@@ -136,13 +138,19 @@ impl Platform {
             let rules: Vec<Rule> = violations.iter().map(|violation| violation.rule).collect();
             undetermined |= rules.contains(&Rule::UndeterminedSelector);
             // What is wrong with a policy is said once, at the policy, and not for each FluxConfig that it selects.
-            let here: Vec<Violation> = violations.into_iter().filter(|violation| !said_at_policy(violation, &found)).collect();
-            let outcome = match (config.flawed, here.iter().all(|violation| violation.rule == Rule::UndeterminedSelector)) {
-                (true, _) => Outcome::Invalid,
-                (false, true) => Outcome::Undecided,
-                (false, false) => Outcome::Refused,
-            };
-            found.extend(here.into_iter().map(|violation| Found { violation, at: config.at.clone(), object: object.clone() }));
+            let here: Vec<Violation> =
+                violations.into_iter().filter(|violation| !said_at_policy(violation, &found)).collect();
+            let outcome =
+                match (config.flawed, here.iter().all(|violation| violation.rule == Rule::UndeterminedSelector)) {
+                    (true, _) => Outcome::Invalid,
+                    (false, true) => Outcome::Undecided,
+                    (false, false) => Outcome::Refused,
+                };
+            found.extend(here.into_iter().map(|violation| Found {
+                violation,
+                at: config.at.clone(),
+                object: object.clone(),
+            }));
             checked.push(self.checked(object, &config.at, outcome));
             configs.push(JudgedConfig { index, admitted: None, outcome, rules });
         }
@@ -188,7 +196,11 @@ impl Platform {
             }
             seen.entry(name).or_insert(&policy.at);
             if !self.is_context(&policy.at) {
-                let outcome = if policy.flawed { Outcome::Invalid } else { outcomes.get(name).copied().unwrap_or(Outcome::Valid) };
+                let outcome = if policy.flawed {
+                    Outcome::Invalid
+                } else {
+                    outcomes.get(name).copied().unwrap_or(Outcome::Valid)
+                };
                 checked.push(self.checked(policy_id(name), &policy.at, outcome));
             }
         }
@@ -216,12 +228,17 @@ impl Platform {
     }
 
     fn duplicate(&self, kind: &'static str, name: &str, at: &At, first: &At) -> Found {
-        let message = format!("{kind} {name} is declared a second time; it is first in {}:{}", self.shown(first), first.line);
+        let message =
+            format!("{kind} {name} is declared a second time; it is first in {}:{}", self.shown(first), first.line);
         let mut violation = Violation::new(Rule::DuplicateObject, "metadata.name", message);
         violation.value = Some(name.to_owned());
         violation.related = vec![ObjectRef { kind, namespace: String::new(), name: name.to_owned() }];
         violation.help = vec!["rename or remove one".to_owned()];
-        Found { violation, at: at.clone(), object: ObjectId { kind: kind.to_owned(), namespace: None, name: name.to_owned() } }
+        Found {
+            violation,
+            at: at.clone(),
+            object: ObjectId { kind: kind.to_owned(), namespace: None, name: name.to_owned() },
+        }
     }
 
     fn checked(&self, object: ObjectId, at: &At, outcome: Outcome) -> Checked {

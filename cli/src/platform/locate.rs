@@ -63,7 +63,11 @@ pub(super) fn findings(platform: &Platform, found: Vec<Found>) -> Vec<Finding> {
                 found.iter().map(|found| field_span(documents, &found.at, &found.violation.field)).collect::<Vec<_>>()
             })
             .unwrap_or_else(|| vec![None; found.len()]);
-            found.into_iter().zip(spans).map(|(found, span)| finding(platform, found, span, &deciders)).collect::<Vec<_>>()
+            found
+                .into_iter()
+                .zip(spans)
+                .map(|(found, span)| finding(platform, found, span, &deciders))
+                .collect::<Vec<_>>()
         })
         .collect()
 }
@@ -107,11 +111,15 @@ fn field_span(documents: &[Document<'_>], at: &At, field: &str) -> Option<Span> 
 }
 
 /// The places of fields of policies.
-pub fn policy_fields<'f>(platform: &Platform, fields: impl Iterator<Item = &'f PolicyField>) -> HashMap<PolicyField, Place> {
+pub fn policy_fields<'f>(
+    platform: &Platform,
+    fields: impl Iterator<Item = &'f PolicyField>,
+) -> HashMap<PolicyField, Place> {
     let mut wanted: Vec<&PolicyField> = fields.collect();
     wanted.sort_unstable();
     wanted.dedup();
-    let at: HashMap<&str, &At> = platform.policies.iter().map(|policy| (policy_name(&policy.object), &policy.at)).collect();
+    let at: HashMap<&str, &At> =
+        platform.policies.iter().map(|policy| (policy_name(&policy.object), &policy.at)).collect();
     let mut by_file: BTreeMap<u32, Vec<(&PolicyField, &At)>> = BTreeMap::new();
     for field in wanted {
         if let Some(at) = at.get(&*field.policy) {
@@ -140,16 +148,23 @@ pub fn located_policy_field(field: &PolicyField, places: &HashMap<PolicyField, P
 }
 
 fn object_place(platform: &Platform, object: &ObjectRef, not: &At) -> Option<Related> {
-    let named = |at: &At, namespace: &str, name: &str| *at != *not && namespace == object.namespace && name == object.name;
+    let named =
+        |at: &At, namespace: &str, name: &str| *at != *not && namespace == object.namespace && name == object.name;
     let config = |config: &&super::Located<sluicegate_crds::FluxConfig>| {
         let metadata = &config.object.metadata;
-        named(&config.at, metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
+        named(
+            &config.at,
+            metadata.namespace.as_deref().unwrap_or_default(),
+            metadata.name.as_deref().unwrap_or_default(),
+        )
     };
     let at = match object.kind {
         "FluxConfig" => &platform.configs.iter().find(config)?.at,
         "FluxPolicy" => &platform.policies.iter().find(|policy| named(&policy.at, "", policy_name(&policy.object)))?.at,
         _ => {
-            let name = |cluster: &super::Located<sluicegate_crds::FluxCluster>| cluster.object.metadata.name.clone().unwrap_or_default();
+            let name = |cluster: &super::Located<sluicegate_crds::FluxCluster>| {
+                cluster.object.metadata.name.clone().unwrap_or_default()
+            };
             &platform.clusters.iter().find(|cluster| named(&cluster.at, "", &name(cluster)))?.at
         }
     };

@@ -23,6 +23,7 @@ use crate::{
     report::{Finding, ObjectId, PassedOver, Severity},
 };
 
+pub use document::decode_config;
 pub(crate) use document::span as finding_span;
 pub use judge::{Judged, JudgedConfig, Keep};
 pub use locate::{SourceTexts, located_policy_field, policy_fields};
@@ -119,12 +120,15 @@ impl Platform {
         let mut platform = Self { files: judged.files, ..Self::default() };
         platform.context_from = index(platform.files.len());
         let known: std::collections::HashSet<Option<PathBuf>> = platform.files.iter().map(canonical).collect();
-        platform.files.extend(context.files.into_iter().filter(|file| file.path().is_none() || !known.contains(&canonical(file))));
+        platform.files.extend(
+            context.files.into_iter().filter(|file| file.path().is_none() || !known.contains(&canonical(file))),
+        );
         for problem in judged.problems.iter().chain(&context.problems) {
             platform.problem(problem);
         }
         let progress = Progress::start(platform.files.len(), "reading files", request.progress);
-        let index_of: HashMap<&str, u32> = platform.files.iter().zip(0..).map(|(file, index)| (file.shown(), index)).collect();
+        let index_of: HashMap<&str, u32> =
+            platform.files.iter().zip(0..).map(|(file, index)| (file.shown(), index)).collect();
         let loaded = files::for_each_parsed(&platform.files, &options.limits, |file, text, documents| {
             progress.step();
             let file_index = index_of.get(file.shown()).copied().unwrap_or_default();
@@ -136,7 +140,16 @@ impl Platform {
         for loaded in loaded {
             match loaded {
                 Ok(loaded) => {
-                    let document::Loaded { configs, policies, clusters, namespaces, undecoded, findings, others, foreign } = loaded;
+                    let document::Loaded {
+                        configs,
+                        policies,
+                        clusters,
+                        namespaces,
+                        undecoded,
+                        findings,
+                        others,
+                        foreign,
+                    } = loaded;
                     platform.configs.extend(configs);
                     platform.policies.extend(policies);
                     platform.clusters.extend(clusters);
@@ -152,13 +165,13 @@ impl Platform {
         let helm = judged.passed_over.helm_templates.len() + context.passed_over.helm_templates.len();
         let linked = judged.passed_over.linked_folders.len() + context.passed_over.linked_folders.len();
         platform.passed_over = [
-            ("other Kubernetes objects", other_objects),
-            ("documents that are no Kubernetes objects", other_documents),
-            ("folders of Helm templates", helm),
-            ("links to folders", linked),
+            ("other Kubernetes object", "other Kubernetes objects", other_objects),
+            ("document that is no Kubernetes object", "documents that are no Kubernetes objects", other_documents),
+            ("folder of Helm templates", "folders of Helm templates", helm),
+            ("link to a folder", "links to folders", linked),
         ]
         .into_iter()
-        .map(|(reason, count)| PassedOver { reason: reason.into(), count })
+        .map(|(one, many, count)| PassedOver { reason: if count == 1 { one } else { many }.into(), count })
         .filter(|entry| entry.count > 0)
         .collect();
         Ok(platform)

@@ -20,11 +20,7 @@ pub enum ColorChoice {
 /// `CLICOLOR_FORCE` that is neither empty nor `0` turns them on, and `CLICOLOR=0` and `TERM=dumb`
 /// turn them off on a terminal.
 #[must_use]
-pub fn use_color(
-    choice: ColorChoice,
-    is_terminal: bool,
-    env: impl Fn(&str) -> Option<OsString>,
-) -> bool {
+pub fn use_color(choice: ColorChoice, is_terminal: bool, env: impl Fn(&str) -> Option<OsString>) -> bool {
     let set = |name| env(name).filter(|value| !value.is_empty());
     match choice {
         ColorChoice::Always => true,
@@ -53,12 +49,7 @@ mod tests {
             (Auto, true, &[("NO_COLOR", "")], true),
             (Auto, false, &[("CLICOLOR_FORCE", "1")], true),
             (Auto, false, &[("CLICOLOR_FORCE", "0")], false),
-            (
-                Auto,
-                true,
-                &[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")],
-                false,
-            ),
+            (Auto, true, &[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")], false),
             (Auto, true, &[("CLICOLOR", "0")], false),
             (Auto, true, &[("TERM", "dumb")], false),
             (Auto, true, &[("TERM", "xterm")], true),
@@ -69,11 +60,7 @@ mod tests {
                 let found = env.iter().find(|(known, _)| *known == name);
                 found.map(|(_, value)| OsString::from(value))
             };
-            assert_eq!(
-                use_color(choice, terminal, lookup),
-                expected,
-                "{choice:?} {env:?}"
-            );
+            assert_eq!(use_color(choice, terminal, lookup), expected, "{choice:?} {env:?}");
         }
     }
 }

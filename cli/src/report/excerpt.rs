@@ -34,15 +34,9 @@ pub(super) fn cut(source: &str, span: &Span) -> Option<Excerpt> {
     };
     let marked = span.start..span.start + covered.len();
     let from = source[..marked.start].rfind('\n').map_or(0, |at| at + 1);
-    let to = source[marked.end..]
-        .find('\n')
-        .map_or(source.len(), |at| marked.end + at);
+    let to = source[marked.end..].find('\n').map_or(source.len(), |at| marked.end + at);
 
-    let mut excerpt = Excerpt {
-        text: String::new(),
-        first_line: span.line,
-        marked: 0..0,
-    };
+    let mut excerpt = Excerpt { text: String::new(), first_line: span.line, marked: 0..0 };
     let mut at = from;
     for line in source[from..to].split('\n') {
         if at > from {
@@ -109,11 +103,7 @@ fn window(line: &str, focus: usize) -> Range<usize> {
     }
     let focus = line[..line.floor_char_boundary(focus)].chars().count();
     let from = focus.saturating_sub(WIDTH / 4).min(count - WIDTH);
-    let byte = |char: usize| {
-        line.char_indices()
-            .nth(char)
-            .map_or(line.len(), |(at, _)| at)
-    };
+    let byte = |char: usize| line.char_indices().nth(char).map_or(line.len(), |(at, _)| at);
     byte(from)..byte(from + WIDTH)
 }
 

@@ -14,10 +14,7 @@ use super::text::{escape, line, shortened};
 ///
 /// Those of `out`.
 pub fn write(report: &Report, out: &mut impl io::Write) -> io::Result<()> {
-    report
-        .findings()
-        .iter()
-        .try_for_each(|finding| writeln!(out, "{}", command(finding)))
+    report.findings().iter().try_for_each(|finding| writeln!(out, "{}", command(finding)))
 }
 
 fn command(finding: &Finding) -> String {
@@ -30,10 +27,7 @@ fn command(finding: &Finding) -> String {
         command.push_str(&format!(",line={},endLine={}", span.line, span.last_line()));
         // Columns mean something to GitHub on a single line only.
         if span.line == span.end_line {
-            command.push_str(&format!(
-                ",col={},endColumn={}",
-                span.column, span.end_column
-            ));
+            command.push_str(&format!(",col={},endColumn={}", span.column, span.end_column));
         }
     }
     let title = format!("{}: {}", line(&finding.rule), line(&finding.title));
@@ -43,21 +37,14 @@ fn command(finding: &Finding) -> String {
     if !finding.allowed.is_empty() {
         lines.push(format!("allowed: {}", shortened(&finding.allowed)));
     }
-    lines.extend(
-        finding
-            .help
-            .iter()
-            .map(|help| format!("help: {}", line(help))),
-    );
+    lines.extend(finding.help.iter().map(|help| format!("help: {}", line(help))));
     command.push_str(&data(&lines.join("\n")));
     command
 }
 
 /// Escapes the text of a command, as the runner undoes it.
 fn data(text: &str) -> String {
-    text.replace('%', "%25")
-        .replace('\r', "%0D")
-        .replace('\n', "%0A")
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }
 
 /// Escapes the value of a property, which a comma or a colon would end.

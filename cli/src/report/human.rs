@@ -26,12 +26,7 @@ pub struct Options {
 /// # Errors
 ///
 /// Those of `out`.
-pub fn write(
-    report: &Report,
-    sources: &Sources<'_>,
-    options: Options,
-    out: &mut impl io::Write,
-) -> io::Result<()> {
+pub fn write(report: &Report, sources: &Sources<'_>, options: Options, out: &mut impl io::Write) -> io::Result<()> {
     let findings = report.findings();
     let shown = options.max.unwrap_or(findings.len()).min(findings.len());
     let (shown, rest) = findings.split_at(shown);
@@ -70,9 +65,7 @@ pub fn draw(finding: &Finding, sources: &Sources<'_>, color: bool) -> String {
         Severity::Warning => Level::WARNING,
     };
     let mut places = Places::new(sources);
-    let notes = notes(finding)
-        .into_iter()
-        .map(|(name, text)| Level::NOTE.with_name(name).message(text));
+    let notes = notes(finding).into_iter().map(|(name, text)| Level::NOTE.with_name(name).message(text));
     let mut groups = vec![
         level
             .primary_title(line(&finding.message))
@@ -81,16 +74,13 @@ pub fn draw(finding: &Finding, sources: &Sources<'_>, color: bool) -> String {
             .elements(notes),
     ];
     for related in &finding.related {
-        groups.push(
-            Group::with_title(Level::NOTE.secondary_title(line(&related.message)))
-                .element(places.element(&related.path, related.span.as_ref(), "")),
-        );
+        groups.push(Group::with_title(Level::NOTE.secondary_title(line(&related.message))).element(places.element(
+            &related.path,
+            related.span.as_ref(),
+            "",
+        )));
     }
-    let renderer = if color {
-        Renderer::styled()
-    } else {
-        Renderer::plain()
-    };
+    let renderer = if color { Renderer::styled() } else { Renderer::plain() };
     places.fill_in(&renderer.term_width(UNLIMITED_WIDTH).render(&groups))
 }
 
@@ -109,10 +99,7 @@ impl<'a> Places<'a> {
     const MARK: char = '\u{e000}';
 
     fn new(sources: &'a Sources<'a>) -> Self {
-        Self {
-            sources,
-            named: Vec::new(),
-        }
+        Self { sources, named: Vec::new() }
     }
 
     /// `--> path:line:column` and the excerpt, as far as they are known.
@@ -170,7 +157,9 @@ fn notes(finding: &Finding) -> Vec<(&'static str, String)> {
         notes.push(("help", line(help).into_owned()));
     }
     // Not where a sentence says so already.
-    if let Some(suggestion) = finding.suggestion.as_ref().filter(|text| !finding.help.iter().any(|help| help.contains(*text))) {
+    if let Some(suggestion) =
+        finding.suggestion.as_ref().filter(|text| !finding.help.iter().any(|help| help.contains(*text)))
+    {
         notes.push(("help", format!("write `{}` instead", line(suggestion))));
     }
     notes
@@ -222,11 +211,8 @@ pub fn summary(summary: &Summary) -> String {
     .flatten()
     .collect();
 
-    let mut text = format!(
-        "checked {objects} in {}: {}",
-        counted(summary.files, "file", "files"),
-        outcomes.join(", "),
-    );
+    let mut text =
+        format!("checked {objects} in {}: {}", counted(summary.files, "file", "files"), outcomes.join(", "),);
     if !found.is_empty() {
         text.push_str("; ");
         text.push_str(&found.join(", "));
@@ -234,11 +220,8 @@ pub fn summary(summary: &Summary) -> String {
     if let Some(seconds) = summary.elapsed_seconds {
         text.push_str(&format!(" ({seconds:.2} s)"));
     }
-    let passed_over: Vec<String> = summary
-        .passed_over
-        .iter()
-        .map(|entry| format!("{} {}", entry.count, line(&entry.reason)))
-        .collect();
+    let passed_over: Vec<String> =
+        summary.passed_over.iter().map(|entry| format!("{} {}", entry.count, line(&entry.reason))).collect();
     if !passed_over.is_empty() {
         text.push_str("\npassed over: ");
         text.push_str(&passed_over.join(", "));

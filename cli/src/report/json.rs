@@ -62,20 +62,13 @@ struct Entry<'a> {
 pub fn write(report: &Report, out: &mut impl io::Write) -> io::Result<()> {
     let document = Document {
         schema_version: SCHEMA_VERSION,
-        tool: Tool {
-            name: "sluicegate",
-            version: report.version(),
-        },
+        tool: Tool { name: "sluicegate", version: report.version() },
         summary: report.summary(),
         findings: report
             .findings()
             .iter()
             .zip(fingerprint::fingerprints(report))
-            .map(|(finding, fingerprint)| Entry {
-                finding,
-                rule_url: rule_url(&finding.rule),
-                fingerprint,
-            })
+            .map(|(finding, fingerprint)| Entry { finding, rule_url: rule_url(&finding.rule), fingerprint })
             .collect(),
         checked: report.checked(),
     };

@@ -22,11 +22,7 @@ pub(super) fn write(value: &impl Serialize, out: &mut impl io::Write) -> io::Res
 struct SafeFormatter(PrettyFormatter<'static>);
 
 impl Formatter for SafeFormatter {
-    fn write_string_fragment<W: ?Sized + io::Write>(
-        &mut self,
-        writer: &mut W,
-        fragment: &str,
-    ) -> io::Result<()> {
+    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
         let mut plain_from = 0;
         for piece in pieces(fragment).filter(|piece| piece.hidden) {
             writer.write_all(&fragment.as_bytes()[plain_from..piece.at])?;
@@ -46,11 +42,7 @@ impl Formatter for SafeFormatter {
         self.0.end_array(writer)
     }
 
-    fn begin_array_value<W: ?Sized + io::Write>(
-        &mut self,
-        writer: &mut W,
-        first: bool,
-    ) -> io::Result<()> {
+    fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
         self.0.begin_array_value(writer, first)
     }
 
@@ -66,11 +58,7 @@ impl Formatter for SafeFormatter {
         self.0.end_object(writer)
     }
 
-    fn begin_object_key<W: ?Sized + io::Write>(
-        &mut self,
-        writer: &mut W,
-        first: bool,
-    ) -> io::Result<()> {
+    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
         self.0.begin_object_key(writer, first)
     }
 
@@ -93,10 +81,7 @@ mod tests {
         let out = String::from_utf8(out).unwrap();
         assert_eq!(
             out,
-            concat!(
-                "[\n  \"a\\u001b[1m\\u007f\\u009b\\u202e\\udb40\\udc61é日",
-                "\\\"\\\\\\u0023#vso[x]\\n\"\n]\n"
-            )
+            concat!("[\n  \"a\\u001b[1m\\u007f\\u009b\\u202e\\udb40\\udc61é日", "\\\"\\\\\\u0023#vso[x]\\n\"\n]\n")
         );
         assert_eq!(serde_json::from_str::<[String; 1]>(&out).unwrap(), [text]);
     }

@@ -93,12 +93,7 @@ fn suite(path: &str, file: &File<'_>, sources: &Sources<'_>) -> TestSuite {
     suite
 }
 
-fn case(
-    name: &str,
-    outcome: Option<Outcome>,
-    findings: &[&Finding],
-    sources: &Sources<'_>,
-) -> TestCase {
+fn case(name: &str, outcome: Option<Outcome>, findings: &[&Finding], sources: &Sources<'_>) -> TestCase {
     let (errors, warnings): (Vec<&Finding>, Vec<&Finding>) =
         findings.iter().partition(|f| f.severity == Severity::Error);
     let mut case = TestCase::new(name, status(outcome, &errors, sources));

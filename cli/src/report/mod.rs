@@ -24,8 +24,8 @@ mod json_text;
 
 pub use color::{ColorChoice, use_color};
 pub use model::{
-    Checked, Decider, Finding, KindCount, LineIndex, ObjectId, Outcome, PassedOver, Place, Related,
-    Report, Rule, Severity, Span, Summary, rule_url,
+    Checked, Decider, Finding, KindCount, LineIndex, ObjectId, Outcome, PassedOver, Place, Related, Report, Rule,
+    Severity, Span, Summary, rule_url,
 };
 pub use spec::{Format, ReportSpec, SpecError, Target, WriteError, check_targets};
 

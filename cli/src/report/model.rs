@@ -66,11 +66,7 @@ impl Span {
     /// ends with a line break.
     #[must_use]
     pub fn last_line(&self) -> usize {
-        if self.end_column == 1 && self.end_line > self.line {
-            self.end_line - 1
-        } else {
-            self.end_line
-        }
+        if self.end_column == 1 && self.end_line > self.line { self.end_line - 1 } else { self.end_line }
     }
 }
 
@@ -86,9 +82,7 @@ impl<'a> LineIndex<'a> {
     #[must_use]
     pub fn new(text: &'a str) -> Self {
         let newlines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
-        let starts = std::iter::once(0)
-            .chain(newlines.map(|(at, _)| at + 1))
-            .collect();
+        let starts = std::iter::once(0).chain(newlines.map(|(at, _)| at + 1)).collect();
         Self { text, starts }
     }
 
@@ -100,14 +94,7 @@ impl<'a> LineIndex<'a> {
         let end = self.text.floor_char_boundary(range.end).max(start);
         let (line, column) = self.line_column(start);
         let (end_line, end_column) = self.line_column(end);
-        Span {
-            start,
-            end,
-            line,
-            column,
-            end_line,
-            end_column,
-        }
+        Span { start, end, line, column, end_line, end_column }
     }
 
     fn line_column(&self, at: usize) -> (usize, usize) {
@@ -380,13 +367,7 @@ impl Report {
         findings.sort_by(|a, b| a.order().cmp(&b.order()));
         checked.sort_by(|a, b| (&a.path, a.line, &a.object).cmp(&(&b.path, b.line, &b.object)));
         let summary = count(&findings, &checked);
-        Self {
-            version: env!("CARGO_PKG_VERSION").into(),
-            findings,
-            checked,
-            rules: Vec::new(),
-            summary,
-        }
+        Self { version: env!("CARGO_PKG_VERSION").into(), findings, checked, rules: Vec::new(), summary }
     }
 
     /// Adds the catalogue of rules; rules that findings name and the catalogue lacks are described
@@ -474,13 +455,7 @@ fn count(findings: &[Finding], checked: &[Checked]) -> Summary {
     let severities = |severity| findings.iter().filter(|f| f.severity == severity).count();
     Summary {
         files: 0,
-        objects: kinds
-            .into_iter()
-            .map(|((_, kind), count)| KindCount {
-                kind: kind.to_owned(),
-                count,
-            })
-            .collect(),
+        objects: kinds.into_iter().map(|((_, kind), count)| KindCount { kind: kind.to_owned(), count }).collect(),
         admitted: outcomes(Outcome::Admitted),
         refused: outcomes(Outcome::Refused),
         invalid: outcomes(Outcome::Invalid),
@@ -495,10 +470,7 @@ fn count(findings: &[Finding], checked: &[Checked]) -> Summary {
 /// What a team writes comes first, then what administrators write, then the rest.
 fn rank(kind: &str) -> usize {
     const ORDER: [&str; 3] = ["FluxConfig", "FluxPolicy", "FluxCluster"];
-    ORDER
-        .iter()
-        .position(|known| *known == kind)
-        .unwrap_or(ORDER.len())
+    ORDER.iter().position(|known| *known == kind).unwrap_or(ORDER.len())
 }
 
 #[cfg(test)]
@@ -549,19 +521,12 @@ mod tests {
     #[test]
     fn counts_by_kind_in_the_order_people_think_of_them_and_drops_nothings() {
         let checked = |kind: &str, outcome| Checked {
-            object: ObjectId {
-                kind: kind.into(),
-                namespace: None,
-                name: "x".into(),
-            },
+            object: ObjectId { kind: kind.into(), namespace: None, name: "x".into() },
             path: "x.yaml".into(),
             line: 1,
             outcome,
         };
-        let passed_over = |count| PassedOver {
-            reason: "files".into(),
-            count,
-        };
+        let passed_over = |count| PassedOver { reason: "files".into(), count };
         let report = Report::new(
             Vec::new(),
             vec![
@@ -574,25 +539,10 @@ mod tests {
         )
         .with_passed_over(vec![passed_over(0), passed_over(2)]);
         let summary = report.summary();
-        let kinds: Vec<_> = summary
-            .objects
-            .iter()
-            .map(|k| (k.kind.as_str(), k.count))
-            .collect();
-        assert_eq!(
-            kinds,
-            [
-                ("FluxConfig", 2),
-                ("FluxPolicy", 1),
-                ("FluxCluster", 1),
-                ("Deployment", 1)
-            ]
-        );
+        let kinds: Vec<_> = summary.objects.iter().map(|k| (k.kind.as_str(), k.count)).collect();
+        assert_eq!(kinds, [("FluxConfig", 2), ("FluxPolicy", 1), ("FluxCluster", 1), ("Deployment", 1)]);
         assert_eq!(summary.passed_over, [passed_over(2)]);
-        assert_eq!(
-            (summary.admitted, summary.invalid, summary.undecided),
-            (1, 1, 1)
-        );
+        assert_eq!((summary.admitted, summary.invalid, summary.undecided), (1, 1, 1));
         assert!(!report.has_errors());
     }
 }

@@ -12,8 +12,7 @@ use super::model::{Finding, Report, Rule, Severity, Span, rule_url};
 use super::text::{line, percent_encode, shortened};
 use super::{fingerprint, json_text};
 
-const SCHEMA: &str =
-    "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
+const SCHEMA: &str = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
 /// GitHub's name for the root of the repository.
 const ROOT: &str = "%SRCROOT%";
 /// Raised when fingerprints are made in another way.
@@ -26,18 +25,12 @@ const FINGERPRINT: &str = "sluicegateFinding/v1";
 /// Those of `out`.
 pub fn write(report: &Report, out: &mut impl io::Write) -> io::Result<()> {
     let rules = rules(report);
-    let indices: BTreeMap<&str, usize> = rules
-        .keys()
-        .enumerate()
-        .map(|(index, id)| (*id, index))
-        .collect();
+    let indices: BTreeMap<&str, usize> = rules.keys().enumerate().map(|(index, id)| (*id, index)).collect();
     let results: Vec<Value> = report
         .findings()
         .iter()
         .zip(fingerprint::fingerprints(report))
-        .map(|(finding, fingerprint)| {
-            result(finding, indices.get(finding.rule.as_ref()), &fingerprint)
-        })
+        .map(|(finding, fingerprint)| result(finding, indices.get(finding.rule.as_ref()), &fingerprint))
         .collect();
     let log = json!({
         "$schema": SCHEMA,
@@ -63,11 +56,7 @@ pub fn write(report: &Report, out: &mut impl io::Write) -> io::Result<()> {
 
 /// The catalogue by id, and what the findings say of rules that it lacks.
 fn rules(report: &Report) -> BTreeMap<&str, Rule> {
-    let mut rules: BTreeMap<&str, Rule> = report
-        .rules()
-        .iter()
-        .map(|rule| (rule.id.as_ref(), rule.clone()))
-        .collect();
+    let mut rules: BTreeMap<&str, Rule> = report.rules().iter().map(|rule| (rule.id.as_ref(), rule.clone())).collect();
     for finding in report.findings() {
         rules.entry(&finding.rule).or_insert_with(|| Rule {
             id: finding.rule.clone(),
@@ -107,10 +96,7 @@ fn result(finding: &Finding, rule_index: Option<&usize>, fingerprint: &str) -> V
             name.push(' ');
             name.push_str(field);
         }
-        location.insert(
-            "logicalLocations".into(),
-            json!([{"fullyQualifiedName": line(&name), "kind": "object"}]),
-        );
+        location.insert("logicalLocations".into(), json!([{"fullyQualifiedName": line(&name), "kind": "object"}]));
     }
     let mut result = json!({
         "ruleId": finding.rule,
@@ -174,10 +160,7 @@ fn level(severity: Severity) -> &'static str {
 /// Text of a message: braces mean arguments unless doubled (section 3.11.5 of the standard), and
 /// `[text](target)` would be a link (3.11.6), which nothing we quote may make.
 fn text(text: &str) -> String {
-    line(text)
-        .replace('{', "{{")
-        .replace('}', "}}")
-        .replace("](", "] (")
+    line(text).replace('{', "{{").replace('}', "}}").replace("](", "] (")
 }
 
 /// `source-not-allowed` as `SourceNotAllowed`.

@@ -26,13 +26,7 @@ pub enum Format {
 
 impl Format {
     /// All of them, in the order in which messages list them.
-    pub const ALL: [Self; 5] = [
-        Self::Gitlab,
-        Self::Sarif,
-        Self::Junit,
-        Self::Json,
-        Self::Github,
-    ];
+    pub const ALL: [Self; 5] = [Self::Gitlab, Self::Sarif, Self::Junit, Self::Json, Self::Github];
 
     /// As in `--report`.
     #[must_use]
@@ -69,11 +63,7 @@ pub struct ReportSpec {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
     /// A format that does not exist.
-    #[error(
-        "there is no report format `{given}`{}; formats: {}",
-        did_you_mean(given),
-        formats()
-    )]
+    #[error("there is no report format `{given}`{}; formats: {}", did_you_mean(given), formats())]
     UnknownFormat {
         /// What was given.
         given: String,
@@ -143,9 +133,7 @@ impl FromStr for Format {
 
     fn from_str(text: &str) -> Result<Self, SpecError> {
         let known = Self::ALL.into_iter().find(|known| known.as_str() == text);
-        known.ok_or_else(|| SpecError::UnknownFormat {
-            given: text.to_owned(),
-        })
+        known.ok_or_else(|| SpecError::UnknownFormat { given: text.to_owned() })
     }
 }
 
@@ -188,10 +176,7 @@ fn did_you_mean(given: &str) -> String {
 pub fn check_targets(specs: &[ReportSpec]) -> Result<(), SpecError> {
     for (index, second) in specs.iter().enumerate() {
         let before = specs.iter().take(index);
-        if let Some(first) = before
-            .into_iter()
-            .find(|first| first.target == second.target)
-        {
+        if let Some(first) = before.into_iter().find(|first| first.target == second.target) {
             return Err(SpecError::SameTarget {
                 first: first.format,
                 second: second.format,
@@ -208,16 +193,8 @@ impl ReportSpec {
     /// # Errors
     ///
     /// See [`WriteError`].
-    pub fn write(
-        &self,
-        report: &Report,
-        sources: &Sources<'_>,
-        stdout: &mut impl Write,
-    ) -> Result<(), WriteError> {
-        let io_error = |source| WriteError::Io {
-            target: self.target.clone(),
-            source,
-        };
+    pub fn write(&self, report: &Report, sources: &Sources<'_>, stdout: &mut impl Write) -> Result<(), WriteError> {
+        let io_error = |source| WriteError::Io { target: self.target.clone(), source };
         let file = match &self.target {
             Target::Stdout => {
                 self.write_to(report, sources, stdout).map_err(io_error)?;
@@ -230,14 +207,9 @@ impl ReportSpec {
             return Err(WriteError::IsFolder { file: file.clone() });
         }
         // A device or a pipe is written to, never replaced.
-        if existing
-            .as_ref()
-            .is_some_and(|existing| !existing.is_file())
-        {
+        if existing.as_ref().is_some_and(|existing| !existing.is_file()) {
             let opened = File::options().write(true).open(file).map_err(io_error)?;
-            return self
-                .write_buffered(report, sources, &opened)
-                .map_err(io_error);
+            return self.write_buffered(report, sources, &opened).map_err(io_error);
         }
         // Behind a link, what it points to is replaced, not the link.
         let place = match existing {
@@ -249,35 +221,21 @@ impl ReportSpec {
             _ => Path::new("."),
         };
         if !folder.is_dir() {
-            return Err(WriteError::NoFolder {
-                folder: folder.to_owned(),
-                file: file.clone(),
-            });
+            return Err(WriteError::NoFolder { folder: folder.to_owned(), file: file.clone() });
         }
         let new = temporary_in(folder).map_err(io_error)?;
-        self.write_buffered(report, sources, new.as_file())
-            .map_err(io_error)?;
+        self.write_buffered(report, sources, new.as_file()).map_err(io_error)?;
         new.persist(&place).map_err(|error| io_error(error.error))?;
         Ok(())
     }
 
-    fn write_buffered(
-        &self,
-        report: &Report,
-        sources: &Sources<'_>,
-        file: &File,
-    ) -> io::Result<()> {
+    fn write_buffered(&self, report: &Report, sources: &Sources<'_>, file: &File) -> io::Result<()> {
         let mut out = BufWriter::new(file);
         self.write_to(report, sources, &mut out)?;
         out.flush()
     }
 
-    fn write_to(
-        &self,
-        report: &Report,
-        sources: &Sources<'_>,
-        out: &mut impl Write,
-    ) -> io::Result<()> {
+    fn write_to(&self, report: &Report, sources: &Sources<'_>, out: &mut impl Write) -> io::Result<()> {
         match self.format {
             Format::Gitlab => gitlab::write(report, out),
             Format::Sarif => sarif::write(report, out),

@@ -35,10 +35,7 @@ pub fn line(text: &str) -> Cow<'_, str> {
         return escaped;
     };
     let (shown, rest) = escaped.split_at(at);
-    Cow::Owned(format!(
-        "{shown}… ({} more characters)",
-        rest.chars().count()
-    ))
+    Cow::Owned(format!("{shown}… ({} more characters)", rest.chars().count()))
 }
 
 /// The first five entries of a list, and how many more there are.
@@ -129,8 +126,7 @@ pub(super) fn is_hidden(char: char) -> bool {
 /// for a command wherever it stands in a line: `##vso[`, `##teamcity[`, `##[`.
 fn starts_command(rest: &str) -> bool {
     rest.strip_prefix("##").is_some_and(|rest| {
-        rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
-            .starts_with('[')
+        rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')).starts_with('[')
     })
 }
 
@@ -146,10 +142,7 @@ mod tests {
             ("a\nb\r\tc", "a\\nb\\r\\tc"),
             ("\u{1b}[31mred", "\\u{1b}[31mred"),
             ("\u{9b}31m", "\\u{9b}31m"),
-            (
-                "a\u{202e}b\u{2066}c\u{200f}",
-                "a\\u{202e}b\\u{2066}c\\u{200f}",
-            ),
+            ("a\u{202e}b\u{2066}c\u{200f}", "a\\u{202e}b\\u{2066}c\\u{200f}"),
             ("team\u{200b}-a\u{feff}", "team\\u{200b}-a\\u{feff}"),
             ("a\u{2028}b\u{85}c", "a\\u{2028}b\\u{85}c"),
             ("\u{e0061}", "\\u{e0061}"),
@@ -162,10 +155,7 @@ mod tests {
     #[test]
     fn breaks_up_commands_to_ci_systems_and_leaves_comments_alone() {
         for (text, shown) in [
-            (
-                "x ##vso[task.setvariable]y",
-                "x \\u{23}#vso[task.setvariable]y",
-            ),
+            ("x ##vso[task.setvariable]y", "x \\u{23}#vso[task.setvariable]y"),
             ("##[error]boo", "\\u{23}#[error]boo"),
             ("###[error]boo", "#\\u{23}#[error]boo"),
             ("##teamcity[buildStop]", "\\u{23}#teamcity[buildStop]"),

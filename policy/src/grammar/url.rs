@@ -524,7 +524,11 @@ fn repaired(text: &str, fault: &Fault) -> Option<String> {
         }
         UrlReason::Userinfo(_) => {
             let (authority, _) = cut_authority(text, at);
-            let (user, _) = authority.split_once('@')?;
+            let (user, host) = authority.split_once('@')?;
+            // With two `@` parsers disagree about which of them ends the userinfo.
+            if host.contains('@') {
+                return None;
+            }
             cut(at, at + user.len() + 1)
         }
         UrlReason::Password => {

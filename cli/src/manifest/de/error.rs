@@ -81,12 +81,7 @@ pub enum DecodeErrorKind {
 
 impl DecodeError {
     pub(super) fn new(kind: DecodeErrorKind) -> Self {
-        Self(Box::new(Inner {
-            kind,
-            path: String::new(),
-            place: None,
-            unknown: Vec::new(),
-        }))
+        Self(Box::new(Inner { kind, path: String::new(), place: None, unknown: Vec::new() }))
     }
 
     /// Gives the error its place, unless it has one: the innermost knows best.
@@ -119,10 +114,7 @@ impl DecodeError {
     /// Where the field is.
     #[must_use]
     pub fn place(&self) -> Place {
-        self.0.place.unwrap_or(Place {
-            value: Span::default(),
-            key: None,
-        })
+        self.0.place.unwrap_or(Place { value: Span::default(), key: None })
     }
 
     /// What to underline.
@@ -156,10 +148,7 @@ impl serde::de::Error for DecodeError {
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::new(DecodeErrorKind::WrongType {
-            found: found.to_string(),
-            expected: expected.to_string(),
-        })
+        Self::new(DecodeErrorKind::WrongType { found: found.to_string(), expected: expected.to_string() })
     }
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
@@ -180,10 +169,7 @@ impl serde::de::Error for DecodeError {
 }
 
 pub(super) fn list<T: AsRef<str>>(allowed: &[T]) -> String {
-    let quoted: Vec<String> = allowed
-        .iter()
-        .map(|name| format!("`{}`", name.as_ref()))
-        .collect();
+    let quoted: Vec<String> = allowed.iter().map(|name| format!("`{}`", name.as_ref())).collect();
     match quoted.as_slice() {
         [] => "nothing: no value is allowed here".to_owned(),
         [one] => one.clone(),

@@ -14,8 +14,8 @@ mod suggest;
 use std::cell::RefCell;
 
 use serde::de::{
-    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error as _, MapAccess, SeqAccess,
-    Unexpected, VariantAccess, Visitor,
+    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error as _, MapAccess, SeqAccess, Unexpected,
+    VariantAccess, Visitor,
 };
 use serde::forward_to_deserialize_any;
 
@@ -75,19 +75,10 @@ impl std::fmt::Display for UnknownField {
 pub fn decode<T: DeserializeOwned>(node: Node<'_>) -> Result<Decoded<T>, DecodeError> {
     let unknown = RefCell::new(Vec::new());
     let address = Address::Root;
-    let value = Value {
-        node,
-        key: None,
-        address: &address,
-        unknown: &unknown,
-        numbers_as_text: false,
-    };
+    let value = Value { node, key: None, address: &address, unknown: &unknown, numbers_as_text: false };
     let place = value.place();
     match T::deserialize(value) {
-        Ok(value) => Ok(Decoded {
-            value,
-            unknown: unknown.into_inner(),
-        }),
+        Ok(value) => Ok(Decoded { value, unknown: unknown.into_inner() }),
         Err(error) => Err(error.at(&address, place).with_unknown(unknown.into_inner())),
     }
 }
@@ -133,10 +124,7 @@ struct Value<'d, 'a> {
 
 impl<'d> Value<'d, '_> {
     fn place(&self) -> Place {
-        Place {
-            value: self.node.span(),
-            key: self.key,
-        }
+        Place { value: self.node.span(), key: self.key }
     }
 
     fn fail(&self, kind: DecodeErrorKind) -> DecodeError {
@@ -144,29 +132,19 @@ impl<'d> Value<'d, '_> {
     }
 
     fn wrong(&self, expected: &dyn serde::de::Expected) -> DecodeError {
-        self.fail(DecodeErrorKind::WrongType {
-            found: describe(self.node),
-            expected: expected.to_string(),
-        })
+        self.fail(DecodeErrorKind::WrongType { found: describe(self.node), expected: expected.to_string() })
     }
 
     fn check_tag(&self) -> Result<(), DecodeError> {
-        if self.node.tag_fits() {
-            Ok(())
-        } else {
-            Err(self.fail(DecodeErrorKind::Tag))
-        }
+        if self.node.tag_fits() { Ok(()) } else { Err(self.fail(DecodeErrorKind::Tag)) }
     }
 
     fn disputed(&self, advice: &'static str) -> DecodeError {
         let text = self.node.scalar().map_or("", |(text, _)| text);
         match resolve(text) {
-            Plain::Disputed { yaml_1_1, yaml_1_2 } => self.fail(DecodeErrorKind::Disputed {
-                text: text.to_owned(),
-                yaml_1_1,
-                yaml_1_2,
-                advice,
-            }),
+            Plain::Disputed { yaml_1_1, yaml_1_2 } => {
+                self.fail(DecodeErrorKind::Disputed { text: text.to_owned(), yaml_1_1, yaml_1_2, advice })
+            }
             _ => self.fail(DecodeErrorKind::Invalid("cannot be read".to_owned())),
         }
     }
@@ -181,31 +159,20 @@ impl<'d> Value<'d, '_> {
             Kind::Text => Ok(text),
             Kind::Integer | Kind::Float if self.numbers_as_text => Ok(text),
             Kind::Disputed => Err(self.disputed("put it in quotes")),
-            kind if text.is_empty() => Err(self.fail(DecodeErrorKind::WrongType {
-                found: kind.noun().to_owned(),
-                expected: expected.to_string(),
-            })),
-            kind => Err(self.fail(DecodeErrorKind::NeedsQuotes {
-                text: text.to_owned(),
-                reads_as: kind.noun(),
-            })),
+            kind if text.is_empty() => {
+                Err(self
+                    .fail(DecodeErrorKind::WrongType { found: kind.noun().to_owned(), expected: expected.to_string() }))
+            }
+            kind => Err(self.fail(DecodeErrorKind::NeedsQuotes { text: text.to_owned(), reads_as: kind.noun() })),
         }
     }
 
     fn number<V: Visitor<'d>>(&self, visitor: V) -> Result<V::Value, DecodeError> {
         self.check_tag()?;
-        let plain = self
-            .node
-            .scalar()
-            .filter(|(_, style)| *style == Style::Plain)
-            .map(|(text, _)| resolve(text));
+        let plain = self.node.scalar().filter(|(_, style)| *style == Style::Plain).map(|(text, _)| resolve(text));
         match plain {
-            Some(Plain::Integer(value)) if self.node.kind() == Kind::Integer => {
-                visit_integer(value, visitor)
-            }
-            Some(Plain::Float(value)) if self.node.kind() == Kind::Float => {
-                visitor.visit_f64(value)
-            }
+            Some(Plain::Integer(value)) if self.node.kind() == Kind::Integer => visit_integer(value, visitor),
+            Some(Plain::Float(value)) if self.node.kind() == Kind::Float => visitor.visit_f64(value),
             Some(Plain::Disputed { .. }) if self.node.kind() == Kind::Disputed => {
                 Err(self.disputed("write a plain decimal number"))
             }
@@ -213,22 +180,13 @@ impl<'d> Value<'d, '_> {
         }
     }
 
-    fn map<V: Visitor<'d>>(
-        self,
-        fields: Option<&'static [&'static str]>,
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
+    fn map<V: Visitor<'d>>(self, fields: Option<&'static [&'static str]>, visitor: V) -> Result<V::Value, DecodeError> {
         self.check_tag()?;
         if self.node.kind() != Kind::Mapping {
             return Err(self.wrong(&visitor));
         }
         visitor
-            .visit_map(Entries {
-                of: self,
-                rest: self.node.entries(),
-                fields,
-                current: None,
-            })
+            .visit_map(Entries { of: self, rest: self.node.entries(), fields, current: None })
             .map_err(|error| error.at(self.address, self.place()))
     }
 
@@ -238,11 +196,7 @@ impl<'d> Value<'d, '_> {
             return Err(self.wrong(&visitor));
         }
         visitor
-            .visit_seq(Items {
-                of: self,
-                rest: self.node.items(),
-                index: 0,
-            })
+            .visit_seq(Items { of: self, rest: self.node.items(), index: 0 })
             .map_err(|error| error.at(self.address, self.place()))
     }
 }
@@ -289,8 +243,9 @@ impl<'d> Deserializer<'d> for Value<'d, '_> {
             }
             Kind::Bool => self.deserialize_bool(visitor),
             Kind::Integer | Kind::Float => self.number(visitor),
-            Kind::Disputed => Err(self
-                .disputed("write `true` or `false`, a plain decimal number, or put it in quotes")),
+            Kind::Disputed => {
+                Err(self.disputed("write `true` or `false`, a plain decimal number, or put it in quotes"))
+            }
             Kind::Text => visitor.visit_borrowed_str(self.text(&"a text")?),
             Kind::Sequence => self.list(visitor),
             Kind::Mapping => self.map(None, visitor),
@@ -309,9 +264,7 @@ impl<'d> Deserializer<'d> for Value<'d, '_> {
                     expected: format!("`{value}` in lower case"),
                 }))
             }
-            _ if self.node.kind() == Kind::Disputed => {
-                Err(self.disputed("write `true` or `false`"))
-            }
+            _ if self.node.kind() == Kind::Disputed => Err(self.disputed("write `true` or `false`")),
             _ => Err(self.wrong(&"`true` or `false`")),
         }
     }
@@ -328,9 +281,7 @@ impl<'d> Deserializer<'d> for Value<'d, '_> {
 
     fn deserialize_str<V: Visitor<'d>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         let text = self.text(&visitor)?;
-        visitor
-            .visit_borrowed_str(text)
-            .map_err(|error: DecodeError| error.at(self.address, self.place()))
+        visitor.visit_borrowed_str(text).map_err(|error: DecodeError| error.at(self.address, self.place()))
     }
 
     fn deserialize_string<V: Visitor<'d>>(self, visitor: V) -> Result<V::Value, DecodeError> {
@@ -346,26 +297,14 @@ impl<'d> Deserializer<'d> for Value<'d, '_> {
     }
 
     fn deserialize_option<V: Visitor<'d>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        if self.node.is_null() {
-            visitor.visit_none()
-        } else {
-            visitor.visit_some(self)
-        }
+        if self.node.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
     }
 
     fn deserialize_unit<V: Visitor<'d>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        if self.node.is_null() {
-            visitor.visit_unit()
-        } else {
-            Err(self.wrong(&visitor))
-        }
+        if self.node.is_null() { visitor.visit_unit() } else { Err(self.wrong(&visitor)) }
     }
 
-    fn deserialize_unit_struct<V: Visitor<'d>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
+    fn deserialize_unit_struct<V: Visitor<'d>>(self, _: &'static str, visitor: V) -> Result<V::Value, DecodeError> {
         self.deserialize_unit(visitor)
     }
 
@@ -383,11 +322,7 @@ impl<'d> Deserializer<'d> for Value<'d, '_> {
         self.list(visitor)
     }
 
-    fn deserialize_tuple<V: Visitor<'d>>(
-        self,
-        _: usize,
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
+    fn deserialize_tuple<V: Visitor<'d>>(self, _: usize, visitor: V) -> Result<V::Value, DecodeError> {
         self.list(visitor)
     }
 
@@ -424,11 +359,7 @@ impl<'d> Deserializer<'d> for Value<'d, '_> {
         let access = if self.node.kind() == Kind::Mapping {
             let mut entries = self.node.entries();
             match (entries.next(), entries.next()) {
-                (Some(entry), None) => Variant {
-                    of: self,
-                    name: entry.name(),
-                    content: Some(entry),
-                },
+                (Some(entry), None) => Variant { of: self, name: entry.name(), content: Some(entry) },
                 _ => {
                     return Err(self.fail(DecodeErrorKind::WrongType {
                         found: "a mapping that has not exactly one key".to_owned(),
@@ -437,15 +368,9 @@ impl<'d> Deserializer<'d> for Value<'d, '_> {
                 }
             }
         } else {
-            Variant {
-                of: self,
-                name: self.text(&expected().as_str())?,
-                content: None,
-            }
+            Variant { of: self, name: self.text(&expected().as_str())?, content: None }
         };
-        visitor
-            .visit_enum(access)
-            .map_err(|error| error.at(self.address, self.place()))
+        visitor.visit_enum(access).map_err(|error| error.at(self.address, self.place()))
     }
 
     fn deserialize_identifier<V: Visitor<'d>>(self, visitor: V) -> Result<V::Value, DecodeError> {
@@ -468,10 +393,7 @@ struct Entries<'d, 'a, I> {
 impl<'d, I: ExactSizeIterator<Item = Entry<'d>>> MapAccess<'d> for Entries<'d, '_, I> {
     type Error = DecodeError;
 
-    fn next_key_seed<K: DeserializeSeed<'d>>(
-        &mut self,
-        seed: K,
-    ) -> Result<Option<K::Value>, DecodeError> {
+    fn next_key_seed<K: DeserializeSeed<'d>>(&mut self, seed: K) -> Result<Option<K::Value>, DecodeError> {
         for entry in self.rest.by_ref() {
             let name = entry.name();
             let address = Address::Key(self.of.address, name);
@@ -491,22 +413,13 @@ impl<'d, I: ExactSizeIterator<Item = Entry<'d>>> MapAccess<'d> for Entries<'d, '
                 }
             }
             self.current = Some(entry);
-            let key = Key {
-                entry,
-                address: &address,
-            };
-            return seed
-                .deserialize(key)
-                .map(Some)
-                .map_err(|error| error.at(&address, key_place(&entry)));
+            let key = Key { entry, address: &address };
+            return seed.deserialize(key).map(Some).map_err(|error| error.at(&address, key_place(&entry)));
         }
         Ok(None)
     }
 
-    fn next_value_seed<V: DeserializeSeed<'d>>(
-        &mut self,
-        seed: V,
-    ) -> Result<V::Value, DecodeError> {
+    fn next_value_seed<V: DeserializeSeed<'d>>(&mut self, seed: V) -> Result<V::Value, DecodeError> {
         let Some(entry) = self.current.take() else {
             return Err(DecodeError::custom("a value was asked for before its key"));
         };
@@ -519,8 +432,7 @@ impl<'d, I: ExactSizeIterator<Item = Entry<'d>>> MapAccess<'d> for Entries<'d, '
             numbers_as_text: false,
         };
         let place = value.place();
-        seed.deserialize(value)
-            .map_err(|error| error.at(&address, place))
+        seed.deserialize(value).map_err(|error| error.at(&address, place))
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -530,10 +442,7 @@ impl<'d, I: ExactSizeIterator<Item = Entry<'d>>> MapAccess<'d> for Entries<'d, '
 
 /// The place of a key by itself.
 fn key_place(entry: &Entry<'_>) -> Place {
-    Place {
-        value: entry.key.span(),
-        key: Some(entry.key.span()),
-    }
+    Place { value: entry.key.span(), key: Some(entry.key.span()) }
 }
 
 /// A key on its way into a type. Keys are texts; those that only look like another type are
@@ -552,26 +461,15 @@ impl<'d> Key<'d, '_> {
             return fail(DecodeErrorKind::Tag);
         }
         match (key.kind(), resolve(name)) {
-            (Kind::Text, _)
-            | (
-                Kind::Bool,
-                Plain::Bool {
-                    canonical: true, ..
-                },
-            ) => Ok(name),
+            (Kind::Text, _) | (Kind::Bool, Plain::Bool { canonical: true, .. }) => Ok(name),
             (Kind::Integer, Plain::Integer(value)) if value.to_string() == name => Ok(name),
-            (Kind::Disputed, Plain::Disputed { yaml_1_1, yaml_1_2 }) => {
-                fail(DecodeErrorKind::Disputed {
-                    text: name.to_owned(),
-                    yaml_1_1,
-                    yaml_1_2,
-                    advice: "put it in quotes",
-                })
-            }
-            (kind, _) => fail(DecodeErrorKind::NeedsQuotes {
+            (Kind::Disputed, Plain::Disputed { yaml_1_1, yaml_1_2 }) => fail(DecodeErrorKind::Disputed {
                 text: name.to_owned(),
-                reads_as: kind.noun(),
+                yaml_1_1,
+                yaml_1_2,
+                advice: "put it in quotes",
             }),
+            (kind, _) => fail(DecodeErrorKind::NeedsQuotes { text: name.to_owned(), reads_as: kind.noun() }),
         }
     }
 }
@@ -599,11 +497,7 @@ impl<'d> Deserializer<'d> for Key<'d, '_> {
         deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_u128
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'d>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
+    fn deserialize_newtype_struct<V: Visitor<'d>>(self, _: &'static str, visitor: V) -> Result<V::Value, DecodeError> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -614,8 +508,7 @@ impl<'d> Deserializer<'d> for Key<'d, '_> {
         visitor: V,
     ) -> Result<V::Value, DecodeError> {
         use serde::de::IntoDeserializer as _;
-        let text: serde::de::value::StrDeserializer<'_, DecodeError> =
-            self.text()?.into_deserializer();
+        let text: serde::de::value::StrDeserializer<'_, DecodeError> = self.text()?.into_deserializer();
         visitor.visit_enum(text)
     }
 
@@ -635,26 +528,15 @@ struct Items<'d, 'a, I> {
 impl<'d, I: ExactSizeIterator<Item = Node<'d>>> SeqAccess<'d> for Items<'d, '_, I> {
     type Error = DecodeError;
 
-    fn next_element_seed<T: DeserializeSeed<'d>>(
-        &mut self,
-        seed: T,
-    ) -> Result<Option<T::Value>, DecodeError> {
+    fn next_element_seed<T: DeserializeSeed<'d>>(&mut self, seed: T) -> Result<Option<T::Value>, DecodeError> {
         let Some(node) = self.rest.next() else {
             return Ok(None);
         };
         let address = Address::Index(self.of.address, self.index);
         self.index += 1;
-        let value = Value {
-            node,
-            key: None,
-            address: &address,
-            unknown: self.of.unknown,
-            numbers_as_text: false,
-        };
+        let value = Value { node, key: None, address: &address, unknown: self.of.unknown, numbers_as_text: false };
         let place = value.place();
-        seed.deserialize(value)
-            .map(Some)
-            .map_err(|error| error.at(&address, place))
+        seed.deserialize(value).map(Some).map_err(|error| error.at(&address, place))
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -698,20 +580,14 @@ impl<'d, 'a> EnumAccess<'d> for Variant<'d, 'a> {
     type Error = DecodeError;
     type Variant = Self;
 
-    fn variant_seed<V: DeserializeSeed<'d>>(
-        self,
-        seed: V,
-    ) -> Result<(V::Value, Self), DecodeError> {
+    fn variant_seed<V: DeserializeSeed<'d>>(self, seed: V) -> Result<(V::Value, Self), DecodeError> {
         use serde::de::IntoDeserializer as _;
         let place = match &self.content {
             Some(entry) => key_place(entry),
             None => self.of.place(),
         };
-        let name: serde::de::value::StrDeserializer<'_, DecodeError> =
-            self.name.into_deserializer();
-        let variant = seed
-            .deserialize(name)
-            .map_err(|error| error.at(self.of.address, place))?;
+        let name: serde::de::value::StrDeserializer<'_, DecodeError> = self.name.into_deserializer();
+        let variant = seed.deserialize(name).map_err(|error| error.at(self.of.address, place))?;
         Ok((variant, self))
     }
 }
@@ -721,29 +597,20 @@ impl<'d> VariantAccess<'d> for Variant<'d, '_> {
 
     fn unit_variant(self) -> Result<(), DecodeError> {
         match self.content {
-            Some(entry) if !entry.value.is_null() => {
-                Err(self.of.fail(DecodeErrorKind::WrongType {
-                    found: "a mapping".to_owned(),
-                    expected: format!("the word `{}` alone", self.name),
-                }))
-            }
+            Some(entry) if !entry.value.is_null() => Err(self.of.fail(DecodeErrorKind::WrongType {
+                found: "a mapping".to_owned(),
+                expected: format!("the word `{}` alone", self.name),
+            })),
             _ => Ok(()),
         }
     }
 
-    fn newtype_variant_seed<T: DeserializeSeed<'d>>(
-        self,
-        seed: T,
-    ) -> Result<T::Value, DecodeError> {
-        self.inside("a mapping with that key and its value", |value| {
-            seed.deserialize(value)
-        })
+    fn newtype_variant_seed<T: DeserializeSeed<'d>>(self, seed: T) -> Result<T::Value, DecodeError> {
+        self.inside("a mapping with that key and its value", |value| seed.deserialize(value))
     }
 
     fn tuple_variant<V: Visitor<'d>>(self, _: usize, visitor: V) -> Result<V::Value, DecodeError> {
-        self.inside("a mapping with that key and a list", |value| {
-            value.list(visitor)
-        })
+        self.inside("a mapping with that key and a list", |value| value.list(visitor))
     }
 
     fn struct_variant<V: Visitor<'d>>(
@@ -751,8 +618,6 @@ impl<'d> VariantAccess<'d> for Variant<'d, '_> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, DecodeError> {
-        self.inside("a mapping with that key and its fields", |value| {
-            value.map(Some(fields), visitor)
-        })
+        self.inside("a mapping with that key and its fields", |value| value.map(Some(fields), visitor))
     }
 }

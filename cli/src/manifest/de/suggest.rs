@@ -4,10 +4,7 @@
 /// case, `-` and `_`, or few typing errors for its length. Of equals the first.
 pub(super) fn suggest(found: &str, allowed: &[&'static str]) -> Option<&'static str> {
     let bare = |name: &str| -> String {
-        name.chars()
-            .filter(|character| !matches!(character, '-' | '_' | ' '))
-            .flat_map(char::to_lowercase)
-            .collect()
+        name.chars().filter(|character| !matches!(character, '-' | '_' | ' ')).flat_map(char::to_lowercase).collect()
     };
     // No name of a field is that long: what is not one is not compared with all of them.
     if found.len() > 64 {
@@ -36,14 +33,7 @@ pub(super) fn suggest(found: &str, allowed: &[&'static str]) -> Option<&'static 
 mod tests {
     use super::suggest;
 
-    const FIELDS: &[&str] = &[
-        "source",
-        "retryInterval",
-        "url",
-        "path",
-        "dependsOn",
-        "wait",
-    ];
+    const FIELDS: &[&str] = &["source", "retryInterval", "url", "path", "dependsOn", "wait"];
 
     #[test]
     fn finds_what_was_most_likely_meant() {

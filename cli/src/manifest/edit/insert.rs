@@ -23,11 +23,7 @@ pub(super) struct Target<'d> {
 impl<'d> Target<'d> {
     /// Inserts the field `key`, which is not there.
     pub(super) fn field(&self, key: &str, value: &Json) -> Option<Vec<Splice>> {
-        let written: Vec<Entry<'d>> = self
-            .mapping
-            .entries()
-            .filter(|entry| !entry.merged)
-            .collect();
+        let written: Vec<Entry<'d>> = self.mapping.entries().filter(|entry| !entry.merged).collect();
         let neighbour = NEIGHBOURS
             .iter()
             .find(|(name, _)| *name == key)
@@ -46,17 +42,9 @@ impl<'d> Target<'d> {
     pub(super) fn value(&self, entry: &Entry<'d>, value: &Json) -> Option<Vec<Splice>> {
         let span = entry.value.span().range();
         let in_json = self.text[entry.key.span().range()].starts_with('"');
-        let inline = if in_json && self.mapping.is_flow() {
-            render::json(value, false)
-        } else {
-            render::flow(value)
-        };
+        let inline = if in_json && self.mapping.is_flow() { render::json(value, false) } else { render::flow(value) };
         if !span.is_empty() {
-            return Some(vec![Splice {
-                start: span.start,
-                end: span.end,
-                with: inline,
-            }]);
+            return Some(vec![Splice { start: span.start, end: span.end, with: inline }]);
         }
         if !self.text[..span.start].ends_with(':') {
             return None;
@@ -84,9 +72,7 @@ impl<'d> Target<'d> {
         let in_json = self
             .above
             .and_then(|above| above.entries().next())
-            .is_some_and(|entry| {
-                above_is_flow(self.above) && self.text[entry.key.span().range()].starts_with('"')
-            });
+            .is_some_and(|entry| above_is_flow(self.above) && self.text[entry.key.span().range()].starts_with('"'));
         let field = if in_json {
             format!("{}: {}", render::quoted(key), render::json(value, false))
         } else {
@@ -104,11 +90,7 @@ impl<'d> Target<'d> {
         let compact = in_json && between == ":";
         let indent = &self.text[self.line_start(key_span.start)..key_span.start];
         let own_line = indent.trim().is_empty() && self.line_start(key_span.start) > 0;
-        let name = if in_json {
-            render::quoted(key)
-        } else {
-            render::text(key)
-        };
+        let name = if in_json { render::quoted(key) } else { render::text(key) };
         if !own_line {
             let (separator, rendered) = if in_json {
                 let space = if compact { "" } else { " " };
@@ -157,11 +139,7 @@ impl<'d> Target<'d> {
             Some(entry) => last_leaf(entry.value, entry_end(entry)),
             None => {
                 let end = self.mapping.span().range().end;
-                if entry_end(last) == end {
-                    last_leaf(last.value, end)
-                } else {
-                    (None, end)
-                }
+                if entry_end(last) == end { last_leaf(last.value, end) } else { (None, end) }
             }
         };
         let width = self.width();
@@ -192,9 +170,7 @@ impl<'d> Target<'d> {
         let line = self.line_start(start);
         let before = &self.text[line..start];
         let first = self.mapping.span().range().start == start;
-        let plain = before
-            .bytes()
-            .all(|byte| byte == b' ' || (first && byte == b'-'));
+        let plain = before.bytes().all(|byte| byte == b' ' || (first && byte == b'-'));
         (plain && before.len() + 1 == self.mapping.span().column as usize).then_some(before.len())
     }
 
@@ -202,21 +178,13 @@ impl<'d> Target<'d> {
     fn width(&self) -> usize {
         let column = |node: Node<'_>| node.span().column;
         let deeper = |outer: Node<'_>, inner: Node<'_>| {
-            let is_block = |node: Node<'_>| {
-                node.kind() == Kind::Mapping && !node.is_flow() && !node.is_alias()
-            };
+            let is_block = |node: Node<'_>| node.kind() == Kind::Mapping && !node.is_flow() && !node.is_alias();
             (is_block(outer) && is_block(inner) && column(inner) > column(outer))
                 .then(|| (column(inner) - column(outer)) as usize)
         };
-        let inside = |node: Node<'d>| {
-            node.entries()
-                .filter(|entry| !entry.merged)
-                .find_map(|entry| deeper(node, entry.value))
-        };
-        inside(self.mapping)
-            .or_else(|| deeper(self.above?, self.mapping))
-            .or_else(|| inside(self.above?))
-            .unwrap_or(2)
+        let inside =
+            |node: Node<'d>| node.entries().filter(|entry| !entry.merged).find_map(|entry| deeper(node, entry.value));
+        inside(self.mapping).or_else(|| deeper(self.above?, self.mapping)).or_else(|| inside(self.above?)).unwrap_or(2)
     }
 
     fn line_start(&self, at: usize) -> usize {
@@ -225,9 +193,7 @@ impl<'d> Target<'d> {
 
     /// The end of the line, before its break.
     fn line_end(&self, at: usize) -> usize {
-        self.text[at..]
-            .find(['\n', '\r'])
-            .map_or(self.text.len(), |found| at + found)
+        self.text[at..].find(['\n', '\r']).map_or(self.text.len(), |found| at + found)
     }
 
     /// The line break at `at`; at the end of the text the one that it uses.
@@ -288,21 +254,12 @@ fn above_is_flow(above: Option<Node<'_>>) -> bool {
 }
 
 fn insertion(at: usize, with: String) -> Splice {
-    Splice {
-        start: at,
-        end: at,
-        with,
-    }
+    Splice { start: at, end: at, with }
 }
 
 /// Where an entry ends: behind its value, its colon or its key.
 fn entry_end(entry: &Entry<'_>) -> usize {
-    entry
-        .value
-        .span()
-        .range()
-        .end
-        .max(entry.key.span().range().end)
+    entry.value.span().range().end.max(entry.key.span().range().end)
 }
 
 /// The value that a block collection ends with, and where that is; no value where it ends
@@ -314,11 +271,7 @@ fn last_leaf(value: Node<'_>, end: usize) -> (Option<Node<'_>>, usize) {
             return (Some(leaf), end);
         }
         let last = match leaf.kind() {
-            Kind::Mapping => leaf
-                .entries()
-                .filter(|entry| !entry.merged)
-                .last()
-                .map(|entry| entry.value),
+            Kind::Mapping => leaf.entries().filter(|entry| !entry.merged).last().map(|entry| entry.value),
             Kind::Sequence => leaf.items().last(),
             _ => return (Some(leaf), end),
         };

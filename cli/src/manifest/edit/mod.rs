@@ -1,7 +1,7 @@
 //! Fields into a text, without touching another byte of it.
 //!
-//! [`insert_fields`] finds where a person would have written the field ([`insert`]), writes
-//! it as its surroundings are written ([`render`]), and then reads the new text and compares:
+//! [`insert_fields`] finds where a person would have written the field (`insert`), writes
+//! it as its surroundings are written (`render`), and then reads the new text and compares:
 //! what it hands back is the old tree plus the fields, or an error and nothing changed.
 //! [`write_atomically`] puts a text into its file, whole or not at all.
 
@@ -31,10 +31,7 @@ pub struct Addition {
 impl Addition {
     /// The field `path` with the value `value`.
     pub fn new(path: impl Into<String>, value: impl Into<Json>) -> Self {
-        Self {
-            path: path.into(),
-            value: value.into(),
-        }
+        Self { path: path.into(), value: value.into() }
     }
 }
 
@@ -130,28 +127,21 @@ struct Splice {
 ///
 /// # Errors
 /// Whatever keeps one of the fields from being inserted with certainty.
-pub fn insert_fields(
-    text: &str,
-    document: usize,
-    additions: &[Addition],
-) -> Result<String, EditError> {
+pub fn insert_fields(text: &str, document: usize, additions: &[Addition]) -> Result<String, EditError> {
     let limits = Limits::default();
     let mut current = text.to_owned();
     for addition in additions {
         let steps = steps(addition)?;
         let documents = parse(&current, &limits)?;
         let Some(edited) = documents.get(document) else {
-            return Err(EditError::NoDocument {
-                index: document,
-                count: documents.len(),
-            });
+            return Err(EditError::NoDocument { index: document, count: documents.len() });
         };
         let Some(splices) = plan(&current, edited.root(), &steps, addition)? else {
             continue;
         };
         let changed = apply(&current, splices);
-        let kept = parse(&changed, &limits)
-            .is_ok_and(|after| is_promised(&documents, &after, document, &steps, addition));
+        let kept =
+            parse(&changed, &limits).is_ok_and(|after| is_promised(&documents, &after, document, &steps, addition));
         if !kept {
             return Err(EditError::Unsafe {
                 path: addition.path.clone(),
@@ -167,9 +157,7 @@ pub fn insert_fields(
 fn steps(addition: &Addition) -> Result<Vec<Step<'_>>, EditError> {
     path::parse(&addition.path)
         .filter(|steps| matches!(steps.last(), Some(Step::Key(_))))
-        .ok_or_else(|| EditError::BadPath {
-            path: addition.path.clone(),
-        })
+        .ok_or_else(|| EditError::BadPath { path: addition.path.clone() })
 }
 
 fn apply(text: &str, mut splices: Vec<Splice>) -> String {
@@ -187,45 +175,24 @@ fn apply(text: &str, mut splices: Vec<Splice>) -> String {
 }
 
 /// How to insert one field; `None` where it is there already.
-fn plan(
-    text: &str,
-    root: Node<'_>,
-    steps: &[Step<'_>],
-    addition: &Addition,
-) -> Result<Option<Vec<Splice>>, EditError> {
+fn plan(text: &str, root: Node<'_>, steps: &[Step<'_>], addition: &Addition) -> Result<Option<Vec<Splice>>, EditError> {
     let wanted = Tree::of_json(&addition.value);
-    if wanted == Tree::Null
-        || root
-            .at_path(steps)
-            .is_some_and(|node| Tree::of(node) == wanted)
-    {
+    if wanted == Tree::Null || root.at_path(steps).is_some_and(|node| Tree::of(node) == wanted) {
         return Ok(None);
     }
     let mut node = root;
-    let mut place = Place {
-        value: root.span(),
-        key: None,
-    };
+    let mut place = Place { value: root.span(), key: None };
     let mut above = None;
     for (depth, step) in steps.iter().enumerate() {
         let here = || path::render(&steps[..depth]);
-        let shared = |how| EditError::Shared {
-            path: here(),
-            how,
-            field: path::render(&steps[depth..]),
-            place,
-        };
+        let shared = |how| EditError::Shared { path: here(), how, field: path::render(&steps[depth..]), place };
         if node.is_alias() {
             return Err(shared("is written through an alias"));
         }
         if node.is_shared() {
             return Err(shared("is what an alias elsewhere stands for"));
         }
-        let not_a_mapping = || EditError::NotAMapping {
-            path: here(),
-            found: node.kind().noun(),
-            place,
-        };
+        let not_a_mapping = || EditError::NotAMapping { path: here(), found: node.kind().noun(), place };
         let found = match step {
             Step::Index(index) => node.items().nth(*index).map(|item| (item, None)),
             Step::Key(_) if node.kind() != Kind::Mapping => return Err(not_a_mapping()),
@@ -243,44 +210,24 @@ fn plan(
                 Some(entry) => Some((entry.value, Some(entry))),
             },
         };
-        let unsafe_here = || EditError::Unsafe {
-            path: addition.path.clone(),
-            place,
-        };
+        let unsafe_here = || EditError::Unsafe { path: addition.path.clone(), place };
         let rest = steps.get(depth + 1..).unwrap_or_default();
         match (found, step) {
             (None, Step::Index(_)) => return Err(not_a_mapping()),
             (None, Step::Key(key)) => {
                 let value = nest(rest, addition)?;
-                let target = insert::Target {
-                    text,
-                    mapping: node,
-                    above,
-                };
+                let target = insert::Target { text, mapping: node, above };
                 return target.field(key, &value).map(Some).ok_or_else(unsafe_here);
             }
             (Some((value, Some(entry))), _) if value.is_null() && !value.is_alias() => {
                 let json = nest(rest, addition)?;
-                let target = insert::Target {
-                    text,
-                    mapping: node,
-                    above,
-                };
-                return target
-                    .value(&entry, &json)
-                    .map(Some)
-                    .ok_or_else(unsafe_here);
+                let target = insert::Target { text, mapping: node, above };
+                return target.value(&entry, &json).map(Some).ok_or_else(unsafe_here);
             }
             (Some((value, entry)), _) => {
-                let next = Place {
-                    value: value.span(),
-                    key: entry.map(|entry| entry.key.span()),
-                };
+                let next = Place { value: value.span(), key: entry.map(|entry| entry.key.span()) };
                 if rest.is_empty() {
-                    return Err(EditError::Conflict {
-                        path: addition.path.clone(),
-                        place: next,
-                    });
+                    return Err(EditError::Conflict { path: addition.path.clone(), place: next });
                 }
                 above = Some(node);
                 place = next;
@@ -296,9 +243,7 @@ fn nest(rest: &[Step<'_>], addition: &Addition) -> Result<Json, EditError> {
     let mut value = addition.value.clone();
     for step in rest.iter().rev() {
         let Step::Key(key) = step else {
-            return Err(EditError::BadPath {
-                path: addition.path.clone(),
-            });
+            return Err(EditError::BadPath { path: addition.path.clone() });
         };
         value = Json::Object(std::iter::once((key.to_string(), value)).collect());
     }
@@ -315,18 +260,11 @@ fn is_promised(
     addition: &Addition,
 ) -> bool {
     before.len() == after.len()
-        && before
-            .iter()
-            .zip(after)
-            .enumerate()
-            .all(|(index, (before, after))| {
-                let mut expected = Tree::of(before.root());
-                let added = index != document
-                    || expected
-                        .add(steps, Tree::of_json(&addition.value))
-                        .is_some();
-                added && expected == Tree::of(after.root())
-            })
+        && before.iter().zip(after).enumerate().all(|(index, (before, after))| {
+            let mut expected = Tree::of(before.root());
+            let added = index != document || expected.add(steps, Tree::of_json(&addition.value)).is_some();
+            added && expected == Tree::of(after.root())
+        })
 }
 
 /// What a document means, aliases and merge keys expanded, for comparison.
@@ -343,11 +281,9 @@ impl Tree {
         match node.kind() {
             Kind::Null => Self::Null,
             Kind::Sequence => Self::List(node.items().map(Self::of).collect()),
-            Kind::Mapping => Self::Map(
-                node.entries()
-                    .map(|entry| (entry.name().to_owned(), Self::of(entry.value)))
-                    .collect(),
-            ),
+            Kind::Mapping => {
+                Self::Map(node.entries().map(|entry| (entry.name().to_owned(), Self::of(entry.value))).collect())
+            }
             kind => Self::Scalar(kind, node.scalar().map_or("", |(text, _)| text).to_owned()),
         }
     }
@@ -356,18 +292,13 @@ impl Tree {
         match value {
             Json::Null => Self::Null,
             Json::Bool(value) => Self::Scalar(Kind::Bool, value.to_string()),
-            Json::Number(number) if number.is_f64() => {
-                Self::Scalar(Kind::Float, number.to_string())
-            }
+            Json::Number(number) if number.is_f64() => Self::Scalar(Kind::Float, number.to_string()),
             Json::Number(number) => Self::Scalar(Kind::Integer, number.to_string()),
             Json::String(text) => Self::Scalar(Kind::Text, text.clone()),
             Json::Array(items) => Self::List(items.iter().map(Self::of_json).collect()),
-            Json::Object(fields) => Self::Map(
-                fields
-                    .iter()
-                    .map(|(key, value)| (key.clone(), Self::of_json(value)))
-                    .collect(),
-            ),
+            Json::Object(fields) => {
+                Self::Map(fields.iter().map(|(key, value)| (key.clone(), Self::of_json(value))).collect())
+            }
         }
     }
 
@@ -381,10 +312,9 @@ impl Tree {
             *self = Self::Map(BTreeMap::new());
         }
         match (self, first) {
-            (Self::Map(entries), Step::Key(key)) => entries
-                .entry(key.to_string())
-                .or_insert(Self::Null)
-                .add(rest, value),
+            (Self::Map(entries), Step::Key(key)) => {
+                entries.entry(key.to_string()).or_insert(Self::Null).add(rest, value)
+            }
             (Self::List(items), Step::Index(index)) => items.get_mut(*index)?.add(rest, value),
             _ => None,
         }

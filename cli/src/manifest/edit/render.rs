@@ -6,11 +6,7 @@ use crate::manifest::yaml::is_safe_plain;
 
 /// A key or a text: plain where every reader takes it for that text, quoted otherwise.
 pub(super) fn text(text: &str) -> String {
-    if is_safe_plain(text) {
-        text.to_owned()
-    } else {
-        quoted(text)
-    }
+    if is_safe_plain(text) { text.to_owned() } else { quoted(text) }
 }
 
 /// A text in double quotes, in the escapes that JSON and YAML share.
@@ -19,10 +15,7 @@ pub(super) fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(json.len());
     for character in json.chars() {
         // Characters that JSON allows as they are and YAML does not, or takes for a break.
-        if matches!(
-            character,
-            '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}'
-        ) {
+        if matches!(character, '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}') {
             quoted.push_str(&format!("\\u{:04x}", u32::from(character)));
         } else {
             quoted.push(character);
@@ -40,10 +33,8 @@ pub(super) fn flow(value: &Json) -> String {
             format!("[{}]", items.join(", "))
         }
         Json::Object(fields) => {
-            let fields: Vec<String> = fields
-                .iter()
-                .map(|(key, value)| format!("{}: {}", text(key), flow(value)))
-                .collect();
+            let fields: Vec<String> =
+                fields.iter().map(|(key, value)| format!("{}: {}", text(key), flow(value))).collect();
             format!("{{{}}}", fields.join(", "))
         }
         scalar => scalar.to_string(),
@@ -60,10 +51,8 @@ pub(super) fn json(value: &Json, compact: bool) -> String {
             format!("[{}]", items.join(&format!(",{space}")))
         }
         Json::Object(fields) => {
-            let fields: Vec<String> = fields
-                .iter()
-                .map(|(key, value)| format!("{}:{space}{}", quoted(key), json(value, compact)))
-                .collect();
+            let fields: Vec<String> =
+                fields.iter().map(|(key, value)| format!("{}:{space}{}", quoted(key), json(value, compact))).collect();
             format!("{{{}}}", fields.join(&format!(",{space}")))
         }
         scalar => scalar.to_string(),
@@ -102,21 +91,10 @@ pub(super) fn block(key: &str, value: &Json, eol: &str, column: usize, width: us
 }
 
 /// The fields of a mapping as block lines, each with its indentation.
-pub(super) fn block_fields(
-    fields: &serde_json::Map<String, Json>,
-    eol: &str,
-    column: usize,
-    width: usize,
-) -> String {
+pub(super) fn block_fields(fields: &serde_json::Map<String, Json>, eol: &str, column: usize, width: usize) -> String {
     let lines: Vec<String> = fields
         .iter()
-        .map(|(key, value)| {
-            format!(
-                "{}{}",
-                " ".repeat(column),
-                block(key, value, eol, column, width)
-            )
-        })
+        .map(|(key, value)| format!("{}{}", " ".repeat(column), block(key, value, eol, column, width)))
         .collect();
     lines.join(eol)
 }

@@ -24,18 +24,11 @@ pub struct WriteError {
 /// # Errors
 /// What the system says; and a path that is neither a file nor free.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
-    replace(path, bytes).map_err(|source| WriteError {
-        path: path.to_owned(),
-        source,
-    })
+    replace(path, bytes).map_err(|source| WriteError { path: path.to_owned(), source })
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let target = if path.is_symlink() {
-        fs::canonicalize(path)?
-    } else {
-        path.to_owned()
-    };
+    let target = if path.is_symlink() { fs::canonicalize(path)? } else { path.to_owned() };
     let folder = match target.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -43,10 +36,7 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let permissions = match fs::metadata(&target) {
         Ok(metadata) if metadata.is_file() => Some(metadata.permissions()),
         Ok(_) => {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "this is not a file",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "this is not a file"));
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error),

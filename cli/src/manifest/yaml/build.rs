@@ -6,10 +6,7 @@ use std::collections::HashSet;
 use granit_parser::{ErrorKind, Event, Marker, Options, Parser, ScalarStyle, StructureStyle};
 
 use super::text::{check_size, check_text};
-use super::{
-    Document, Kind, Limits, NO_KEY, NodeData, Pair, Span, Style, Tag, Value, YamlError,
-    YamlErrorKind,
-};
+use super::{Document, Kind, Limits, NO_KEY, NodeData, Pair, Span, Style, Tag, Value, YamlError, YamlErrorKind};
 
 /// Reads every document of a text; empty ones are passed over. JSON is YAML here.
 ///
@@ -22,15 +19,17 @@ pub fn parse<'t>(text: &'t str, limits: &Limits) -> Result<Vec<Document<'t>>, Ya
     // One more than the limit, so that the builder is the one that refuses.
     options.flow_nesting_limit = limits.depth.saturating_add(1);
     options.block_nesting_limit = limits.depth.saturating_add(1);
+    // What manifests have on average; one allocation for most, and none too large.
+    let guess = (text.len() / 8 + 8).min(1024);
     let mut builder = Builder {
         text,
         limits,
         expanded: 0,
         documents: Vec::new(),
-        nodes: Vec::new(),
-        pairs: Vec::new(),
-        frames: Vec::new(),
-        scratch: Vec::new(),
+        nodes: Vec::with_capacity(guess),
+        pairs: Vec::with_capacity(guess / 2),
+        frames: Vec::with_capacity(8),
+        scratch: Vec::with_capacity(16),
         anchors: HashMap::new(),
         root: None,
     };
@@ -77,15 +76,9 @@ impl<'t> Builder<'t, '_> {
                 let (style, span) = match style {
                     ScalarStyle::Plain => (Style::Plain, span),
                     ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => (Style::Quoted, span),
-                    ScalarStyle::Literal | ScalarStyle::Folded => {
-                        (Style::Block, self.trim_block(span))
-                    }
+                    ScalarStyle::Literal | ScalarStyle::Folded => (Style::Block, self.trim_block(span)),
                 };
-                let span = if implicit {
-                    self.behind_colon(span)
-                } else {
-                    span
-                };
+                let span = if implicit { self.behind_colon(span) } else { span };
                 // The parser gives `~` for what is not there.
                 let text = if implicit { "".into() } else { text };
                 let tag = tag.map_or(Tag::None, |tag| meaning(&tag));
@@ -95,26 +88,14 @@ impl<'t> Builder<'t, '_> {
             }
             Event::SequenceStart(style, anchor, tag) => {
                 let flow = style == StructureStyle::Flow;
-                let value = Value::Sequence {
-                    first: 0,
-                    count: 0,
-                    flow,
-                };
+                let value = Value::Sequence { first: 0, count: 0, flow };
                 let tag = tag.map_or(Tag::None, |tag| meaning(&tag));
-                let span = if flow {
-                    span
-                } else {
-                    from_dash(self.text, span)
-                };
+                let span = if flow { span } else { from_dash(self.text, span) };
                 self.open(value, span, tag, anchor, false)
             }
             Event::MappingStart(style, anchor, tag) => {
                 let flow = style == StructureStyle::Flow;
-                let value = Value::Mapping {
-                    first: 0,
-                    count: 0,
-                    flow,
-                };
+                let value = Value::Mapping { first: 0, count: 0, flow };
                 let tag = tag.map_or(Tag::None, |tag| meaning(&tag));
                 self.open(value, span, tag, anchor, true)
             }
@@ -147,14 +128,7 @@ impl<'t> Builder<'t, '_> {
     fn push(&mut self, value: Value<'t>, span: Span, tag: Tag) -> Result<u32, YamlError> {
         self.count(1, span, false)?;
         let id = narrow(self.nodes.len());
-        self.nodes.push(NodeData {
-            value,
-            span,
-            weight: 1,
-            height: 0,
-            tag,
-            shared: false,
-        });
+        self.nodes.push(NodeData { value, span, weight: 1, height: 0, tag, shared: false });
         Ok(id)
     }
 
@@ -162,11 +136,7 @@ impl<'t> Builder<'t, '_> {
         self.expanded += nodes;
         if self.expanded > self.limits.nodes.min(u32::MAX as usize - 1) as u64 {
             let limit = self.limits.nodes;
-            let kind = if alias {
-                YamlErrorKind::AliasBomb { limit }
-            } else {
-                YamlErrorKind::TooManyNodes { limit }
-            };
+            let kind = if alias { YamlErrorKind::AliasBomb { limit } } else { YamlErrorKind::TooManyNodes { limit } };
             return Err(error(kind, span));
         }
         Ok(())
@@ -177,27 +147,12 @@ impl<'t> Builder<'t, '_> {
         error(YamlErrorKind::TooDeep { limit }, span)
     }
 
-    fn open(
-        &mut self,
-        value: Value<'t>,
-        span: Span,
-        tag: Tag,
-        anchor: usize,
-        mapping: bool,
-    ) -> Result<(), YamlError> {
+    fn open(&mut self, value: Value<'t>, span: Span, tag: Tag, anchor: usize, mapping: bool) -> Result<(), YamlError> {
         if self.frames.len() >= self.limits.depth {
             return Err(self.too_deep(span));
         }
         let id = self.push(value, span, tag)?;
-        self.frames.push(Frame {
-            id,
-            first: self.scratch.len(),
-            key: NO_KEY,
-            mapping,
-            weight: 1,
-            height: 0,
-            anchor,
-        });
+        self.frames.push(Frame { id, first: self.scratch.len(), key: NO_KEY, mapping, weight: 1, height: 0, anchor });
         Ok(())
     }
 
@@ -232,11 +187,7 @@ impl<'t> Builder<'t, '_> {
             }
             frame.key = id;
         } else {
-            self.scratch.push(Pair {
-                key: frame.key,
-                value: id,
-                merged: false,
-            });
+            self.scratch.push(Pair { key: frame.key, value: id, merged: false });
             frame.key = NO_KEY;
         }
         Ok(())
@@ -246,9 +197,7 @@ impl<'t> Builder<'t, '_> {
         let Some(mut frame) = self.frames.pop() else {
             return Ok(());
         };
-        let last = self.scratch[frame.first..]
-            .last()
-            .map(|pair| self.nodes[pair.value as usize].span);
+        let last = self.scratch[frame.first..].last().map(|pair| self.nodes[pair.value as usize].span);
         if frame.mapping {
             self.check_duplicates(frame.first)?;
             self.merge(&mut frame)?;
@@ -260,16 +209,7 @@ impl<'t> Builder<'t, '_> {
         let weight = u32::try_from(frame.weight).unwrap_or(u32::MAX);
         let data = &mut self.nodes[frame.id as usize];
         let in_brackets = match &mut data.value {
-            Value::Sequence {
-                first: at,
-                count: number,
-                flow,
-            }
-            | Value::Mapping {
-                first: at,
-                count: number,
-                flow,
-            } => {
+            Value::Sequence { first: at, count: number, flow } | Value::Mapping { first: at, count: number, flow } => {
                 *at = first;
                 *number = count;
                 *flow
@@ -279,11 +219,7 @@ impl<'t> Builder<'t, '_> {
         data.weight = weight;
         data.height = height;
         // A block collection ends where its last value does, not where the next thing begins.
-        let end = if in_brackets {
-            span
-        } else {
-            last.unwrap_or(span)
-        };
+        let end = if in_brackets { span } else { last.unwrap_or(span) };
         if end.end >= data.span.start {
             data.span.end = end.end;
             data.span.end_line = end.end_line;
@@ -309,17 +245,11 @@ impl<'t> Builder<'t, '_> {
         let twin = if pairs.len() <= 16 {
             pairs.iter().enumerate().find_map(|(index, pair)| {
                 let key = self.key_text(pair);
-                pairs[..index]
-                    .iter()
-                    .find(|earlier| self.key_text(earlier) == key)
-                    .map(|earlier| (earlier, pair))
+                pairs[..index].iter().find(|earlier| self.key_text(earlier) == key).map(|earlier| (earlier, pair))
             })
         } else {
             let mut seen = HashMap::with_capacity(pairs.len());
-            pairs.iter().find_map(|pair| {
-                seen.insert(self.key_text(pair), pair)
-                    .map(|earlier| (earlier, pair))
-            })
+            pairs.iter().find_map(|pair| seen.insert(self.key_text(pair), pair).map(|earlier| (earlier, pair)))
         };
         match twin {
             None => Ok(()),
@@ -341,10 +271,7 @@ impl<'t> Builder<'t, '_> {
 
     /// Replaces a merge key by the entries that it brings and that are not here yet.
     fn merge(&mut self, frame: &mut Frame) -> Result<(), YamlError> {
-        let Some(at) = self.scratch[frame.first..]
-            .iter()
-            .position(|pair| self.is_merge(pair))
-        else {
+        let Some(at) = self.scratch[frame.first..].iter().position(|pair| self.is_merge(pair)) else {
             return Ok(());
         };
         let merge = self.scratch.remove(frame.first + at);
@@ -369,10 +296,8 @@ impl<'t> Builder<'t, '_> {
                 return Err(error(YamlErrorKind::BadMerge { found }, span));
             }
         }
-        let mut here: HashSet<String> = self.scratch[frame.first..]
-            .iter()
-            .map(|pair| self.key_text(pair).to_owned())
-            .collect();
+        let mut here: HashSet<String> =
+            self.scratch[frame.first..].iter().map(|pair| self.key_text(pair).to_owned()).collect();
         for (first, count) in sources {
             for index in first..first + count {
                 let pair = self.pairs[index as usize];
@@ -382,10 +307,7 @@ impl<'t> Builder<'t, '_> {
                     let weight = u64::from(self.nodes[pair.value as usize].weight) + 1;
                     self.count(weight, span, true)?;
                     frame.weight += weight;
-                    self.scratch.push(Pair {
-                        merged: true,
-                        ..pair
-                    });
+                    self.scratch.push(Pair { merged: true, ..pair });
                 }
             }
         }
@@ -485,10 +407,7 @@ fn place(start: Marker, end: Marker) -> Span {
 /// The first tab that indents a line, on the line of `near` or below: the parser points
 /// behind it, or at the value that the line might have continued.
 fn indenting_tab(text: &str, near: Span) -> Option<Span> {
-    let start = text
-        .get(..near.start as usize)?
-        .rfind('\n')
-        .map_or(0, |at| at + 1);
+    let start = text.get(..near.start as usize)?.rfind('\n').map_or(0, |at| at + 1);
     let mut offset = start;
     for (line, content) in (near.line..).zip(text[start..].split_inclusive('\n')) {
         let indentation = content.len() - content.trim_start_matches([' ', '\t']).len();
@@ -510,19 +429,12 @@ fn indenting_tab(text: &str, near: Span) -> Option<Span> {
 
 /// The parser places a list that is not indented behind its first dash.
 fn from_dash(text: &str, span: Span) -> Span {
-    let before = text
-        .get(..span.start as usize)
-        .unwrap_or_default()
-        .trim_end_matches([' ', '\t']);
+    let before = text.get(..span.start as usize).unwrap_or_default().trim_end_matches([' ', '\t']);
     if text[span.start as usize..].starts_with('-') || !before.ends_with('-') {
         return span;
     }
     let back = span.start - narrow(before.len() - 1);
-    Span {
-        start: span.start - back,
-        column: span.column.saturating_sub(back).max(1),
-        ..span
-    }
+    Span { start: span.start - back, column: span.column.saturating_sub(back).max(1), ..span }
 }
 
 /// The limit on the size of a text keeps every offset below 4 GiB.
@@ -546,10 +458,7 @@ fn syntax(text: &str, limits: &Limits, found: &granit_parser::ScanError) -> Yaml
             | ErrorKind::TabInPlainScalar
             | ErrorKind::TabAtBlockScalarStart
     ) {
-        return error(
-            YamlErrorKind::Tab,
-            indenting_tab(text, span).unwrap_or(span),
-        );
+        return error(YamlErrorKind::Tab, indenting_tab(text, span).unwrap_or(span));
     }
     // The parser may point behind the last character.
     let length = narrow(text.len());
@@ -557,9 +466,7 @@ fn syntax(text: &str, limits: &Limits, found: &granit_parser::ScanError) -> Yaml
     span.end = span.start;
     let rest = text.get(span.start as usize..).unwrap_or_default();
     let kind = match found.kind() {
-        ErrorKind::RecursionLimitExceeded => YamlErrorKind::TooDeep {
-            limit: limits.depth,
-        },
+        ErrorKind::RecursionLimitExceeded => YamlErrorKind::TooDeep { limit: limits.depth },
         ErrorKind::UnknownAnchor => YamlErrorKind::UnknownAnchor {
             name: rest
                 .trim_start_matches('*')
@@ -577,26 +484,18 @@ fn syntax(text: &str, limits: &Limits, found: &granit_parser::ScanError) -> Yaml
                 other => format!("the character {other:?} is not allowed here"),
             })
         }
-        ErrorKind::MappingValueNotAllowed | ErrorKind::InvalidColonPlacement => {
-            YamlErrorKind::Syntax(
-                "a second `key: value` inside a value: put the text in quotes, or check the \
+        ErrorKind::MappingValueNotAllowed | ErrorKind::InvalidColonPlacement => YamlErrorKind::Syntax(
+            "a second `key: value` inside a value: put the text in quotes, or check the \
                  indentation"
-                    .to_owned(),
-            )
-        }
-        ErrorKind::UnclosedFlowCollection { open } => {
-            YamlErrorKind::Syntax(format!("`{open}` is never closed"))
-        }
-        ErrorKind::UnclosedQuotedScalar => {
-            YamlErrorKind::Syntax("this quote is never closed".to_owned())
-        }
-        ErrorKind::InvalidIndentation | ErrorKind::ExpectedBlockMappingKey => {
-            YamlErrorKind::Syntax(
-                "the indentation does not fit: nothing above begins in this column, or a `:` is \
+                .to_owned(),
+        ),
+        ErrorKind::UnclosedFlowCollection { open } => YamlErrorKind::Syntax(format!("`{open}` is never closed")),
+        ErrorKind::UnclosedQuotedScalar => YamlErrorKind::Syntax("this quote is never closed".to_owned()),
+        ErrorKind::InvalidIndentation | ErrorKind::ExpectedBlockMappingKey => YamlErrorKind::Syntax(
+            "the indentation does not fit: nothing above begins in this column, or a `:` is \
                  missing"
-                    .to_owned(),
-            )
-        }
+                .to_owned(),
+        ),
         ErrorKind::SimpleKeyExpected | ErrorKind::InvalidSimpleKey => {
             YamlErrorKind::Syntax("a key without its `:`".to_owned())
         }

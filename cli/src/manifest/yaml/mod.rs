@@ -32,11 +32,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            bytes: 16 << 20,
-            depth: 64,
-            nodes: 1_000_000,
-        }
+        Self { bytes: 16 << 20, depth: 64, nodes: 1_000_000 }
     }
 }
 
@@ -67,12 +63,7 @@ impl Span {
     /// The empty span at its beginning.
     #[must_use]
     pub fn at_start(self) -> Self {
-        Self {
-            end: self.start,
-            end_line: self.line,
-            end_column: self.column,
-            ..self
-        }
+        Self { end: self.start, end_line: self.line, end_column: self.column, ..self }
     }
 }
 
@@ -328,10 +319,7 @@ impl<'d> Entry<'d> {
     /// Where the entry is.
     #[must_use]
     pub fn place(&self) -> Place {
-        Place {
-            value: self.value.span(),
-            key: Some(self.key.span()),
-        }
+        Place { value: self.value.span(), key: Some(self.key.span()) }
     }
 }
 
@@ -339,10 +327,7 @@ impl<'t> Document<'t> {
     /// The outermost value.
     #[must_use]
     pub fn root(&self) -> Node<'_> {
-        Node {
-            document: self,
-            id: self.root,
-        }
+        Node { document: self, id: self.root }
     }
 
     /// The value at a field path ([`path`]); the empty path is the root.
@@ -354,9 +339,7 @@ impl<'t> Document<'t> {
     /// The place of the field at `path` ([`path`]); `None` where there is no such field.
     #[must_use]
     pub fn locate(&self, path: &str) -> Option<Place> {
-        Some(self.locate_nearest(path))
-            .filter(|nearest| nearest.exact)
-            .map(|nearest| nearest.place)
+        Some(self.locate_nearest(path)).filter(|nearest| nearest.exact).map(|nearest| nearest.place)
     }
 
     /// The place of the field at `path`, or of the deepest field above it that exists: where
@@ -364,28 +347,16 @@ impl<'t> Document<'t> {
     #[must_use]
     pub fn locate_nearest(&self, path: &str) -> Nearest {
         let mut node = self.root();
-        let mut place = Place {
-            value: node.span(),
-            key: None,
-        };
+        let mut place = Place { value: node.span(), key: None };
         let Some(steps) = path::parse(path) else {
-            return Nearest {
-                place,
-                exact: false,
-            };
+            return Nearest { place, exact: false };
         };
         for step in &steps {
             let Some((next, key)) = node.step(step) else {
-                return Nearest {
-                    place,
-                    exact: false,
-                };
+                return Nearest { place, exact: false };
             };
             node = next;
-            place = Place {
-                value: node.span(),
-                key,
-            };
+            place = Place { value: node.span(), key };
         }
         Nearest { place, exact: true }
     }
@@ -425,16 +396,12 @@ impl<'d> Node<'d> {
     /// The value that `steps` lead to from here.
     #[must_use]
     pub fn at_path(self, steps: &[Step<'_>]) -> Option<Self> {
-        steps
-            .iter()
-            .try_fold(self, |node, step| Some(node.step(step)?.0))
+        steps.iter().try_fold(self, |node, step| Some(node.step(step)?.0))
     }
 
     fn step(self, step: &Step<'_>) -> Option<(Self, Option<Span>)> {
         match step {
-            Step::Key(key) => self
-                .entry(key)
-                .map(|entry| (entry.value, Some(entry.key.span()))),
+            Step::Key(key) => self.entry(key).map(|entry| (entry.value, Some(entry.key.span()))),
             Step::Index(index) => self.items().nth(*index).map(|item| (item, None)),
         }
     }
@@ -460,10 +427,7 @@ impl<'d> Node<'d> {
     /// Whether it is a mapping in `{}` or a list in `[]`.
     #[must_use]
     pub fn is_flow(self) -> bool {
-        matches!(
-            self.meant().value,
-            Value::Sequence { flow: true, .. } | Value::Mapping { flow: true, .. }
-        )
+        matches!(self.meant().value, Value::Sequence { flow: true, .. } | Value::Mapping { flow: true, .. })
     }
 
     /// What the value is.
@@ -518,10 +482,7 @@ impl<'d> Node<'d> {
     /// The text where the value is one to every reader; `None` for a plain `yes` or `1`.
     #[must_use]
     pub fn as_str(self) -> Option<&'d str> {
-        (self.kind() == Kind::Text)
-            .then(|| self.scalar())
-            .flatten()
-            .map(|(text, _)| text)
+        (self.kind() == Kind::Text).then(|| self.scalar()).flatten().map(|(text, _)| text)
     }
 
     /// The value of the key `key`; `None` where there is none or this is no mapping.
@@ -548,11 +509,7 @@ impl<'d> Node<'d> {
             Value::Mapping { .. } => self.pairs(),
             _ => &[],
         };
-        pairs.iter().map(move |pair| Entry {
-            key: self.at(pair.key),
-            value: self.at(pair.value),
-            merged: pair.merged,
-        })
+        pairs.iter().map(move |pair| Entry { key: self.at(pair.key), value: self.at(pair.value), merged: pair.merged })
     }
 
     /// The items of a list in their order; none for anything else.

@@ -52,19 +52,10 @@ pub fn resolve(text: &str) -> Plain {
 fn word(text: &str) -> Plain {
     match text {
         "~" | "null" | "Null" | "NULL" => Plain::Null,
-        "true" | "True" | "TRUE" => Plain::Bool {
-            value: true,
-            canonical: text == "true",
-        },
-        "false" | "False" | "FALSE" => Plain::Bool {
-            value: false,
-            canonical: text == "false",
-        },
-        "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "n" | "N" | "no" | "No" | "NO"
-        | "off" | "Off" | "OFF" => Plain::Disputed {
-            yaml_1_1: BOOLEAN,
-            yaml_1_2: TEXT,
-        },
+        "true" | "True" | "TRUE" => Plain::Bool { value: true, canonical: text == "true" },
+        "false" | "False" | "FALSE" => Plain::Bool { value: false, canonical: text == "false" },
+        "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "n" | "N" | "no" | "No" | "NO" | "off" | "Off"
+        | "OFF" => Plain::Disputed { yaml_1_1: BOOLEAN, yaml_1_2: TEXT },
         _ => Plain::Text,
     }
 }
@@ -80,11 +71,7 @@ fn number(text: &str) -> Plain {
         return Plain::Text;
     };
     if matches!(digits, ".inf" | ".Inf" | ".INF") {
-        return Plain::Float(if negative {
-            f64::NEG_INFINITY
-        } else {
-            f64::INFINITY
-        });
+        return Plain::Float(if negative { f64::NEG_INFINITY } else { f64::INFINITY });
     }
     if !signed && matches!(digits, ".nan" | ".NaN" | ".NAN") {
         return Plain::Float(f64::NAN);
@@ -100,20 +87,14 @@ fn number(text: &str) -> Plain {
         let bare = digits.replace('_', "");
         return match number(&bare) {
             Plain::Text | Plain::Null => Plain::Text,
-            _ => Plain::Disputed {
-                yaml_1_1: NUMBER,
-                yaml_1_2: TEXT,
-            },
+            _ => Plain::Disputed { yaml_1_1: NUMBER, yaml_1_2: TEXT },
         };
     }
     if digits.bytes().all(|byte| byte.is_ascii_digit()) {
         if first == b'0' && digits.len() > 1 {
             // 0123 is 83 to YAML 1.1 and 123 to YAML 1.2; 089 is no octal number, and what
             // is made of it (text, 89, 89.0) depends on the library.
-            return Plain::Disputed {
-                yaml_1_1: "an octal number",
-                yaml_1_2: "a decimal number",
-            };
+            return Plain::Disputed { yaml_1_1: "an octal number", yaml_1_2: "a decimal number" };
         }
         return match digits.parse::<i128>() {
             Ok(value) => Plain::Integer(if negative { -value } else { value }),
@@ -125,10 +106,7 @@ fn number(text: &str) -> Plain {
         return text.parse().map_or(Plain::Text, Plain::Float);
     }
     if is_sexagesimal(digits) {
-        return Plain::Disputed {
-            yaml_1_1: NUMBER,
-            yaml_1_2: TEXT,
-        };
+        return Plain::Disputed { yaml_1_1: NUMBER, yaml_1_2: TEXT };
     }
     Plain::Text
 }
@@ -152,19 +130,12 @@ fn radix(digits: &str, negative: bool, signed: bool) -> Option<Plain> {
     if radix == 16 && lower && !signed && bare.len() == body.len() {
         return Some(match i128::from_str_radix(body, 16) {
             Ok(value) => Plain::Integer(if negative { -value } else { value }),
-            Err(_) => Plain::Disputed {
-                yaml_1_1: NUMBER,
-                yaml_1_2: OTHER_NUMBER,
-            },
+            Err(_) => Plain::Disputed { yaml_1_1: NUMBER, yaml_1_2: OTHER_NUMBER },
         });
     }
     Some(Plain::Disputed {
         yaml_1_1: NUMBER,
-        yaml_1_2: if radix == 8 && lower && !signed {
-            OTHER_NUMBER
-        } else {
-            TEXT
-        },
+        yaml_1_2: if radix == 8 && lower && !signed { OTHER_NUMBER } else { TEXT },
     })
 }
 
@@ -176,9 +147,7 @@ fn is_decimal(digits: &str) -> bool {
     };
     let all_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     let mantissa_fine = match mantissa.split_once('.') {
-        Some((whole, part)) => {
-            all_digits(whole) && all_digits(part) && !(whole.is_empty() && part.is_empty())
-        }
+        Some((whole, part)) => all_digits(whole) && all_digits(part) && !(whole.is_empty() && part.is_empty()),
         None => !mantissa.is_empty() && all_digits(mantissa),
     };
     mantissa_fine
@@ -196,9 +165,7 @@ fn is_sexagesimal(digits: &str) -> bool {
         None => digits,
     };
     let mut parts = whole.split(':');
-    let head = parts
-        .next()
-        .is_some_and(|head| !head.is_empty() && head.bytes().all(|byte| byte.is_ascii_digit()));
+    let head = parts.next().is_some_and(|head| !head.is_empty() && head.bytes().all(|byte| byte.is_ascii_digit()));
     let mut count = 0;
     head && parts.all(|part| {
         count += 1;
@@ -215,10 +182,7 @@ pub fn is_safe_plain(text: &str) -> bool {
     };
     let inner_fine = text.chars().all(|character| {
         character.is_ascii_alphanumeric()
-            || matches!(
-                character,
-                '-' | '_' | '.' | '/' | '@' | ':' | '+' | '$' | '(' | ')' | '=' | '~' | '*' | '^'
-            )
+            || matches!(character, '-' | '_' | '.' | '/' | '@' | ':' | '+' | '$' | '(' | ')' | '=' | '~' | '*' | '^')
     });
     inner_fine
         && (first.is_ascii_alphanumeric() || matches!(first, '.' | '/' | '_' | '$' | '^'))
@@ -231,10 +195,7 @@ pub fn is_safe_plain(text: &str) -> bool {
 /// `2024-01-02`, with or without a time: text to Kubernetes, a timestamp to others.
 fn looks_like_a_date(text: &str) -> bool {
     let bytes = text.as_bytes();
-    bytes.len() >= 8
-        && bytes[..4].iter().all(u8::is_ascii_digit)
-        && bytes[4] == b'-'
-        && bytes[5].is_ascii_digit()
+    bytes.len() >= 8 && bytes[..4].iter().all(u8::is_ascii_digit) && bytes[4] == b'-' && bytes[5].is_ascii_digit()
 }
 
 #[cfg(test)]
@@ -270,13 +231,7 @@ mod tests {
             assert_eq!(resolve(text), meaning, "{text}");
         }
         assert!(matches!(resolve(".NaN"), Plain::Float(value) if value.is_nan()));
-        assert_eq!(
-            resolve("TRUE"),
-            Plain::Bool {
-                value: true,
-                canonical: false
-            }
-        );
+        assert_eq!(resolve("TRUE"), Plain::Bool { value: true, canonical: false });
     }
 
     #[test]
@@ -328,9 +283,8 @@ mod tests {
     #[test]
     fn never_picks_a_side() {
         for text in [
-            "y", "Y", "yes", "No", "OFF", "on", "n", "0123", "-0123", "00", "089", "1_000",
-            "1_0.5", "1:30", "22:22:22", "1:30.5", "0b101", "0o17", "-0x1F", "0x_1F", "0X1F", "1_",
-            "0x1F_",
+            "y", "Y", "yes", "No", "OFF", "on", "n", "0123", "-0123", "00", "089", "1_000", "1_0.5", "1:30",
+            "22:22:22", "1:30.5", "0b101", "0o17", "-0x1F", "0x_1F", "0X1F", "1_", "0x1F_",
         ] {
             assert!(is_disputed(text), "{text}: {:?}", resolve(text));
         }

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluicegate_cli::report::{
-    Checked, Decider, Finding, LineIndex, ObjectId, Outcome, PassedOver, Place, Related, Report,
-    Rule, Severity, Span,
+    Checked, Decider, Finding, LineIndex, ObjectId, Outcome, PassedOver, Place, Related, Report, Rule, Severity, Span,
 };
 
 pub(crate) const SHOP: &str = "apiVersion: sluicegate.dev/v1alpha1
@@ -75,11 +74,7 @@ fn span(source: &str, needle: &str) -> Option<Span> {
 }
 
 fn object(kind: &str, namespace: &str, name: &str) -> ObjectId {
-    ObjectId {
-        kind: kind.into(),
-        namespace: (!namespace.is_empty()).then(|| namespace.into()),
-        name: name.into(),
-    }
+    ObjectId { kind: kind.into(), namespace: (!namespace.is_empty()).then(|| namespace.into()), name: name.into() }
 }
 
 /// The findings, in an order that is not the reports' own.
@@ -88,10 +83,7 @@ pub(crate) fn findings() -> Vec<Finding> {
     let decider = Decider {
         policy: "teams".into(),
         field: Some("spec.sources.git.allow".into()),
-        place: Some(Place {
-            path: "policies/teams.yaml".into(),
-            line: 6,
-        }),
+        place: Some(Place { path: "policies/teams.yaml".into(), line: 6 }),
     };
     vec![
         Finding {
@@ -161,10 +153,7 @@ pub(crate) fn findings() -> Vec<Finding> {
             decided_by: vec![Decider {
                 policy: NASTY_VALUE.into(),
                 field: Some(NASTY_VALUE.into()),
-                place: Some(Place {
-                    path: NASTY_VALUE.into(),
-                    line: 1,
-                }),
+                place: Some(Place { path: NASTY_VALUE.into(), line: 1 }),
             }],
             help: vec![NASTY_VALUE.into()],
             suggestion: Some(NASTY_VALUE.into()),
@@ -182,18 +171,11 @@ pub(crate) fn findings() -> Vec<Finding> {
             )
         },
         Finding {
-            span: span(
-                TALL,
-                "- registry.example.com/team-a/**\n    - docker.io/**\n    - quay.io/**\n",
-            ),
+            span: span(TALL, "- registry.example.com/team-a/**\n    - docker.io/**\n    - quay.io/**\n"),
             label: "two of these are wider than the policy".into(),
             object: Some(object("FluxConfig", "team-a", "tall")),
             field: Some("spec.images".into()),
-            decided_by: vec![Decider {
-                field: None,
-                place: None,
-                ..decider
-            }],
+            decided_by: vec![Decider { field: None, place: None, ..decider }],
             ..Finding::new(
                 Severity::Error,
                 "images-wider",
@@ -222,12 +204,7 @@ fn unreadable() -> Finding {
 }
 
 fn checked(path: &str, line: usize, object: ObjectId, outcome: Outcome) -> Checked {
-    Checked {
-        object,
-        path: path.into(),
-        line,
-        outcome,
-    }
+    Checked { object, path: path.into(), line, outcome }
 }
 
 /// The run.
@@ -236,48 +213,13 @@ pub(crate) fn report() -> Report {
     Report::new(
         findings(),
         vec![
-            checked(
-                "teams/team-a/tall.yaml",
-                1,
-                config("team-a", "tall"),
-                Outcome::Refused,
-            ),
-            checked(
-                "teams/team-a/shop.yaml",
-                1,
-                config("team-a", "shop"),
-                Outcome::Refused,
-            ),
-            checked(
-                "teams/team-a/good.yaml",
-                1,
-                config("team-a", "good"),
-                Outcome::Admitted,
-            ),
-            checked(
-                "teams/team-日本/a b%#c.yaml",
-                1,
-                config("team-日本", "größe"),
-                Outcome::Invalid,
-            ),
-            checked(
-                "teams/team-日本/a b%#c.yaml",
-                6,
-                config("team-日本", "later"),
-                Outcome::Undecided,
-            ),
-            checked(
-                "teams/team-x/nasty.yaml",
-                1,
-                object(NASTY_VALUE, NASTY_VALUE, NASTY_VALUE),
-                Outcome::Refused,
-            ),
-            checked(
-                "policies/teams.yaml",
-                1,
-                object("FluxPolicy", "", "teams"),
-                Outcome::Valid,
-            ),
+            checked("teams/team-a/tall.yaml", 1, config("team-a", "tall"), Outcome::Refused),
+            checked("teams/team-a/shop.yaml", 1, config("team-a", "shop"), Outcome::Refused),
+            checked("teams/team-a/good.yaml", 1, config("team-a", "good"), Outcome::Admitted),
+            checked("teams/team-日本/a b%#c.yaml", 1, config("team-日本", "größe"), Outcome::Invalid),
+            checked("teams/team-日本/a b%#c.yaml", 6, config("team-日本", "later"), Outcome::Undecided),
+            checked("teams/team-x/nasty.yaml", 1, object(NASTY_VALUE, NASTY_VALUE, NASTY_VALUE), Outcome::Refused),
+            checked("policies/teams.yaml", 1, object("FluxPolicy", "", "teams"), Outcome::Valid),
         ],
     )
     .with_version("0.0.0-example")
@@ -289,14 +231,8 @@ pub(crate) fn report() -> Report {
         severity: Severity::Error,
     }])
     .with_passed_over(vec![
-        PassedOver {
-            reason: "files of other kinds".into(),
-            count: 12,
-        },
-        PassedOver {
-            reason: "files with templates".into(),
-            count: 0,
-        },
+        PassedOver { reason: "files of other kinds".into(), count: 12 },
+        PassedOver { reason: "files with templates".into(), count: 0 },
     ])
     .with_elapsed(Duration::from_millis(42))
 }
