@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{self, ExitCode, Stdio};
+use std::process::{self, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -74,7 +74,7 @@ pub(super) fn measure(job: &Job) -> anyhow::Result<Run> {
 }
 
 /// The measuring process.
-pub(super) fn run(command: &Command) -> anyhow::Result<ExitCode> {
+pub(super) fn run(command: &Command) -> anyhow::Result<()> {
     let create = |path: &Path| File::create(path).with_context(|| format!("{}", path.display()));
     let (program, arguments) = command.command.split_first().context("no program is given")?;
     let mut job = process::Command::new(program);
@@ -96,5 +96,5 @@ pub(super) fn run(command: &Command) -> anyhow::Result<ExitCode> {
         code: status.code(),
     };
     serde_json::to_writer(std::io::stdout().lock(), &run)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }

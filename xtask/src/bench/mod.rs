@@ -17,7 +17,6 @@ mod targets;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Subcommand;
 
@@ -31,14 +30,16 @@ pub enum Bench {
     Measure(measure::Command),
 }
 
-/// Runs a bench.
-///
-/// # Errors
-/// Whatever keeps it from measuring, and verdicts that differ. A missed target is no error but exit code 1.
-pub fn run(bench: &Bench) -> anyhow::Result<ExitCode> {
-    match bench {
-        Bench::Check(options) => check::run(options),
-        Bench::Measure(command) => measure::run(command),
+impl Bench {
+    /// Runs the bench.
+    ///
+    /// # Errors
+    /// Whatever keeps it from measuring, verdicts that differ, and a target that is missed.
+    pub fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Check(options) => check::run(&options),
+            Self::Measure(command) => measure::run(&command),
+        }
     }
 }
 

@@ -34,13 +34,16 @@ pub(super) struct Program {
     path: PathBuf,
 }
 
-/// Builds all programs, in the order in which they run.
-pub(super) fn build(peers: bool) -> anyhow::Result<Vec<Program>> {
+/// Builds all programs, in the order in which they run. Those of the workspace are copied to `folder`, so that a build that
+/// goes on elsewhere does not change them between two runs.
+pub(super) fn build(peers: bool, folder: &Path) -> anyhow::Result<Vec<Program>> {
     super::say("building sluicegate (release)");
-    let (check, bare) = (
-        cargo(&["--package", "sluicegate-cli", "--bin", "sluicegate"])?,
-        cargo(&["--package", "sluicegate-cli", "--example", "read_and_parse"])?,
-    );
+    let copy = |target: [&str; 2]| -> anyhow::Result<PathBuf> {
+        let copy = folder.join(target[1]);
+        fs::copy(cargo(target)?, &copy)?;
+        Ok(copy)
+    };
+    let (check, bare) = (copy(["--bin", "sluicegate"])?, copy(["--example", "read_and_parse"])?);
     let program = |role, name: &str, path: &Path| Program { role, name: name.to_owned(), path: path.to_owned() };
     let mut programs = vec![
         program(Role::Bare, "bare reader", &bare),
@@ -54,8 +57,8 @@ pub(super) fn build(peers: bool) -> anyhow::Result<Vec<Program>> {
     Ok(programs)
 }
 
-/// Builds one target of the workspace and returns its path.
-fn cargo(target: &[&str]) -> anyhow::Result<PathBuf> {
+/// Builds one target of the command line's package and returns its path.
+fn cargo(target: [&str; 2]) -> anyhow::Result<PathBuf> {
     #[derive(Deserialize)]
     struct Message {
         executable: Option<PathBuf>,
@@ -63,6 +66,7 @@ fn cargo(target: &[&str]) -> anyhow::Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args(["build", "--release", "--locked", "--quiet", "--message-format=json-render-diagnostics"])
+        .args(["--package", "sluicegate-cli"])
         .args(target)
         .current_dir(super::root())
         .stderr(Stdio::inherit())
