@@ -46,16 +46,14 @@ fn main() -> ExitCode {
         Command::Test(args) => args.run(),
         Command::Generate(args) => args.run(),
         Command::Licences => licences::check(),
-        Command::Bench(bench) => return bench::run(&bench).unwrap_or_else(|error| fail(&error)),
+        Command::Bench(bench) => bench.run(),
         Command::Fuzz(args) => args.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
-}
-
-fn fail(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {error:#}");
-    ExitCode::FAILURE
 }
