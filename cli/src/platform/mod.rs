@@ -57,8 +57,8 @@ pub struct At {
 /// An object and where it stands.
 #[derive(Clone, Debug)]
 pub struct Located<T> {
-    /// The object.
-    pub object: T,
+    /// The object; in a box, since lists of ten thousand are moved and grow.
+    pub object: Box<T>,
     /// Where it stands.
     pub at: At,
     /// It was read, but something in it is wrong that is reported already (an unknown field).
