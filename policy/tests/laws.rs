@@ -3,6 +3,9 @@
 //! The vocabulary is chosen so that both verdicts occur often; a law over cases that are all refused proves nothing, so the
 //! first test counts them.
 
+// Clippy's leave to unwrap in tests ends at the functions that tests call.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 #[path = "laws/vocabulary.rs"]
 mod vocabulary;
 
@@ -17,7 +20,8 @@ use sluicegate_policy::{
 use vocabulary::{Case, IMAGE_PATTERNS, IMAGES, URL_PATTERNS, case, images, merge, pick, policy, text};
 
 fn verdict(case: &Case) -> Verdict {
-    decide(&case.config, &case.set(), &case.facts())
+    let set = case.set();
+    decide(&case.config, &set, &case.facts(&set))
 }
 
 fn admitted(case: &Case) -> bool {
@@ -26,7 +30,8 @@ fn admitted(case: &Case) -> bool {
 
 /// What a pod of the case's tenant may pull, on its cluster.
 fn pulls(case: &Case, narrowing: &[ImagePattern]) -> Vec<bool> {
-    let (set, facts) = (case.set(), case.facts());
+    let set = case.set();
+    let facts = case.facts(&set);
     let home = case.config.metadata.namespace.as_deref().unwrap();
     let tenant = facts.tenant(home).unwrap();
     let cluster = case.config.spec.cluster.as_deref().unwrap_or("prod-eu");
@@ -60,7 +65,8 @@ proptest! {
 
     #[test]
     fn completion_is_idempotent_and_changes_no_verdict(case in case()) {
-        let (set, facts) = (case.set(), case.facts());
+        let set = case.set();
+        let facts = case.facts(&set);
         if let Verdict::Admitted(first) = decide(&case.config, &set, &facts) {
             let complete = first.complete(&case.config);
             prop_assert_eq!(first.complete(&complete), complete.clone());
@@ -76,7 +82,7 @@ proptest! {
             }
             prop_assert_eq!(first.field_origins().len(), second.field_origins().len());
             for addition in first.additions() {
-                let mut at = serde_json::to_value(&second.complete(&case.config)).unwrap();
+                let mut at = serde_json::to_value(second.complete(&case.config)).unwrap();
                 for key in addition.field.split('.') {
                     at = at[key].take();
                 }
@@ -167,7 +173,7 @@ proptest! {
             policies: case.policies.iter().enumerate().filter(|(index, _)| *index != at).map(|(_, spec)| spec.clone()).collect(),
             ..case.clone()
         };
-        let facts = case.facts();
+        let facts = case.facts(&case.set());
         let only = PolicySet::compile([&policy("only", &broken.policies[at].1)]);
         let tenant = facts.tenant(case.config.metadata.namespace.as_deref().unwrap()).unwrap();
         let selected = !decide(&case.config, &only, &facts).violations().iter().any(|found| found.rule == Rule::NoPolicy);
@@ -203,7 +209,8 @@ proptest! {
 
     #[test]
     fn credentials_never_go_to_a_url_that_their_pattern_does_not_match(case in case()) {
-        let (set, facts) = (case.set(), case.facts());
+        let set = case.set();
+        let facts = case.facts(&set);
         if let Verdict::Admitted(admitted) = decide(&case.config, &set, &facts) {
             let resolved = admitted.resolved();
             let url = SourceUrl::parse(&resolved.url).unwrap();
@@ -314,7 +321,7 @@ proptest! {
                 prop_assert!(invalid.errors().iter().all(|found| !found.message.is_empty() && !found.help.is_empty()));
             }
         }
-        let mut facts = case.facts();
+        let mut facts = case.facts(&set);
         facts.cluster(texts.next().flatten().unwrap_or_default(), Default::default());
         if let Some(user) = texts.next().flatten() {
             facts.set_writer(user);

@@ -151,18 +151,18 @@ impl Case {
         PolicySet::compile(&self.compiled())
     }
 
-    pub fn facts(&self) -> Facts {
+    pub fn facts(&self, set: &PolicySet) -> Facts {
         let mut facts = Facts::new(Unseen::Absent);
         for (id, environment) in [("prod-eu", "production"), ("prod-us", "production"), ("dev", "development")] {
             facts.cluster(id, Labels::from([("env".to_owned(), environment.to_owned())]));
         }
         let plan = if self.gold { "gold" } else { "basic" };
         facts.namespace("team-a", Labels::from([("plan".to_owned(), plan.to_owned())]));
-        let (set, places) = (self.set(), facts.clone());
+        let places = facts.clone();
         for (config, since) in &self.others {
-            facts.declare(Declaration::of(config, &set, &places, *since));
+            facts.declare(Declaration::of(config, set, &places, *since));
         }
-        facts.declare(Declaration::of(&self.config, &set, &places, Some(50)));
+        facts.declare(Declaration::of(&self.config, set, &places, Some(50)));
         facts.seal();
         facts
     }
