@@ -23,7 +23,7 @@ use crate::layout::{cache_root, need_space};
 pub const KUBERNETES_VERSION: &str = "1.35.4";
 const GO_WANTED: &str = "1.26";
 /// A cold build of everything takes about this much (Go's build cache, its module cache and the programs).
-const BUILD_SPACE: u64 = 7 << 30;
+const BUILD_SPACE: u64 = 14 << 30;
 
 /// A folder under `e2e/modules` and what comes out of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
