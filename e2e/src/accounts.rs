@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Result};
@@ -46,11 +47,21 @@ impl Accounts {
         }
     }
 
-    /// Keeps the accounts, and the file of keys that sshd reads.
+    /// Changes the accounts of a cluster; tests of one run do this side by side, so one waits for the other.
     ///
     /// # Errors
-    /// Where a file cannot be written.
-    pub fn save(&self, run: &Path, helper: &[String]) -> Result<()> {
+    /// Where a file cannot be read or written.
+    pub fn update(run: &Path, helper: &[String], change: impl FnOnce(&mut Accounts)) -> Result<()> {
+        let path = run.join(format!("{FILE}.lock"));
+        let file = fs::File::create(&path).doing("opening", &path)?;
+        let _lock = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error).doing("locking", &path)?;
+        let mut accounts = Accounts::load(run)?;
+        change(&mut accounts);
+        accounts.save(run, helper)
+    }
+
+    // The accounts, and the file of keys that sshd reads.
+    fn save(&self, run: &Path, helper: &[String]) -> Result<()> {
         let mut keys = String::new();
         for (name, account) in &self.accounts {
             for key in &account.keys {

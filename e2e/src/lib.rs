@@ -26,6 +26,7 @@ pub mod packages;
 pub mod pki;
 pub mod process;
 pub mod programs;
+pub mod suite;
 
 pub use error::{Error, Result};
 pub use helper::relay::Line;
