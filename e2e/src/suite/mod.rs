@@ -90,9 +90,6 @@ where
     let outcome = catch_unwind(AssertUnwindSafe(|| runtime.block_on(body(space.clone()))));
     let failed = !matches!(outcome, Ok(Ok(())));
     if failed {
-        if let Ok(Err(error)) = &outcome {
-            crate::say(&format!("{name}: {error}"));
-        }
         match runtime.block_on(diagnostics::write(&space)) {
             Ok(folder) => crate::say(&format!("{name} failed; events, objects and logs of its namespaces: {}", folder.display())),
             Err(error) => crate::say(&format!("{name} failed, and nothing could be recorded: {error}")),
