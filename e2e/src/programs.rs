@@ -291,7 +291,7 @@ fn go_version() -> Result<String> {
 
 fn as_build_error(module: Module, error: Error) -> Error {
     let Error::Command { output, .. } = error else { return error };
-    let hint = if ["dial tcp", "proxyconnect", "no such host", "reading https", "i/o timeout", "Forbidden", "connection refused"].iter().any(|sign| output.contains(sign)) {
+    let hint = if ["dial tcp", "proxyconnect", "no such host", "reading https", "i/o timeout", "GOPROXY=off", "Forbidden", "connection refused"].iter().any(|sign| output.contains(sign)) {
         "a module could not be downloaded: is the Go module proxy reachable (`go env GOPROXY`)?"
     } else if output.contains("no space left on device") {
         "the disk is full: make room, or move Go's caches with GOCACHE and GOMODCACHE"
