@@ -479,19 +479,25 @@ impl Cluster {
         Ok(thread::spawn(move || cluster.load_images(&images)))
     }
 
+    /// A call of the container runtime's own client.
+    fn ctr(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = Command::new("ctr");
+        command.args(["--address", CONTAINERD_SOCKET, "--namespace", "k8s.io"]).args(arguments);
+        namespaces::run(&self.record.init, command)
+    }
+
+    pub(crate) fn await_runtime(&self) -> Result<()> {
+        self.await_ready("containerd", Duration::from_secs(30), || self.ctr(&["version"]).map(|_| true))
+    }
+
     fn load_images(&self, images: &[Image]) -> Result<()> {
-        let ctr = |arguments: &[&str]| {
-            let mut command = Command::new("ctr");
-            command.args(["--address", CONTAINERD_SOCKET, "--namespace", "k8s.io"]).args(arguments);
-            namespaces::run(&self.record.init, command)
-        };
-        self.await_ready("containerd", Duration::from_secs(30), || ctr(&["version"]).map(|_| true))?;
+        self.await_runtime()?;
         for image in images {
-            ctr(&["images", "import", &path_text(image.archive())])?;
+            self.ctr(&["images", "import", &path_text(image.archive())])?;
         }
         self.await_ready("registry", Duration::from_secs(30), || Ok(self.registry_answers()))?;
         for image in images {
-            ctr(&["images", "push", "--plain-http", &image.pushed, &image.reference])?;
+            self.ctr(&["images", "push", "--plain-http", &image.pushed, &image.reference])?;
         }
         Ok(())
     }
@@ -508,11 +514,7 @@ impl Cluster {
     fn start_node(&self, programs: &Programs, authority: &Authority) -> Result<()> {
         let layout = &self.layout;
         self.queue_new_connections()?;
-        self.await_ready("containerd", Duration::from_secs(30), || {
-            let mut test = Command::new("test");
-            test.args(["-S", CONTAINERD_SOCKET]);
-            namespaces::run(&self.record.init, test).map(|_| true)
-        })?;
+        self.await_runtime()?;
         self.start(&components::kubelet(layout, programs, authority)?)?;
         self.start(&components::proxy(layout, programs, authority)?)?;
         self.start(&components::policy_enforcer(layout, programs, authority)?)

@@ -83,6 +83,8 @@ pub fn api_server(layout: &Layout, programs: &Programs) -> Result<Component> {
         .arg("--requestheader-extra-headers-prefix=X-Remote-Extra-")
         .arg(format!("--audit-policy-file={}", layout.path("audit-policy.json").display()))
         .arg(format!("--audit-log-path={}", layout.path("logs/audit.log").display()))
+        // Without it an orderly stop waits a minute for watches to end by themselves.
+        .arg("--shutdown-watch-termination-grace-period=1s")
         .arg("--profiling=false")
         .pki(
             layout,

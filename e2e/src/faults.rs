@@ -94,7 +94,9 @@ impl Cluster {
         self.end(component, Signal::SIGKILL)
     }
 
-    /// Starts a component that has ended, as it was started before. One that runs is left alone.
+    /// Starts a component that has ended, as it was started before. One that runs is left alone. Nothing restarts
+    /// components by itself: a kubelet, say, ends when it finds no container runtime, so that one is started first; this
+    /// returns when the runtime answers.
     ///
     /// # Errors
     /// [`Error::NoComponent`], or where it cannot be started.
@@ -105,7 +107,8 @@ impl Cluster {
         }
         let environment = crate::cluster::environment(&self.layout);
         let process = crate::namespaces::spawn(&self.record.init, &running.arguments, &environment, &self.layout.log(component), None)?;
-        self.keep_running(component, &Running { process, ..running })
+        self.keep_running(component, &Running { process, ..running })?;
+        if component == "containerd" { self.await_runtime() } else { Ok(()) }
     }
 
     /// Stops a process where it is (SIGSTOP).

@@ -71,7 +71,7 @@ fn a_full_disk_is_told_before_anything_is_started() {
     // The small disk exists only for this one process.
     let on_small_disk = |variable: &str| {
         let mut command = Command::new("unshare");
-        let script = "mount -t tmpfs -o size=1m none \"$0\" && exec \"$@\"";
+        let script = "mount -t tmpfs -o size=1m,mode=755 none \"$0\" && exec \"$@\"";
         command.args(["--mount", "sh", "-c", script]).arg(folder.path()).arg(env!("CARGO_BIN_EXE_sluicegate-e2e"));
         command.args(["cluster", "up", "--control-plane-only", "--name", &name]).env(variable, folder.path());
         command

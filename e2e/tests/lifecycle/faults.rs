@@ -123,7 +123,7 @@ fn a_node_that_is_cut_off_starts_pods_when_the_line_opens() {
     assert!(within(30, || running("second")), "and goes on when the line opens");
 
     // The node's programs crash and come back; pods live on.
-    for component in ["kubelet", "containerd", "netpol", "kube-proxy"] {
+    for component in ["containerd", "kubelet", "netpol", "kube-proxy"] {
         cluster.kill(component).expect("killed");
         cluster.start_again(component).expect("started");
     }
