@@ -65,7 +65,11 @@ impl Accounts {
         let mut keys = String::new();
         for (name, account) in &self.accounts {
             for key in &account.keys {
-                keys.push_str(&format!("restrict,command=\"{} git-shell --run {} --account {name}\" {key}\n", helper.join(" "), run.display()));
+                keys.push_str(&format!(
+                    "restrict,command=\"{} git-shell --run {} --account {name}\" {key}\n",
+                    helper.join(" "),
+                    run.display()
+                ));
             }
         }
         write(&run.join("ssh/authorized_keys"), keys)?;
@@ -80,10 +84,15 @@ impl Accounts {
 
     /// Whether an account (or nobody in particular) may use a repository.
     pub fn may_use(&self, account: Option<&str>, repository: &str) -> bool {
-        let covers = |entry: &String| entry == repository || repository.strip_prefix(entry.as_str()).is_some_and(|rest| rest.starts_with('/'));
+        let covers = |entry: &String| {
+            entry == repository || repository.strip_prefix(entry.as_str()).is_some_and(|rest| rest.starts_with('/'))
+        };
         match account {
             None => self.public.iter().any(covers),
-            Some(name) => self.may_use(None, repository) || self.accounts.get(name).is_some_and(|account| account.repositories.iter().any(covers)),
+            Some(name) => {
+                self.may_use(None, repository)
+                    || self.accounts.get(name).is_some_and(|account| account.repositories.iter().any(covers))
+            }
         }
     }
 }
@@ -97,7 +106,11 @@ mod tests {
         let account = Account { token: "t".into(), repositories: vec!["team-a".into()], ..Account::default() };
         let accounts = Accounts { accounts: [("a".to_owned(), account)].into(), public: vec!["open/docs".into()] };
         assert!(accounts.may_use(Some("a"), "team-a/shop") && accounts.may_use(Some("a"), "open/docs"));
-        assert!(!accounts.may_use(Some("a"), "team-ab/shop") && !accounts.may_use(None, "team-a/shop") && !accounts.may_use(Some("b"), "team-a/shop"));
+        assert!(
+            !accounts.may_use(Some("a"), "team-ab/shop")
+                && !accounts.may_use(None, "team-a/shop")
+                && !accounts.may_use(Some("b"), "team-a/shop")
+        );
         assert!(accounts.authenticate("a", "t") && !accounts.authenticate("a", "") && !accounts.authenticate("b", "t"));
     }
 }

@@ -80,7 +80,8 @@ fn coredns(image: &str) -> [(&'static str, Value); 4] {
     );
     let labels = json!({"k8s-app": "kube-dns"});
     let metadata = |name: &str| json!({"name": name, "namespace": "kube-system", "labels": labels});
-    let probe = |path: &str, port: u16, period: u8| json!({"httpGet": {"path": path, "port": port}, "periodSeconds": period});
+    let probe =
+        |path: &str, port: u16, period: u8| json!({"httpGet": {"path": path, "port": port}, "periodSeconds": period});
     let container = json!({
         "name": "coredns", "image": image, "imagePullPolicy": "IfNotPresent",
         "args": ["-conf", "/etc/coredns/Corefile"],
@@ -113,8 +114,14 @@ fn coredns(image: &str) -> [(&'static str, Value); 4] {
         },
     });
     [
-        ("/api/v1/namespaces/kube-system/serviceaccounts", json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata("coredns")})),
-        ("/api/v1/namespaces/kube-system/configmaps", json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata("coredns"), "data": {"Corefile": corefile}})),
+        (
+            "/api/v1/namespaces/kube-system/serviceaccounts",
+            json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata("coredns")}),
+        ),
+        (
+            "/api/v1/namespaces/kube-system/configmaps",
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata("coredns"), "data": {"Corefile": corefile}}),
+        ),
         ("/apis/apps/v1/namespaces/kube-system/deployments", deployment),
         ("/api/v1/namespaces/kube-system/services", service),
     ]
@@ -133,7 +140,9 @@ pub fn node_is_ready(api: &Api) -> Result<bool> {
 /// # Errors
 /// Where the API server does not answer.
 pub fn dns_is_ready(api: &Api) -> Result<bool> {
-    Ok(api.get("/apis/apps/v1/namespaces/kube-system/deployments/coredns")?.is_some_and(|deployment| has_condition(&deployment, "Available")))
+    Ok(api
+        .get("/apis/apps/v1/namespaces/kube-system/deployments/coredns")?
+        .is_some_and(|deployment| has_condition(&deployment, "Available")))
 }
 
 fn has_condition(object: &Value, kind: &str) -> bool {

@@ -48,7 +48,8 @@ impl Api {
     /// # Errors
     /// Where the file cannot be used.
     pub fn new(kubeconfig: &Path) -> Result<Api> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().doing("starting", "the runtime")?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().doing("starting", "the runtime")?;
         let client = runtime.block_on(client(kubeconfig))?;
         Ok(Api { runtime, client })
     }
@@ -58,7 +59,9 @@ impl Api {
     /// # Errors
     /// Every other answer, and none within five seconds.
     pub fn get(&self, path: &str) -> Result<Option<Value>> {
-        let request = Request::get(path).body(Vec::new()).map_err(|error| Error::Service { what: path.to_owned(), why: error.to_string() })?;
+        let request = Request::get(path)
+            .body(Vec::new())
+            .map_err(|error| Error::Service { what: path.to_owned(), why: error.to_string() })?;
         match self.block(self.client.request::<Value>(request)) {
             Some(Ok(value)) => Ok(Some(value)),
             Some(Err(kube::Error::Api(status))) if status.code == 404 => Ok(None),
@@ -69,7 +72,9 @@ impl Api {
 
     /// Whether the server says that it is ready.
     pub fn is_ready(&self) -> bool {
-        let Ok(request) = Request::get("/readyz").body(Vec::new()) else { return false };
+        let Ok(request) = Request::get("/readyz").body(Vec::new()) else {
+            return false;
+        };
         matches!(self.block(self.client.request_text(request)), Some(Ok(text)) if text.trim() == "ok")
     }
 
@@ -80,7 +85,8 @@ impl Api {
     pub fn create(&self, collection: &str, text: &str) -> Result<()> {
         let body = text.as_bytes().to_vec();
         let request = Request::post(collection).header("content-type", "application/yaml").body(body);
-        let request = request.map_err(|error| Error::Service { what: collection.to_owned(), why: error.to_string() })?;
+        let request =
+            request.map_err(|error| Error::Service { what: collection.to_owned(), why: error.to_string() })?;
         match self.block(self.client.request::<Value>(request)) {
             Some(Ok(_)) => Ok(()),
             Some(Err(kube::Error::Api(status))) if status.code == 409 => Ok(()),

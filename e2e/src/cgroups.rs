@@ -66,14 +66,20 @@ pub fn remove(layout: &Layout) -> Result<()> {
         });
         if !gone {
             let why = refusal.map(|error| error.to_string()).unwrap_or_default();
-            return Err(Error::Leftover { name: layout.name().to_owned(), what: format!("cgroup {}", group.display()), why });
+            return Err(Error::Leftover {
+                name: layout.name().to_owned(),
+                what: format!("cgroup {}", group.display()),
+                why,
+            });
         }
     }
     Ok(())
 }
 
 fn remove_tree(group: &Path) -> std::io::Result<()> {
-    let Ok(entries) = fs::read_dir(group) else { return Ok(()) };
+    let Ok(entries) = fs::read_dir(group) else {
+        return Ok(());
+    };
     for entry in entries.flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             remove_tree(&entry.path())?;

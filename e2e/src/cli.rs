@@ -49,7 +49,12 @@ struct Kind {
 
 impl From<Kind> for Options {
     fn from(kind: Kind) -> Options {
-        Options { name: kind.name.name, control_plane_only: kind.control_plane_only, fsync: kind.fsync, port: kind.port }
+        Options {
+            name: kind.name.name,
+            control_plane_only: kind.control_plane_only,
+            fsync: kind.fsync,
+            port: kind.port,
+        }
     }
 }
 
@@ -124,7 +129,9 @@ fn dispatch(command: ClusterCommand) -> Result<ExitCode> {
         ClusterCommand::Down { name, all } => down(if all { known_clusters() } else { vec![name.name] }),
         ClusterCommand::Status(name) => status(&name.name),
         ClusterCommand::Logs { name, component, follow } => logs(&name.name, component.as_deref(), follow),
-        ClusterCommand::Kubeconfig(name) => print(&format!("{}\n", Cluster::open(&name.name)?.layout().kubeconfig().display())),
+        ClusterCommand::Kubeconfig(name) => {
+            print(&format!("{}\n", Cluster::open(&name.name)?.layout().kubeconfig().display()))
+        }
         ClusterCommand::Build { control_plane_only } => build(!control_plane_only),
         ClusterCommand::Exec { name, command } => exec(&Cluster::open(&name.name)?, &command),
         ClusterCommand::Run { kind, command } => with_cluster(&kind.into(), &command),
@@ -144,7 +151,11 @@ fn up(options: &Options) -> Result<ExitCode> {
     let started = Instant::now();
     let Started { cluster, was_running, .. } = Cluster::up(options, &HelperCommand::this_program()?, false)?;
     let ports = cluster.ports();
-    let state = if was_running { "is running already".to_owned() } else { format!("is ready after {:.1} s", started.elapsed().as_secs_f64()) };
+    let state = if was_running {
+        "is running already".to_owned()
+    } else {
+        format!("is ready after {:.1} s", started.elapsed().as_secs_f64())
+    };
     let argument = if options.name == DEFAULT_NAME { String::new() } else { format!(" --name {}", options.name) };
     print(&format!(
         "cluster {} {state}\n\n  export KUBECONFIG={}\n\n\
@@ -161,7 +172,11 @@ fn up(options: &Options) -> Result<ExitCode> {
 
 fn down(names: Vec<String>) -> Result<ExitCode> {
     for name in names {
-        let text = if Cluster::down(&name)? { format!("cluster {name} is gone\n") } else { format!("there is no cluster {name}\n") };
+        let text = if Cluster::down(&name)? {
+            format!("cluster {name} is gone\n")
+        } else {
+            format!("there is no cluster {name}\n")
+        };
         print(&text)?;
     }
     Ok(ExitCode::SUCCESS)
@@ -185,7 +200,9 @@ fn status(name: &str) -> Result<ExitCode> {
 
 fn logs(name: &str, component: Option<&str>, follow: bool) -> Result<ExitCode> {
     let cluster = Cluster::open(name)?;
-    let Some(component) = component else { return print(&format!("{}\n{}\n", cluster.layout().path("logs").display(), cluster.components().join("\n"))) };
+    let Some(component) = component else {
+        return print(&format!("{}\n{}\n", cluster.layout().path("logs").display(), cluster.components().join("\n")));
+    };
     cluster.process(component)?;
     let path = cluster.layout().log(component);
     let mut file = fs::File::open(&path).doing("opening", &path)?;
@@ -209,7 +226,9 @@ fn build(with_node: bool) -> Result<ExitCode> {
 }
 
 fn exec(cluster: &Cluster, command: &[String]) -> Result<ExitCode> {
-    let Some((program, arguments)) = command.split_first() else { return Ok(ExitCode::SUCCESS) };
+    let Some((program, arguments)) = command.split_first() else {
+        return Ok(ExitCode::SUCCESS);
+    };
     let mut command = Command::new(program);
     command.args(arguments);
     print(&cluster.run_inside(command)?)
@@ -253,9 +272,13 @@ impl Drop for End<'_> {
 }
 
 fn run_command(kubeconfig: &Path, name: &str, command: &[String]) -> Result<ExitCode> {
-    let Some((program, arguments)) = command.split_first() else { return Ok(ExitCode::SUCCESS) };
-    let mut child = Command::new(program)
-        .args(arguments)
+    let Some((program, _)) = command.split_first() else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    // Whatever ends this process ends the command as well.
+    let mut child = Command::new("setpriv")
+        .args(["--pdeathsig", "TERM", "--"])
+        .args(command)
         .env("KUBECONFIG", kubeconfig)
         .env("SLUICEGATE_E2E_CLUSTER", name)
         .stdin(Stdio::null())
@@ -264,7 +287,10 @@ fn run_command(kubeconfig: &Path, name: &str, command: &[String]) -> Result<Exit
     loop {
         if let Some(status) = child.try_wait().doing("waiting for", program)? {
             interrupt::check()?;
-            return Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from));
+            return Ok(status
+                .code()
+                .and_then(|code| u8::try_from(code).ok())
+                .map_or(ExitCode::FAILURE, ExitCode::from));
         }
         if interrupt::requested() {
             // From a terminal it had the signal as well; from elsewhere only this process had it.

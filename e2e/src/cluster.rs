@@ -19,7 +19,10 @@ use crate::images::{self, Image};
 use crate::interrupt::{self, wait_for};
 use crate::layout::{Layout, Lock, need_space, write};
 use crate::namespaces;
-use crate::network::{API_PORT, API_SERVICE_ADDRESS, CHARTS_HOST, GIT_HOST, NODE_ADDRESS, NODE_API_PORT, NODE_NAME, POD_CIDR, POLICY_QUEUE, REGISTRY_HOST, REGISTRY_PORT};
+use crate::network::{
+    API_PORT, API_SERVICE_ADDRESS, CHARTS_HOST, GIT_HOST, NODE_ADDRESS, NODE_API_PORT, NODE_NAME, POD_CIDR,
+    POLICY_QUEUE, REGISTRY_HOST, REGISTRY_PORT,
+};
 use crate::packages;
 use crate::pki::{self, Authority};
 use crate::process::ProcessId;
@@ -135,10 +138,15 @@ impl Cluster {
         let lock = layout.lock()?;
         match Cluster::open(&options.name) {
             // The options may leave the port open; the running cluster has one in any case.
-            Ok(cluster) if Options { port: options.port.or(cluster.record.options.port), ..options.clone() } == cluster.record.options => {
+            Ok(cluster)
+                if Options { port: options.port.or(cluster.record.options.port), ..options.clone() }
+                    == cluster.record.options =>
+            {
                 return Ok(Started { cluster, was_running: true, lifeline: None });
             }
-            Ok(_) => return Err(Error::Running { name: options.name.clone() }),
+            Ok(_) => {
+                return Err(Error::Running { name: options.name.clone() });
+            }
             Err(_) => {
                 if remove(&layout, &lock)? {
                     crate::say(&format!("removed what an earlier cluster {} had left behind", options.name));
@@ -235,7 +243,8 @@ impl Cluster {
     /// # Errors
     /// Where the port is taken.
     pub fn listen(&self, port: u16) -> Result<TcpListener> {
-        let address = format!("{NODE_ADDRESS}:{port}").parse().map_err(std::io::Error::other).doing("reading", NODE_ADDRESS)?;
+        let address =
+            format!("{NODE_ADDRESS}:{port}").parse().map_err(std::io::Error::other).doing("reading", NODE_ADDRESS)?;
         namespaces::listen(&self.record.init, address)
     }
 
@@ -254,7 +263,13 @@ impl Cluster {
     /// Where the port is taken.
     pub fn link(&self, remote: &Cluster, port: u16) -> Result<String> {
         let socket = self.listen(port)?;
-        let component = components::relay(&remote.layout, &remote.record.helper, "link", None, format!("{NODE_ADDRESS}:{API_PORT}"));
+        let component = components::relay(
+            &remote.layout,
+            &remote.record.helper,
+            "link",
+            None,
+            format!("{NODE_ADDRESS}:{API_PORT}"),
+        );
         let log = remote.layout.log("link");
         namespaces::spawn(&remote.record.init, &component.arguments, &environment(&remote.layout), &log, Some(socket))?;
         Ok(format!("https://{NODE_ADDRESS}:{port}"))
@@ -306,7 +321,11 @@ fn remove(layout: &Layout, _lock: &Lock) -> Result<bool> {
     match fs::remove_dir_all(&run) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(had_process),
-        Err(error) => Err(Error::Leftover { name: layout.name().to_owned(), what: run.display().to_string(), why: error.to_string() }),
+        Err(error) => Err(Error::Leftover {
+            name: layout.name().to_owned(),
+            what: run.display().to_string(),
+            why: error.to_string(),
+        }),
     }
 }
 
@@ -328,7 +347,8 @@ fn keep_logs(layout: &Layout, error: &Error) {
 
 /// Where what failed leaves its traces.
 pub(crate) fn artifacts() -> PathBuf {
-    std::env::var_os("SLUICEGATE_E2E_ARTIFACTS").map_or_else(|| std::env::temp_dir().join("sluicegate-e2e-failures"), PathBuf::from)
+    std::env::var_os("SLUICEGATE_E2E_ARTIFACTS")
+        .map_or_else(|| std::env::temp_dir().join("sluicegate-e2e-failures"), PathBuf::from)
 }
 
 fn bring_up(
@@ -344,7 +364,8 @@ fn bring_up(
     let (authority, helper) = prepare_files(layout, helper, ports)?;
     cgroups::create(layout)?;
     let (init, child) = namespaces::launch(layout, &helper, lifeline)?;
-    let record = Record { options: Options { port: Some(ports.api), ..options.clone() }, init, helper, ports, complete: false };
+    let record =
+        Record { options: Options { port: Some(ports.api), ..options.clone() }, init, helper, ports, complete: false };
     let mut cluster = Cluster { layout: layout.clone(), record };
     cluster.keep_record()?;
     let with_node = !options.control_plane_only;
@@ -359,7 +380,9 @@ fn bring_up(
         cluster.start_node(programs, &authority)?;
         addons::node_addons(&api, programs)?;
         addons::flux_crds(&api, programs)?;
-        node.join().unwrap_or_else(|_| Err(Error::Service { what: "loading images".into(), why: "the thread ended early".into() }))?;
+        node.join().unwrap_or_else(|_| {
+            Err(Error::Service { what: "loading images".into(), why: "the thread ended early".into() })
+        })?;
         cluster.await_ready("kubelet", Duration::from_secs(90), || addons::node_is_ready(&api))?;
         cluster.await_ready("netpol", Duration::from_secs(30), || addons::dns_is_ready(&api))?;
     } else {
@@ -372,7 +395,9 @@ fn bring_up(
 }
 
 fn prepare_files(layout: &Layout, helper: &HelperCommand, ports: Ports) -> Result<(Authority, Vec<String>)> {
-    for folder in ["logs", "processes", "home", "tmp", "git", "charts", "relays", "bin", "ssh", "pods", "pki", "kubeconfigs"] {
+    for folder in
+        ["logs", "processes", "home", "tmp", "git", "charts", "relays", "bin", "ssh", "pods", "pki", "kubeconfigs"]
+    {
         let path = layout.path(folder);
         fs::create_dir_all(&path).doing("making", &path)?;
     }
@@ -402,7 +427,13 @@ fn prepare_files(layout: &Layout, helper: &HelperCommand, ports: Ports) -> Resul
     programs::run_logged(keygen)?;
     write(&layout.path("ssh/authorized_keys"), "")?;
     let authority = pki::create(layout, NODE_ADDRESS, API_SERVICE_ADDRESS)?;
-    pki::write_kubeconfig(&authority, &layout.kubeconfig(), &format!("https://127.0.0.1:{}", ports.api), "sluicegate-e2e:admin", &["system:masters"])?;
+    pki::write_kubeconfig(
+        &authority,
+        &layout.kubeconfig(),
+        &format!("https://127.0.0.1:{}", ports.api),
+        "sluicegate-e2e:admin",
+        &["system:masters"],
+    )?;
     protect(&layout.kubeconfig(), 0o600)?;
     protect(&layout.path("ssh/host_ed25519"), 0o600)?;
     Ok((authority, command))
@@ -414,7 +445,9 @@ fn protect(path: &Path, mode: u32) -> Result<()> {
 
 impl Cluster {
     pub(crate) fn keep_record(&self) -> Result<()> {
-        let content = serde_json::to_vec_pretty(&self.record).map_err(std::io::Error::from).doing("writing", self.layout.record())?;
+        let content = serde_json::to_vec_pretty(&self.record)
+            .map_err(std::io::Error::from)
+            .doing("writing", self.layout.record())?;
         write(&self.layout.record(), content)
     }
 
@@ -426,8 +459,9 @@ impl Cluster {
     fn start_with(&self, component: &Component, socket: Option<TcpListener>) -> Result<()> {
         interrupt::check()?;
         let log = self.layout.log(component.name);
-        let process = namespaces::spawn(&self.record.init, &component.arguments, &environment(&self.layout), &log, socket)
-            .map_err(|error| self.with_log(component.name, error))?;
+        let process =
+            namespaces::spawn(&self.record.init, &component.arguments, &environment(&self.layout), &log, socket)
+                .map_err(|error| self.with_log(component.name, error))?;
         self.keep_running(component.name, &Running { arguments: component.arguments.clone(), process })
     }
 
@@ -439,7 +473,11 @@ impl Cluster {
 
     fn with_log(&self, component: &str, error: Error) -> Error {
         match error {
-            Error::NotReady { what, seconds, .. } => Error::NotReady { what, seconds, log: format!("; the end of {component}'s log:\n{}", self.log_tail(component, 15)) },
+            Error::NotReady { what, seconds, .. } => Error::NotReady {
+                what,
+                seconds,
+                log: format!("; the end of {component}'s log:\n{}", self.log_tail(component, 15)),
+            },
             other => other,
         }
     }
@@ -449,7 +487,11 @@ impl Cluster {
         let started = Instant::now();
         let result = wait_for(component, limit, || {
             if !self.component_is_alive(component) {
-                return Err(Error::NotReady { what: format!("{component} ended and"), seconds: started.elapsed().as_secs(), log: String::new() });
+                return Err(Error::NotReady {
+                    what: format!("{component} ended and"),
+                    seconds: started.elapsed().as_secs(),
+                    log: String::new(),
+                });
             }
             // A refused or lost request only means: not yet.
             Ok(condition().unwrap_or(false))
@@ -464,7 +506,10 @@ impl Cluster {
         let inside = |port: u16| format!("{NODE_ADDRESS}:{port}");
         self.start_with(&components::relay(layout, helper, "host-api", None, inside(API_PORT)), Some(host.api))?;
         self.start_with(&components::relay(layout, helper, "host-git", None, inside(80)), Some(host.git))?;
-        self.start_with(&components::relay(layout, helper, "host-registry", None, inside(REGISTRY_PORT)), Some(host.registry))?;
+        self.start_with(
+            &components::relay(layout, helper, "host-registry", None, inside(REGISTRY_PORT)),
+            Some(host.registry),
+        )?;
         self.start(&components::relay(layout, helper, "node-api", Some(inside(NODE_API_PORT)), inside(API_PORT)))?;
         self.start(&components::registry(layout, programs)?)?;
         self.start(&components::web(layout, helper))?;
@@ -507,7 +552,8 @@ impl Cluster {
             use std::io::{Read, Write};
             let mut answer = [0; 12];
             let _ = socket.set_read_timeout(Some(Duration::from_secs(1)));
-            socket.write_all(b"GET /v2/ HTTP/1.0\r\n\r\n").and_then(|()| socket.read_exact(&mut answer)).is_ok() && answer.ends_with(b"200")
+            socket.write_all(b"GET /v2/ HTTP/1.0\r\n\r\n").and_then(|()| socket.read_exact(&mut answer)).is_ok()
+                && answer.ends_with(b"200")
         })
     }
 
@@ -535,7 +581,9 @@ impl Cluster {
 
     /// Pods and suites need the account that the controller manager makes in each namespace.
     fn await_default_account(&self, api: &Api) -> Result<()> {
-        self.await_ready("kube-controller-manager", Duration::from_secs(60), || Ok(api.get("/api/v1/namespaces/default/serviceaccounts/default")?.is_some()))
+        self.await_ready("kube-controller-manager", Duration::from_secs(60), || {
+            Ok(api.get("/api/v1/namespaces/default/serviceaccounts/default")?.is_some())
+        })
     }
 }
 

@@ -10,7 +10,10 @@ use serde_json::json;
 use crate::error::Result;
 use crate::images::PAUSE_IMAGE;
 use crate::layout::{Layout, write};
-use crate::network::{API_PORT, DNS_ADDRESS, NODE_ADDRESS, NODE_API_PORT, NODE_NAME, POD_CIDR, POLICY_QUEUE, REGISTRY_HOST, REGISTRY_PORT, SERVICE_CIDR};
+use crate::network::{
+    API_PORT, DNS_ADDRESS, NODE_ADDRESS, NODE_API_PORT, NODE_NAME, POD_CIDR, POLICY_QUEUE, REGISTRY_HOST,
+    REGISTRY_PORT, SERVICE_CIDR,
+};
 use crate::pki::{Authority, write_kubeconfig};
 use crate::programs::{ETCD, KUBERNETES, NETPOL, Programs, REGISTRY};
 
@@ -40,7 +43,9 @@ impl Component {
 
     /// `--name=path` for each file of the cluster's certificates.
     fn pki(self, layout: &Layout, options: &[(&str, &str)]) -> Component {
-        options.iter().fold(self, |component, (option, file)| component.arg(format!("--{option}={}", layout.pki(file).display())))
+        options
+            .iter()
+            .fold(self, |component, (option, file)| component.arg(format!("--{option}={}", layout.pki(file).display())))
     }
 }
 
@@ -106,7 +111,8 @@ pub fn api_server(layout: &Layout, programs: &Programs) -> Result<Component> {
 
 /// The controller manager.
 pub fn controller_manager(layout: &Layout, programs: &Programs, authority: &Authority) -> Result<Component> {
-    let kubeconfig = component_kubeconfig(layout, authority, "controller-manager", API_PORT, "system:kube-controller-manager", &[])?;
+    let kubeconfig =
+        component_kubeconfig(layout, authority, "controller-manager", API_PORT, "system:kube-controller-manager", &[])?;
     Ok(Component::new("kube-controller-manager", programs.path(KUBERNETES, "kube-controller-manager")?)
         .arg(format!("--kubeconfig={kubeconfig}"))
         .arg("--use-service-account-credentials=true")
@@ -173,12 +179,23 @@ disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshot
     );
     let path = layout.path("containerd.toml");
     write(&path, config)?;
-    Ok(Component::new("containerd", "/usr/bin/containerd").arg("--config").arg(path.display().to_string()).arg("--log-level").arg("warn"))
+    Ok(Component::new("containerd", "/usr/bin/containerd")
+        .arg("--config")
+        .arg(path.display().to_string())
+        .arg("--log-level")
+        .arg("warn"))
 }
 
 /// The kubelet.
 pub fn kubelet(layout: &Layout, programs: &Programs, authority: &Authority) -> Result<Component> {
-    let kubeconfig = component_kubeconfig(layout, authority, "kubelet", NODE_API_PORT, &format!("system:node:{NODE_NAME}"), &["system:nodes"])?;
+    let kubeconfig = component_kubeconfig(
+        layout,
+        authority,
+        "kubelet",
+        NODE_API_PORT,
+        &format!("system:node:{NODE_NAME}"),
+        &["system:nodes"],
+    )?;
     let config = json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
         "address": "0.0.0.0",
@@ -223,7 +240,8 @@ pub fn proxy(layout: &Layout, programs: &Programs, authority: &Authority) -> Res
     });
     let path = layout.path("kube-proxy.json");
     write(&path, config.to_string())?;
-    Ok(Component::new("kube-proxy", programs.path(KUBERNETES, "kube-proxy")?).arg(format!("--config={}", path.display())))
+    Ok(Component::new("kube-proxy", programs.path(KUBERNETES, "kube-proxy")?)
+        .arg(format!("--config={}", path.display())))
 }
 
 /// What enforces NetworkPolicies.
@@ -265,12 +283,20 @@ pub fn ssh(layout: &Layout) -> Result<Component> {
 
 /// The web server for Git over HTTP and for charts.
 pub fn web(layout: &Layout, helper: &[String]) -> Component {
-    helper_component("web", helper, "web").arg("--run").arg(layout.run().display().to_string()).arg("--address").arg(NODE_ADDRESS)
+    helper_component("web", helper, "web")
+        .arg("--run")
+        .arg(layout.run().display().to_string())
+        .arg("--address")
+        .arg(NODE_ADDRESS)
 }
 
 /// A relay to an address inside; without `listen` it serves the socket on its standard input.
 pub fn relay(layout: &Layout, helper: &[String], name: &'static str, listen: Option<String>, to: String) -> Component {
-    let component = helper_component(name, helper, "relay").arg("--to").arg(to).arg("--control").arg(relay_control(layout, name).display().to_string());
+    let component = helper_component(name, helper, "relay")
+        .arg("--to")
+        .arg(to)
+        .arg("--control")
+        .arg(relay_control(layout, name).display().to_string());
     match listen {
         Some(address) => component.arg("--listen").arg(address),
         None => component,
@@ -288,7 +314,14 @@ fn helper_component(name: &'static str, helper: &[String], role: &str) -> Compon
     Component { name, arguments }
 }
 
-fn component_kubeconfig(layout: &Layout, authority: &Authority, name: &str, port: u16, user: &str, groups: &[&str]) -> Result<String> {
+fn component_kubeconfig(
+    layout: &Layout,
+    authority: &Authority,
+    name: &str,
+    port: u16,
+    user: &str,
+    groups: &[&str],
+) -> Result<String> {
     let path = layout.path("kubeconfigs").join(name);
     write_kubeconfig(authority, &path, &format!("https://{NODE_ADDRESS}:{port}"), user, groups)?;
     Ok(path.display().to_string())

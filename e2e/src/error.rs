@@ -6,16 +6,22 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The cluster's processes need rights that only root has (namespaces, mounts, cgroups).
-    #[error("the test cluster needs root (network namespaces, mounts, cgroups): run it as root, or set SLUICEGATE_E2E_KUBECONFIG to use a cluster that exists")]
+    #[error(
+        "the test cluster needs root (network namespaces, mounts, cgroups): run it as root, or set SLUICEGATE_E2E_KUBECONFIG to use a cluster that exists"
+    )]
     NotRoot,
     /// Debian packages are missing and cannot be installed from here.
-    #[error("these packages are missing: {packages}; install them as root: apt-get update && apt-get install --no-install-recommends {packages}")]
+    #[error(
+        "these packages are missing: {packages}; install them as root: apt-get update && apt-get install --no-install-recommends {packages}"
+    )]
     MissingPackages {
         /// Names, separated by blanks.
         packages: String,
     },
     /// There is no usable Go toolchain.
-    #[error("building the cluster's programs needs Go {wanted} or newer on the PATH ({found}); see https://go.dev/doc/install")]
+    #[error(
+        "building the cluster's programs needs Go {wanted} or newer on the PATH ({found}); see https://go.dev/doc/install"
+    )]
     NoGo {
         /// The lowest version that builds every module.
         wanted: &'static str,
@@ -45,7 +51,9 @@ pub enum Error {
         variable: &'static str,
     },
     /// The port that was asked for is taken.
-    #[error("port {port} on the host's loopback is in use; give another one with --port, or leave the option out for a free one")]
+    #[error(
+        "port {port} on the host's loopback is in use; give another one with --port, or leave the option out for a free one"
+    )]
     PortInUse {
         /// The port.
         port: u16,
@@ -174,7 +182,10 @@ pub trait Context<T> {
 
 impl<T, E: Into<std::io::Error>> Context<T> for std::result::Result<T, E> {
     fn doing(self, action: &str, path: impl AsRef<Path>) -> Result<T> {
-        self.map_err(|source| Error::Io { what: format!("{action} {}", path.as_ref().display()), source: source.into() })
+        self.map_err(|source| Error::Io {
+            what: format!("{action} {}", path.as_ref().display()),
+            source: source.into(),
+        })
     }
 }
 

@@ -52,7 +52,10 @@ impl Cluster {
     pub fn components(&self) -> Vec<String> {
         let folder = self.layout.path("processes");
         let names = fs::read_dir(folder).into_iter().flatten().flatten();
-        let mut names: Vec<String> = names.filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".json")?.to_owned())).filter(|name| !name.starts_with('.')).collect();
+        let mut names: Vec<String> = names
+            .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".json")?.to_owned()))
+            .filter(|name| !name.starts_with('.'))
+            .collect();
         names.sort();
         names
     }
@@ -106,7 +109,13 @@ impl Cluster {
             return Ok(());
         }
         let environment = crate::cluster::environment(&self.layout);
-        let process = crate::namespaces::spawn(&self.record.init, &running.arguments, &environment, &self.layout.log(component), None)?;
+        let process = crate::namespaces::spawn(
+            &self.record.init,
+            &running.arguments,
+            &environment,
+            &self.layout.log(component),
+            None,
+        )?;
         self.keep_running(component, &Running { process, ..running })?;
         if component == "containerd" { self.await_runtime() } else { Ok(()) }
     }
@@ -164,7 +173,11 @@ impl Cluster {
         let path = self.layout.path("processes").join(format!("{component}.json"));
         match fs::read(&path) {
             Ok(content) => serde_json::from_slice(&content).map_err(std::io::Error::from).doing("reading", &path),
-            Err(_) => Err(Error::NoComponent { name: self.name().to_owned(), component: component.to_owned(), known: self.components().join(", ") }),
+            Err(_) => Err(Error::NoComponent {
+                name: self.name().to_owned(),
+                component: component.to_owned(),
+                known: self.components().join(", "),
+            }),
         }
     }
 
@@ -174,6 +187,14 @@ impl Cluster {
         process.signal(signal);
         // A paused process takes SIGTERM only when it goes on.
         process.signal(Signal::SIGCONT);
-        if process.wait_gone(LIMIT) { Ok(()) } else { Err(Error::NotReady { what: format!("the end of {component}"), seconds: LIMIT.as_secs(), log: String::new() }) }
+        if process.wait_gone(LIMIT) {
+            Ok(())
+        } else {
+            Err(Error::NotReady {
+                what: format!("the end of {component}"),
+                seconds: LIMIT.as_secs(),
+                log: String::new(),
+            })
+        }
     }
 }

@@ -77,7 +77,8 @@ fn image(programs: &Programs, module: Module, program: &str, reference: String, 
         let binary = programs.path(module, program)?;
         need_space(&folder, 3 * fs::metadata(&binary).doing("looking at", &binary)?.len(), "XDG_CACHE_HOME")?;
         let unfinished = tempfile::NamedTempFile::new_in(&folder).doing("making a file in", &folder)?;
-        write_archive(unfinished.as_file(), &binary, program, &reference, command).doing("writing the image of", &binary)?;
+        write_archive(unfinished.as_file(), &binary, program, &reference, command)
+            .doing("writing the image of", &binary)?;
         unfinished.persist(&archive).doing("keeping", &archive)?;
     }
     let path = reference.split_once('/').map_or(reference.as_str(), |(_, path)| path);
@@ -88,7 +89,8 @@ fn write_archive(file: &File, binary: &Path, program: &str, reference: &str, com
     let mut layer = tempfile::tempfile()?;
     write_layer(&mut layer, binary, program)?;
     let (layer_digest, layer_size) = digest_of(&mut layer)?;
-    let entrypoint: Vec<String> = std::iter::once(format!("/usr/local/bin/{program}")).chain(command.iter().map(ToString::to_string)).collect();
+    let entrypoint: Vec<String> =
+        std::iter::once(format!("/usr/local/bin/{program}")).chain(command.iter().map(ToString::to_string)).collect();
     let config = json!({
         "architecture": "amd64", "os": "linux",
         "config": {"User": "65534:65534", "Entrypoint": entrypoint, "WorkingDir": "/", "Env": ["PATH=/usr/local/bin"]},
@@ -123,12 +125,25 @@ fn write_archive(file: &File, binary: &Path, program: &str, reference: &str, com
 /// it travels over loopback only, and unpacking is what a start would wait for.
 fn write_layer(file: &mut File, binary: &Path, program: &str) -> std::io::Result<()> {
     let mut tar = tar::Builder::new(BufWriter::new(file));
-    for (folder, mode) in [("etc/", 0o755), ("etc/ssl/", 0o755), ("etc/ssl/certs/", 0o755), ("tmp/", 0o1777), ("usr/", 0o755), ("usr/local/", 0o755), ("usr/local/bin/", 0o755)] {
+    for (folder, mode) in [
+        ("etc/", 0o755),
+        ("etc/ssl/", 0o755),
+        ("etc/ssl/certs/", 0o755),
+        ("tmp/", 0o1777),
+        ("usr/", 0o755),
+        ("usr/local/", 0o755),
+        ("usr/local/bin/", 0o755),
+    ] {
         let mut header = header(mode, 0);
         header.set_entry_type(tar::EntryType::Directory);
         tar.append_data(&mut header, folder, std::io::empty())?;
     }
-    append(&mut tar, "etc/passwd", 0o644, b"root:x:0:0:root:/root:/sbin/nologin\nnobody:x:65534:65534:nobody:/tmp:/sbin/nologin\n")?;
+    append(
+        &mut tar,
+        "etc/passwd",
+        0o644,
+        b"root:x:0:0:root:/root:/sbin/nologin\nnobody:x:65534:65534:nobody:/tmp:/sbin/nologin\n",
+    )?;
     append(&mut tar, "etc/group", 0o644, b"root:x:0:\nnobody:x:65534:\n")?;
     if let Ok(certificates) = fs::read("/etc/ssl/certs/ca-certificates.crt") {
         append(&mut tar, "etc/ssl/certs/ca-certificates.crt", 0o644, &certificates)?;
@@ -169,7 +184,9 @@ fn digest_of(file: &mut File) -> std::io::Result<(String, u64)> {
     let (mut hash, mut size, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 20]);
     loop {
         let count = file.read(&mut buffer)?;
-        let Some(chunk) = buffer.get(..count).filter(|chunk| !chunk.is_empty()) else { return Ok((hex(&hash.finalize()), size)) };
+        let Some(chunk) = buffer.get(..count).filter(|chunk| !chunk.is_empty()) else {
+            return Ok((hex(&hash.finalize()), size));
+        };
         hash.update(chunk);
         size += count as u64;
     }
@@ -197,10 +214,15 @@ mod tests {
         let index: Value = serde_json::from_slice(&contents["index.json"]).expect("json");
         let manifest = &index["manifests"][0];
         assert_eq!(manifest["annotations"]["io.containerd.image.name"], "example.test/x:v1");
-        let blob = |descriptor: &Value| contents[&format!("blobs/{}", descriptor["digest"].as_str().expect("digest").replace(':', "/"))].clone();
+        let blob = |descriptor: &Value| {
+            contents[&format!("blobs/{}", descriptor["digest"].as_str().expect("digest").replace(':', "/"))].clone()
+        };
         let manifest: Value = serde_json::from_slice(&blob(manifest)).expect("json");
         assert!(!blob(&manifest["config"]).is_empty());
         let layer = blob(&manifest["layers"][0]);
-        assert_eq!(hex(&Sha256::digest(&layer)), manifest["layers"][0]["digest"].as_str().expect("digest").trim_start_matches("sha256:"));
+        assert_eq!(
+            hex(&Sha256::digest(&layer)),
+            manifest["layers"][0]["digest"].as_str().expect("digest").trim_start_matches("sha256:")
+        );
     }
 }

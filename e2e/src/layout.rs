@@ -99,7 +99,9 @@ impl Layout {
             fs::create_dir_all(parent).doing("making", parent)?;
         }
         match fs::create_dir(&self.root) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error).doing("making", &self.root),
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(error).doing("making", &self.root);
+            }
             _ => {}
         }
         // The root lies where everybody may make folders: one that somebody else prepared is not trusted.
@@ -129,7 +131,9 @@ impl Drop for Lock {
 
 /// Names of the clusters that have a folder, running or left behind.
 pub fn known_clusters() -> Vec<String> {
-    let Ok(entries) = fs::read_dir(state_root()) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(state_root()) else {
+        return Vec::new();
+    };
     let mut names: Vec<String> = entries
         .filter_map(|entry| {
             let entry = entry.ok()?;
@@ -174,7 +178,11 @@ pub(crate) fn write(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
         fs::create_dir_all(folder).doing("making", folder)?;
     }
     // Readers never see half of a file.
-    let temporary = path.with_file_name(format!(".{}.{}", path.file_name().unwrap_or_default().to_string_lossy(), std::process::id()));
+    let temporary = path.with_file_name(format!(
+        ".{}.{}",
+        path.file_name().unwrap_or_default().to_string_lossy(),
+        std::process::id()
+    ));
     fs::write(&temporary, content).doing("writing", &temporary)?;
     fs::rename(&temporary, path).doing("writing", path)
 }
@@ -195,7 +203,8 @@ mod tests {
 
     #[test]
     fn says_how_much_space_is_missing() {
-        let error = need_space(Path::new("/no/such/folder"), u64::MAX, "XDG_CACHE_HOME").expect_err("no disk is that large");
+        let error =
+            need_space(Path::new("/no/such/folder"), u64::MAX, "XDG_CACHE_HOME").expect_err("no disk is that large");
         assert!(error.to_string().contains("point XDG_CACHE_HOME at another disk"), "{error}");
     }
 }

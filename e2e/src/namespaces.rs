@@ -51,7 +51,11 @@ pub fn launch(layout: &Layout, helper: &[String], lifeline: bool) -> Result<(Pro
         let _ = child.wait();
         kill_all(&layout.run())?;
         let text = std::fs::read_to_string(&log_path).unwrap_or_default();
-        return Err(Error::Command { command: "unshare".into(), status: "no namespaces".into(), output: text.trim().to_owned() });
+        return Err(Error::Command {
+            command: "unshare".into(),
+            status: "no namespaces".into(),
+            output: text.trim().to_owned(),
+        });
     };
     Ok((init, Some(child)))
 }
@@ -78,7 +82,11 @@ pub fn kill_all(run: &Path) -> Result<()> {
         // The kernel answers only after every process in the namespace is gone.
         if !wait_until(Duration::from_secs(30), || !init.exists() || ProcessId::of(init.pid).is_none()) {
             let name = run.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            return Err(Error::Leftover { name, what: format!("process {}", init.pid), why: "it does not react to SIGKILL".into() });
+            return Err(Error::Leftover {
+                name,
+                what: format!("process {}", init.pid),
+                why: "it does not react to SIGKILL".into(),
+            });
         }
     }
     Ok(())
@@ -112,7 +120,12 @@ fn inside<T: Send>(init: &ProcessId, all: bool, work: impl FnOnce() -> Result<T>
         work()
     };
     std::thread::scope(|scope| {
-        scope.spawn(body).join().unwrap_or_else(|_| Err(Error::Service { what: "entering the cluster's namespaces".into(), why: "the thread ended early".into() }))
+        scope.spawn(body).join().unwrap_or_else(|_| {
+            Err(Error::Service {
+                what: "entering the cluster's namespaces".into(),
+                why: "the thread ended early".into(),
+            })
+        })
     })
 }
 
@@ -138,13 +151,20 @@ pub fn run(init: &ProcessId, command: Command) -> Result<String> {
 ///
 /// # Errors
 /// Where it cannot be started. That it ends right afterwards is no error here.
-pub fn spawn(init: &ProcessId, arguments: &[String], environment: &[(String, String)], log: &Path, socket: Option<TcpListener>) -> Result<ProcessId> {
+pub fn spawn(
+    init: &ProcessId,
+    arguments: &[String],
+    environment: &[(String, String)],
+    log: &Path,
+    socket: Option<TcpListener>,
+) -> Result<ProcessId> {
     let what = arguments.first().cloned().unwrap_or_default();
     let output = File::options().create(true).append(true).open(log).doing("opening", log)?;
     let errors = output.try_clone().doing("opening", log)?;
     // `setsid --fork` ends at once, so that the component becomes a child of the cluster's first process and is never
     // this process's to reap. It tells its id, as seen inside, before it becomes the component.
-    let pid_file = tempfile::NamedTempFile::new_in(log.parent().unwrap_or(Path::new("/"))).doing("making a file beside", log)?;
+    let pid_file =
+        tempfile::NamedTempFile::new_in(log.parent().unwrap_or(Path::new("/"))).doing("making a file beside", log)?;
     let mut command = Command::new("setsid");
     command.args(["--fork", "sh", "-c", "echo $$ > \"$0\"; exec \"$@\""]).arg(pid_file.path()).args(arguments);
     // What the developer's shell exports (proxies, credentials) is none of the components' business.
@@ -152,16 +172,24 @@ pub fn spawn(init: &ProcessId, arguments: &[String], environment: &[(String, Str
     command.stdin(socket.map_or_else(Stdio::null, |socket| OwnedFd::from(socket).into())).stdout(output).stderr(errors);
     inside(init, true, || {
         let status = command.status().doing("starting", &what)?;
-        if status.success() { Ok(()) } else { Err(Error::Command { command: what.clone(), status: status.to_string(), output: String::new() }) }
+        if status.success() {
+            Ok(())
+        } else {
+            Err(Error::Command { command: what.clone(), status: status.to_string(), output: String::new() })
+        }
     })?;
     let mut inner = None;
     wait_until(Duration::from_secs(10), || {
-        inner = std::fs::read_to_string(pid_file.path()).ok().and_then(|text| text.strip_suffix('\n')?.parse::<i32>().ok());
+        inner =
+            std::fs::read_to_string(pid_file.path()).ok().and_then(|text| text.strip_suffix('\n')?.parse::<i32>().ok());
         inner.is_some()
     });
     let ended = || Error::NotReady { what: what.clone(), seconds: 10, log: String::new() };
     let inner = inner.ok_or_else(ended)?;
     let namespace = process::pid_namespace(init.pid);
-    let found = process::all().into_iter().find(|pid| process::ids_in_namespaces(*pid).as_slice().get(1..) == Some(&[inner]) && process::pid_namespace(*pid) == namespace);
+    let found = process::all().into_iter().find(|pid| {
+        process::ids_in_namespaces(*pid).as_slice().get(1..) == Some(&[inner])
+            && process::pid_namespace(*pid) == namespace
+    });
     found.and_then(ProcessId::of).ok_or_else(ended)
 }

@@ -7,7 +7,8 @@ use crate::error::{Error, Result};
 use crate::programs::run_logged;
 
 /// A package and a file that shows that it is there.
-const CONTROL_PLANE: &[(&str, &str)] = &[("iproute2", "/usr/sbin/ip"), ("git", "/usr/bin/git"), ("openssh-server", "/usr/sbin/sshd")];
+const CONTROL_PLANE: &[(&str, &str)] =
+    &[("iproute2", "/usr/sbin/ip"), ("git", "/usr/bin/git"), ("openssh-server", "/usr/sbin/sshd")];
 const NODE: &[(&str, &str)] = &[
     ("containerd", "/usr/bin/containerd"),
     ("runc", "/usr/sbin/runc"),

@@ -6,7 +6,10 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
+};
 use serde_json::json;
 
 use crate::error::{Context, Error, Result};
@@ -50,7 +53,8 @@ impl Authority {
     /// Where the cluster has none, or it cannot be read.
     pub fn load(layout: &Layout) -> Result<Authority> {
         let read = |file: &str| fs::read_to_string(layout.pki(file)).doing("reading", layout.pki(file));
-        let key = KeyPair::from_pem(&read("ca.key")?).map_err(|source| Error::Certificate { whom: CLUSTER_CA.to_owned(), source })?;
+        let key = KeyPair::from_pem(&read("ca.key")?)
+            .map_err(|source| Error::Certificate { whom: CLUSTER_CA.to_owned(), source })?;
         Ok(Authority { certificate: read("ca.crt")?, issuer: Issuer::new(authority_params(CLUSTER_CA), key) })
     }
 
@@ -131,13 +135,30 @@ pub fn create(layout: &Layout, node_address: &str, service_address: &str) -> Res
         write(&layout.pki(&format!("{name}.key")), credential.key)
     };
     keep("front-proxy-client", front_proxy.client("front-proxy-client", &[])?)?;
-    let api_names = ["localhost", "127.0.0.1", node_address, service_address, "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
+    let api_names = [
+        "localhost",
+        "127.0.0.1",
+        node_address,
+        service_address,
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+    ];
     keep("apiserver", authority.server("kube-apiserver", &api_names)?)?;
     keep("apiserver-kubelet", authority.client("kube-apiserver-kubelet-client", &["system:masters"])?)?;
     keep("kubelet-server", authority.server("kubelet", &["node", node_address, "127.0.0.1"])?)?;
-    let web_names = ["git.sluicegate.test", "charts.sluicegate.test", "registry.sluicegate.test", "localhost", "127.0.0.1", node_address];
+    let web_names = [
+        "git.sluicegate.test",
+        "charts.sluicegate.test",
+        "registry.sluicegate.test",
+        "localhost",
+        "127.0.0.1",
+        node_address,
+    ];
     keep("web", authority.server("web", &web_names)?)?;
-    let signer = KeyPair::generate().map_err(|source| Error::Certificate { whom: "service accounts".into(), source })?;
+    let signer =
+        KeyPair::generate().map_err(|source| Error::Certificate { whom: "service accounts".into(), source })?;
     write(&layout.pki("service-accounts.key"), signer.serialize_pem())?;
     write(&layout.pki("service-accounts.pub"), signer.public_key_pem())?;
     Ok(authority)
@@ -159,15 +180,29 @@ mod tests {
     fn a_loaded_authority_signs_as_the_one_that_was_made() {
         let (made, key) = Authority::create(CLUSTER_CA).expect("made");
         let key = KeyPair::from_pem(&key).expect("key");
-        let loaded = Authority { certificate: made.certificate.clone(), issuer: Issuer::new(authority_params(CLUSTER_CA), key) };
+        let loaded =
+            Authority { certificate: made.certificate.clone(), issuer: Issuer::new(authority_params(CLUSTER_CA), key) };
         let leaf = loaded.server("x", &["localhost"]).expect("issued");
         let mut roots = rustls::RootCertStore::empty();
-        let parse = |pem: &str| <rustls::pki_types::CertificateDer<'_> as rustls::pki_types::pem::PemObject>::from_pem_slice(pem.as_bytes()).expect("pem").into_owned();
+        let parse = |pem: &str| {
+            <rustls::pki_types::CertificateDer<'_> as rustls::pki_types::pem::PemObject>::from_pem_slice(pem.as_bytes())
+                .expect("pem")
+                .into_owned()
+        };
         roots.add(parse(&made.certificate)).expect("root");
         let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-        let verifier = rustls::client::WebPkiServerVerifier::builder_with_provider(roots.into(), provider).build().expect("verifier");
+        let verifier = rustls::client::WebPkiServerVerifier::builder_with_provider(roots.into(), provider)
+            .build()
+            .expect("verifier");
         let name = rustls::pki_types::ServerName::try_from("localhost").expect("name");
-        rustls::client::danger::ServerCertVerifier::verify_server_cert(&*verifier, &parse(&leaf.certificate), &[], &name, &[], rustls::pki_types::UnixTime::now())
-            .expect("the made authority vouches for what the loaded one signed");
+        rustls::client::danger::ServerCertVerifier::verify_server_cert(
+            &*verifier,
+            &parse(&leaf.certificate),
+            &[],
+            &name,
+            &[],
+            rustls::pki_types::UnixTime::now(),
+        )
+        .expect("the made authority vouches for what the loaded one signed");
     }
 }

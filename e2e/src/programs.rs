@@ -112,7 +112,10 @@ impl Programs {
         let path = source(module).join("go.mod");
         let text = fs::read_to_string(&path).doing("reading", &path)?;
         let wanted = module.crds.map_or_else(|| format!("/{}", module.name), str::to_owned);
-        let version = text.lines().filter_map(|line| line.trim().trim_start_matches("require ").split_once(' ')).find(|(path, _)| path.ends_with(&wanted));
+        let version = text
+            .lines()
+            .filter_map(|line| line.trim().trim_start_matches("require ").split_once(' '))
+            .find(|(path, _)| path.ends_with(&wanted));
         Ok(version.map(|(_, rest)| rest.split(' ').next().unwrap_or_default().to_owned()).unwrap_or_default())
     }
 
@@ -124,7 +127,8 @@ impl Programs {
         let mut texts = Vec::new();
         for module in FLUX {
             let folder = self.crd_folder(module)?;
-            let mut files: Vec<PathBuf> = fs::read_dir(&folder).doing("listing", &folder)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+            let mut files: Vec<PathBuf> =
+                fs::read_dir(&folder).doing("listing", &folder)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
             files.sort();
             for file in files {
                 texts.push(fs::read_to_string(&file).doing("reading", &file)?);
@@ -139,7 +143,8 @@ impl Programs {
     /// Where the module's files cannot be read.
     pub fn key(&self, module: Module) -> Result<String> {
         let folder = source(module);
-        let mut files: Vec<PathBuf> = fs::read_dir(&folder).doing("listing", &folder)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        let mut files: Vec<PathBuf> =
+            fs::read_dir(&folder).doing("listing", &folder)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
         files.sort();
         let mut hash = Sha256::new();
         hash.update(&self.go);
@@ -231,7 +236,9 @@ impl Programs {
     }
 
     fn fetch_crds(&self, module: Module) -> Result<()> {
-        let Some(path) = module.crds else { return Ok(()) };
+        let Some(path) = module.crds else {
+            return Ok(());
+        };
         let mut download = go(module);
         download.args(["mod", "download", path]);
         run_logged(download).map_err(|error| as_build_error(module, error))?;
@@ -260,7 +267,9 @@ fn link_flags() -> String {
     let package = "k8s.io/component-base/version";
     let mut parts = KUBERNETES_VERSION.split('.');
     let (major, minor) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    format!("-s -w -X {package}.gitVersion=v{KUBERNETES_VERSION} -X {package}.gitMajor={major} -X {package}.gitMinor={minor} -X {package}.gitTreeState=clean")
+    format!(
+        "-s -w -X {package}.gitVersion=v{KUBERNETES_VERSION} -X {package}.gitMajor={major} -X {package}.gitMinor={minor} -X {package}.gitTreeState=clean"
+    )
 }
 
 /// `go` in a module's folder. `setpriv` ends it together with the harness, however that ends, and `nice` leaves the
@@ -290,8 +299,22 @@ fn go_version() -> Result<String> {
 }
 
 fn as_build_error(module: Module, error: Error) -> Error {
-    let Error::Command { output, .. } = error else { return error };
-    let hint = if ["dial tcp", "proxyconnect", "no such host", "reading https", "i/o timeout", "GOPROXY=off", "Forbidden", "connection refused"].iter().any(|sign| output.contains(sign)) {
+    let Error::Command { output, .. } = error else {
+        return error;
+    };
+    let hint = if [
+        "dial tcp",
+        "proxyconnect",
+        "no such host",
+        "reading https",
+        "i/o timeout",
+        "GOPROXY=off",
+        "Forbidden",
+        "connection refused",
+    ]
+    .iter()
+    .any(|sign| output.contains(sign))
+    {
         "a module could not be downloaded: is the Go module proxy reachable (`go env GOPROXY`)?"
     } else if output.contains("no space left on device") {
         "the disk is full: make room, or move Go's caches with GOCACHE and GOMODCACHE"
@@ -307,7 +330,12 @@ pub(crate) fn run_logged(command: Command) -> Result<String> {
 }
 
 fn run_with(mut command: Command, mut tick: impl FnMut()) -> Result<String> {
-    let line = [command.get_program()].into_iter().chain(command.get_args()).map(|part| part.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ");
+    let line = [command.get_program()]
+        .into_iter()
+        .chain(command.get_args())
+        .map(|part| part.to_string_lossy().into_owned())
+        .collect::<Vec<_>>()
+        .join(" ");
     let mut output = tempfile::tempfile().doing("making", "a temporary file")?;
     let stdout = output.try_clone().doing("opening", "a temporary file")?;
     let stderr = output.try_clone().doing("opening", "a temporary file")?;
@@ -393,8 +421,13 @@ mod tests {
 
     #[test]
     fn a_download_that_fails_is_told_from_code_that_does_not_compile() {
-        let failed = |output: &str| as_build_error(PROBE, Error::Command { command: "go".into(), status: "1".into(), output: output.into() }).to_string();
-        assert!(failed("Get \"https://proxy/x\": dial tcp: lookup proxy: no such host").contains("could not be downloaded"));
+        let failed = |output: &str| {
+            as_build_error(PROBE, Error::Command { command: "go".into(), status: "1".into(), output: output.into() })
+                .to_string()
+        };
+        assert!(
+            failed("Get \"https://proxy/x\": dial tcp: lookup proxy: no such host").contains("could not be downloaded")
+        );
         assert!(failed("main.go:1:1: syntax error").contains("Go's own words follow"));
     }
 

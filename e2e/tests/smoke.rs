@@ -37,7 +37,10 @@ fn pods_run_and_resolve_names() {
             assert_eq!(probe.resolve(GIT_HOST).await?, NODE_ADDRESS);
         }
         assert!(!addresses.is_empty());
-        assert!(message(probe.resolve("nowhere.invalid.").await).contains("no such host"), "a name that does not exist is denied, not waited for");
+        assert!(
+            message(probe.resolve("nowhere.invalid.").await).contains("no such host"),
+            "a name that does not exist is denied, not waited for"
+        );
         Ok(())
     });
 }
@@ -91,7 +94,9 @@ fn a_user_has_the_rights_that_rbac_gives_and_no_others() {
             "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user.name}],
         });
         space.apply(binding).await?;
-        space.wait("the binding's effect", 10, || async { create_as(&user.client, config_map(&own)).await.map(Some) }).await?;
+        space
+            .wait("the binding's effect", 10, || async { create_as(&user.client, config_map(&own)).await.map(Some) })
+            .await?;
         assert_eq!(code(&create_as(&user.client, config_map(&foreign)).await), 403, "in another namespace");
         let escalation = json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "more", "namespace": own},
@@ -127,7 +132,11 @@ fn a_network_policy_stops_ingress() {
                 "spec": {"podSelector": {"matchLabels": {"app": "server"}}, "policyTypes": ["Ingress"], "ingress": [{"from": [{"podSelector": {"matchLabels": {"app": "friend"}}}]}]},
             }))
             .await?;
-        space.wait("the policy to stop the stranger", 20, || async { Ok(stranger.connect(&address).await.is_err().then_some(())) }).await?;
+        space
+            .wait("the policy to stop the stranger", 20, || async {
+                Ok(stranger.connect(&address).await.is_err().then_some(()))
+            })
+            .await?;
         friend.connect(&address).await?;
         Ok(())
     });
@@ -159,9 +168,16 @@ fn a_network_policy_stops_egress_to_pods_services_and_the_node() {
             })
         };
         space.apply(policy(json!([]))).await?;
-        space.wait("the policy to stop the client", 20, || async { Ok(client.connect(&pod).await.is_err().then_some(())) }).await?;
+        space
+            .wait("the policy to stop the client", 20, || async {
+                Ok(client.connect(&pod).await.is_err().then_some(()))
+            })
+            .await?;
         assert!(client.connect(&service).await.is_err(), "a Service's address is no way around");
-        assert!(client.connect("kubernetes.default.svc.cluster.local:443").await.is_err(), "nor is the API server open");
+        assert!(
+            client.connect("kubernetes.default.svc.cluster.local:443").await.is_err(),
+            "nor is the API server open"
+        );
         assert!(client.connect(&format!("{NODE_ADDRESS}:443")).await.is_err(), "nor the node's own address");
         space.apply(policy(json!([{"to": [{"podSelector": {"matchLabels": {"app": "server"}}}]}]))).await?;
         space.wait("the allowed pod", 20, || async { client.connect(&service).await.map(Some) }).await?;
@@ -172,7 +188,9 @@ fn a_network_policy_stops_egress_to_pods_services_and_the_node() {
 #[test]
 fn a_webhook_on_the_host_is_called_by_the_api_server() {
     test("smoke-webhook", async |space| {
-        let Some(cluster) = space.cluster() else { return skip(space.name(), "needs the harness's network") };
+        let Some(cluster) = space.cluster() else {
+            return skip(space.name(), "needs the harness's network");
+        };
         let namespace = space.namespace("a").await?;
         let socket = cluster.listen(0)?;
         let port = socket.local_addr().map(|address| address.port()).unwrap_or_default();
@@ -180,8 +198,11 @@ fn a_webhook_on_the_host_is_called_by_the_api_server() {
         http::serve(socket, &authority.server("webhook", &[NODE_ADDRESS])?, |body| {
             let review: Value = serde_json::from_slice(body).unwrap_or_default();
             let allowed = review["request"]["object"]["data"]["wanted"] != "no";
-            let response = json!({"uid": review["request"]["uid"], "allowed": allowed, "status": {"message": "the host says no"}});
-            json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}).to_string().into_bytes()
+            let response =
+                json!({"uid": review["request"]["uid"], "allowed": allowed, "status": {"message": "the host says no"}});
+            json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response})
+                .to_string()
+                .into_bytes()
         })?;
         let name = space.prefix();
         use base64::Engine as _;
@@ -229,7 +250,12 @@ fn a_validating_admission_policy_is_enforced() {
             ))
             .await?;
         let selector = json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}});
-        space.apply(kind("ValidatingAdmissionPolicyBinding", json!({"policyName": name, "validationActions": ["Deny"], "matchResources": selector}))).await?;
+        space
+            .apply(kind(
+                "ValidatingAdmissionPolicyBinding",
+                json!({"policyName": name, "validationActions": ["Deny"], "matchResources": selector}),
+            ))
+            .await?;
         let client = space.client();
         let refused = space
             .wait("the policy's refusal", 20, || async {

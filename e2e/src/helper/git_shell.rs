@@ -25,7 +25,11 @@ fn parse(wish: &str) -> Option<(&'static str, &str)> {
     let command = ["git-upload-pack", "git-receive-pack"].into_iter().find(|known| *known == command)?;
     let path = path.strip_prefix('\'')?.strip_suffix('\'')?.trim_start_matches('/');
     let repository = path.strip_suffix(".git").unwrap_or(path);
-    let plain = |part: &str| !part.is_empty() && !part.starts_with('.') && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+    let plain = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with('.')
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+    };
     repository.split('/').all(plain).then_some((command, repository))
 }
 
@@ -37,7 +41,15 @@ mod tests {
     fn takes_git_commands_on_plain_paths_only() {
         assert_eq!(parse("git-upload-pack '/team-a/shop.git'"), Some(("git-upload-pack", "team-a/shop")));
         assert_eq!(parse("git-receive-pack 'team-a/shop'"), Some(("git-receive-pack", "team-a/shop")));
-        for wish in ["", "sh", "git-upload-pack", "git-upload-pack '../x'", "git-upload-pack '/a/../b'", "rm '/a'", "git-upload-pack '/a;b'"] {
+        for wish in [
+            "",
+            "sh",
+            "git-upload-pack",
+            "git-upload-pack '../x'",
+            "git-upload-pack '/a/../b'",
+            "rm '/a'",
+            "git-upload-pack '/a;b'",
+        ] {
             assert_eq!(parse(wish), None, "{wish}");
         }
     }

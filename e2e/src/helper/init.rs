@@ -41,7 +41,8 @@ pub(super) fn run(run: &Path, lifeline: bool) -> Result<()> {
 fn isolate_files(run: &Path) -> Result<()> {
     const NO_FS: Option<&str> = None;
     for folder in PRIVATE {
-        mount(Some("tmpfs"), *folder, Some("tmpfs"), MsFlags::empty(), Some("mode=755")).doing("mounting over", folder)?;
+        mount(Some("tmpfs"), *folder, Some("tmpfs"), MsFlags::empty(), Some("mode=755"))
+            .doing("mounting over", folder)?;
     }
     for folder in ["/run/netns", "/run/lock", "/run/sshd", "/var/lib/cni"] {
         fs::create_dir_all(folder).doing("making", folder)?;
@@ -49,7 +50,8 @@ fn isolate_files(run: &Path) -> Result<()> {
     for file in ["hosts", "resolv.conf", "passwd", "nsswitch.conf"] {
         let target = Path::new("/etc").join(file);
         if target.exists() {
-            mount(Some(&run.join("etc").join(file)), &target, NO_FS, MsFlags::MS_BIND, NO_FS).doing("mounting over", &target)?;
+            mount(Some(&run.join("etc").join(file)), &target, NO_FS, MsFlags::MS_BIND, NO_FS)
+                .doing("mounting over", &target)?;
         }
     }
     Ok(())

@@ -37,7 +37,8 @@ pub(super) fn run(listen: Option<SocketAddr>, to: SocketAddr, control: PathBuf) 
         let listener = match listen {
             Some(address) => TcpListener::bind(address).await.doing("listening on", address.to_string())?,
             None => {
-                let socket = std::io::stdin().as_fd().try_clone_to_owned().doing("taking", "the socket on standard input")?;
+                let socket =
+                    std::io::stdin().as_fd().try_clone_to_owned().doing("taking", "the socket on standard input")?;
                 let socket = std::net::TcpListener::from(socket);
                 socket.set_nonblocking(true).doing("setting up", "the socket on standard input")?;
                 TcpListener::from_std(socket).doing("listening on", "standard input")?
@@ -69,7 +70,9 @@ async fn connect(inbound: TcpStream, to: SocketAddr, mut line: watch::Receiver<L
     if line.wait_for(|line| *line != Line::Silent).await.is_err() || *line.borrow() == Line::Broken {
         return;
     }
-    let Ok(outbound) = TcpStream::connect(to).await else { return };
+    let Ok(outbound) = TcpStream::connect(to).await else {
+        return;
+    };
     let _ = (inbound.set_nodelay(true), outbound.set_nodelay(true));
     let (from_caller, to_caller) = inbound.into_split();
     let (from_server, to_server) = outbound.into_split();
@@ -91,7 +94,9 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut line: watch::
                 Line::Slow(milliseconds) => Duration::from_millis(milliseconds),
                 _ => Duration::ZERO,
             };
-            let Some(chunk) = buffer.get(..count) else { break };
+            let Some(chunk) = buffer.get(..count) else {
+                break;
+            };
             if queue.send((Instant::now() + delay, chunk.to_vec())).await.is_err() {
                 break;
             }
@@ -150,7 +155,10 @@ mod tests {
         let waited = tokio::time::timeout(Duration::from_millis(200), socket.read_exact(&mut answer)).await;
         assert!(waited.is_err(), "nothing arrives on a silent line");
         set.send(Line::Open).expect("set");
-        tokio::time::timeout(Duration::from_secs(5), socket.read_exact(&mut answer)).await.expect("in time").expect("delivered");
+        tokio::time::timeout(Duration::from_secs(5), socket.read_exact(&mut answer))
+            .await
+            .expect("in time")
+            .expect("delivered");
         assert_eq!(&answer, b"ping");
     }
 

@@ -54,7 +54,8 @@ fn tls(run: &Path) -> Result<TlsAcceptor> {
     let certificate = CertificateDer::from_pem_file(run.join("pki/web.crt"));
     let key = PrivateKeyDer::from_pem_file(run.join("pki/web.key"));
     let failed = |why: String| Error::Service { what: "the web server's certificate".into(), why };
-    let (certificate, key) = (certificate.map_err(|error| failed(error.to_string()))?, key.map_err(|error| failed(error.to_string()))?);
+    let (certificate, key) =
+        (certificate.map_err(|error| failed(error.to_string()))?, key.map_err(|error| failed(error.to_string()))?);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -73,7 +74,8 @@ async fn serve(socket: impl AsyncRead + AsyncWrite + Unpin + Send, run: Arc<Path
 async fn answer(request: Request<Incoming>, run: &Path) -> Answer {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     // The host's relay for Git has a loopback address and a port; charts are always asked for by name.
-    let is_git = host.split(':').next().is_some_and(|name| name == GIT_HOST || name == "127.0.0.1" || name == "localhost");
+    let is_git =
+        host.split(':').next().is_some_and(|name| name == GIT_HOST || name == "127.0.0.1" || name == "localhost");
     if is_git { git(request, run).await } else { file(request.uri().path(), &run.join("charts")).await }
 }
 
@@ -97,10 +99,17 @@ async fn file(path: &str, folder: &Path) -> Answer {
 /// The repository of `/team-a/shop.git/info/refs`, by the endpoints of Git's smart HTTP protocol.
 fn repository(path: &str) -> Option<&str> {
     let path = path.trim_start_matches('/');
-    let end = ["/info/refs", "/git-upload-pack", "/git-receive-pack", "/HEAD", "/objects/"].iter().filter_map(|endpoint| path.find(endpoint)).min()?;
+    let end = ["/info/refs", "/git-upload-pack", "/git-receive-pack", "/HEAD", "/objects/"]
+        .iter()
+        .filter_map(|endpoint| path.find(endpoint))
+        .min()?;
     let repository = path.get(..end)?;
     let repository = repository.strip_suffix(".git").unwrap_or(repository);
-    let clean = |part: &str| !part.is_empty() && !part.starts_with('.') && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+    let clean = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with('.')
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+    };
     repository.split('/').all(clean).then_some(repository)
 }
 
@@ -113,8 +122,12 @@ fn credentials(headers: &HeaderMap) -> Option<(String, String)> {
 
 async fn git(request: Request<Incoming>, run: &Path) -> Answer {
     let path = request.uri().path().to_owned();
-    let Some(repository) = repository(&path).map(str::to_owned) else { return plain(StatusCode::NOT_FOUND, "not found\n") };
-    let Ok(accounts) = Accounts::load(run) else { return plain(StatusCode::INTERNAL_SERVER_ERROR, "accounts cannot be read\n") };
+    let Some(repository) = repository(&path).map(str::to_owned) else {
+        return plain(StatusCode::NOT_FOUND, "not found\n");
+    };
+    let Ok(accounts) = Accounts::load(run) else {
+        return plain(StatusCode::INTERNAL_SERVER_ERROR, "accounts cannot be read\n");
+    };
     let user = match credentials(request.headers()) {
         Some((name, token)) if accounts.authenticate(&name, &token) => Some(name),
         Some(_) => return unauthorized(),
@@ -124,11 +137,16 @@ async fn git(request: Request<Incoming>, run: &Path) -> Answer {
         // As forges do it: whoever has no account is asked for one, whoever has no right sees nothing.
         return if user.is_none() { unauthorized() } else { plain(StatusCode::NOT_FOUND, "repository not found\n") };
     }
-    let writing = path.ends_with("/git-receive-pack") || request.uri().query().is_some_and(|query| query.contains("git-receive-pack"));
+    let writing = path.ends_with("/git-receive-pack")
+        || request.uri().query().is_some_and(|query| query.contains("git-receive-pack"));
     if writing && user.is_none() {
         return unauthorized();
     }
-    let rest = path.find("/info/refs").or_else(|| path.rfind("/git-")).or_else(|| path.find("/HEAD")).or_else(|| path.find("/objects/"));
+    let rest = path
+        .find("/info/refs")
+        .or_else(|| path.rfind("/git-"))
+        .or_else(|| path.find("/HEAD"))
+        .or_else(|| path.find("/objects/"));
     let endpoint = rest.and_then(|at| path.get(at..)).unwrap_or_default();
     match backend(request, run, &format!("/{repository}.git{endpoint}"), user.as_deref()).await {
         Ok(answer) => answer,
@@ -145,11 +163,22 @@ fn unauthorized() -> Answer {
 /// `git http-backend` speaks CGI: the request in the environment and on standard input, headers and body back.
 async fn backend(request: Request<Incoming>, run: &Path, path: &str, user: Option<&str>) -> Result<Answer> {
     let mut command = Command::new("git");
-    command.arg("http-backend").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).kill_on_drop(true);
+    command
+        .arg("http-backend")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .kill_on_drop(true);
     command.env("GIT_PROJECT_ROOT", run.join("git")).env("GIT_HTTP_EXPORT_ALL", "1").env("PATH_INFO", path);
-    command.env("REQUEST_METHOD", request.method().as_str()).env("QUERY_STRING", request.uri().query().unwrap_or_default());
+    command
+        .env("REQUEST_METHOD", request.method().as_str())
+        .env("QUERY_STRING", request.uri().query().unwrap_or_default());
     command.env("REMOTE_USER", user.unwrap_or_default()).env("REMOTE_ADDR", "127.0.0.1");
-    for (name, variable) in [("content-type", "CONTENT_TYPE"), ("content-encoding", "HTTP_CONTENT_ENCODING"), ("git-protocol", "HTTP_GIT_PROTOCOL")] {
+    for (name, variable) in [
+        ("content-type", "CONTENT_TYPE"),
+        ("content-encoding", "HTTP_CONTENT_ENCODING"),
+        ("git-protocol", "HTTP_GIT_PROTOCOL"),
+    ] {
         if let Some(value) = request.headers().get(name).and_then(|value| value.to_str().ok()) {
             command.env(variable, value);
         }
@@ -166,15 +195,21 @@ async fn backend(request: Request<Incoming>, run: &Path, path: &str, user: Optio
     };
     let ((), output) = tokio::join!(feed, child.wait_with_output());
     let output = output.doing("reading from", "git http-backend")?.stdout;
-    let end = output.windows(4).position(|window| window == b"\r\n\r\n").ok_or_else(|| failed("it sent no headers".into()))?;
+    let end = output
+        .windows(4)
+        .position(|window| window == b"\r\n\r\n")
+        .ok_or_else(|| failed("it sent no headers".into()))?;
     let (head, content) = output.split_at(end + 4);
     let mut answer = plain(StatusCode::OK, content.to_vec());
     for line in String::from_utf8_lossy(head).lines() {
-        let Some((name, value)) = line.split_once(": ") else { continue };
+        let Some((name, value)) = line.split_once(": ") else {
+            continue;
+        };
         if name.eq_ignore_ascii_case("status") {
             let code = value.split(' ').next().and_then(|code| StatusCode::from_bytes(code.as_bytes()).ok());
             *answer.status_mut() = code.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        } else if let (Ok(name), Ok(value)) = (name.parse::<header::HeaderName>(), value.parse::<header::HeaderValue>()) {
+        } else if let (Ok(name), Ok(value)) = (name.parse::<header::HeaderName>(), value.parse::<header::HeaderValue>())
+        {
             answer.headers_mut().insert(name, value);
         }
     }

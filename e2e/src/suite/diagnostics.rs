@@ -27,11 +27,17 @@ pub(super) async fn write(space: &Space) -> Result<PathBuf> {
                     continue;
                 }
                 let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &resource);
-                let Ok(list) = api.list(&ListParams::default()).await else { continue };
+                let Ok(list) = api.list(&ListParams::default()).await else {
+                    continue;
+                };
                 if list.items.is_empty() {
                     continue;
                 }
-                let name = if resource.group.is_empty() { resource.plural.clone() } else { format!("{}.{}", resource.plural, resource.group) };
+                let name = if resource.group.is_empty() {
+                    resource.plural.clone()
+                } else {
+                    format!("{}.{}", resource.plural, resource.group)
+                };
                 save(&place.join(format!("{name}.json")), &list.items)?;
                 if resource.plural == "events" && resource.group.is_empty() {
                     write_events(&place, &list.items)?;
@@ -61,7 +67,14 @@ fn write_events(place: &Path, items: &[DynamicObject]) -> Result<()> {
         .map(|event| {
             let text = |pointer: &str| event.data.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
             let time = event.metadata.creation_timestamp.as_ref().map(|time| time.0.to_string()).unwrap_or_default();
-            format!("{time} {} {}/{} {}: {}", text("/type"), text("/involvedObject/kind"), text("/involvedObject/name"), text("/reason"), text("/message"))
+            format!(
+                "{time} {} {}/{} {}: {}",
+                text("/type"),
+                text("/involvedObject/kind"),
+                text("/involvedObject/name"),
+                text("/reason"),
+                text("/message")
+            )
         })
         .collect();
     lines.sort();
@@ -71,14 +84,19 @@ fn write_events(place: &Path, items: &[DynamicObject]) -> Result<()> {
 
 async fn write_logs(client: &kube::Client, namespace: &str, place: &Path) -> Result<()> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    let Ok(list) = pods.list(&ListParams::default()).await else { return Ok(()) };
+    let Ok(list) = pods.list(&ListParams::default()).await else {
+        return Ok(());
+    };
     for pod in list {
         let name = pod.metadata.name.unwrap_or_default();
         let spec = pod.spec.unwrap_or_default();
         for container in spec.init_containers.unwrap_or_default().iter().chain(&spec.containers) {
             for previous in [false, true] {
-                let parameters = LogParams { container: Some(container.name.clone()), previous, ..LogParams::default() };
-                let Ok(text) = pods.logs(&name, &parameters).await else { continue };
+                let parameters =
+                    LogParams { container: Some(container.name.clone()), previous, ..LogParams::default() };
+                let Ok(text) = pods.logs(&name, &parameters).await else {
+                    continue;
+                };
                 let suffix = if previous { ".previous" } else { "" };
                 let path = place.join(format!("{name}.{}{suffix}.log", container.name));
                 std::fs::write(&path, text).doing("writing", &path)?;

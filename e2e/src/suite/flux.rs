@@ -14,7 +14,11 @@ use crate::programs::{FLUX, Module, Programs};
 /// Where one does not become available.
 pub async fn install(space: &Space, namespace: &str, controllers: &[Module]) -> Result<()> {
     let programs = Programs::find()?;
-    space.apply(json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "flux", "namespace": namespace}})).await?;
+    space
+        .apply(
+            json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "flux", "namespace": namespace}}),
+        )
+        .await?;
     let rules = json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]);
     space.apply(json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "flux", "namespace": namespace}, "rules": rules})).await?;
     space
@@ -59,7 +63,12 @@ fn services(controller: Module) -> Vec<(&'static str, u16)> {
 
 fn deployment(namespace: &str, controller: Module, image: &str) -> Value {
     let name = controller.name;
-    let mut arguments = vec!["--watch-all-namespaces=false".to_owned(), "--log-level=info".into(), "--log-encoding=json".into(), "--enable-leader-election".into()];
+    let mut arguments = vec![
+        "--watch-all-namespaces=false".to_owned(),
+        "--log-level=info".into(),
+        "--log-encoding=json".into(),
+        "--enable-leader-election".into(),
+    ];
     if name != "notification-controller" {
         arguments.push(format!("--events-addr=http://notification-controller.{namespace}.svc.cluster.local./"));
     }
@@ -75,7 +84,11 @@ fn deployment(namespace: &str, controller: Module, image: &str) -> Value {
     }
     let probe = |path: &str| json!({"httpGet": {"path": path, "port": "healthz"}, "periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": 10});
     // Source serves artifacts only as the leader, and is of no use before.
-    let ready = if name == "source-controller" { json!({"httpGet": {"path": "/", "port": 9090}, "periodSeconds": 1}) } else { probe("/readyz") };
+    let ready = if name == "source-controller" {
+        json!({"httpGet": {"path": "/", "port": 9090}, "periodSeconds": 1})
+    } else {
+        probe("/readyz")
+    };
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "namespace": namespace, "labels": {"app": name}},
         "spec": {

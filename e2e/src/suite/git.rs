@@ -69,24 +69,42 @@ impl Repository {
     pub fn commit(&self, branch: &str, message: &str, files: &[(&str, Option<&str>)]) -> Result<String> {
         let reference = format!("refs/heads/{branch}");
         let parent = self.head(branch).ok();
-        let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map(|time| time.as_secs()).unwrap_or_default();
-        let mut stream = format!("commit {reference}\ncommitter Tester <tester@example.com> {seconds} +0000\ndata {}\n{message}\n", message.len());
+        let seconds = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map(|time| time.as_secs())
+            .unwrap_or_default();
+        let mut stream = format!(
+            "commit {reference}\ncommitter Tester <tester@example.com> {seconds} +0000\ndata {}\n{message}\n",
+            message.len()
+        );
         if let Some(parent) = parent {
             stream.push_str(&format!("from {parent}\n"));
         }
         for (path, content) in files {
             match content {
-                Some(content) => stream.push_str(&format!("M 100644 inline {path}\ndata {}\n{content}\n", content.len())),
+                Some(content) => {
+                    stream.push_str(&format!("M 100644 inline {path}\ndata {}\n{content}\n", content.len()));
+                }
                 None => stream.push_str(&format!("D {path}\n")),
             }
         }
-        let mut import = Command::new("git").arg("-C").arg(self.path()).args(["fast-import", "--quiet"]).stdin(Stdio::piped()).spawn().doing("starting", "git fast-import")?;
+        let mut import = Command::new("git")
+            .arg("-C")
+            .arg(self.path())
+            .args(["fast-import", "--quiet"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .doing("starting", "git fast-import")?;
         if let Some(mut stdin) = import.stdin.take() {
             stdin.write_all(stream.as_bytes()).doing("writing to", "git fast-import")?;
         }
         let status = import.wait().doing("waiting for", "git fast-import")?;
         if !status.success() {
-            return Err(Error::Command { command: "git fast-import".into(), status: status.to_string(), output: String::new() });
+            return Err(Error::Command {
+                command: "git fast-import".into(),
+                status: status.to_string(),
+                output: String::new(),
+            });
         }
         self.head(branch)
     }
@@ -97,7 +115,11 @@ impl Repository {
     /// Where there is no such branch.
     pub fn head(&self, branch: &str) -> Result<String> {
         let mut command = Command::new("git");
-        command.arg("-C").arg(self.path()).args(["rev-parse", "--verify", "--quiet"]).arg(format!("refs/heads/{branch}"));
+        command
+            .arg("-C")
+            .arg(self.path())
+            .args(["rev-parse", "--verify", "--quiet"])
+            .arg(format!("refs/heads/{branch}"));
         Ok(run_logged(command)?.trim().to_owned())
     }
 

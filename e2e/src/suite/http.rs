@@ -23,7 +23,8 @@ use crate::pki::Credential;
 pub async fn send(port: u16, request: Request<Vec<u8>>) -> Result<Response<Bytes>> {
     let what = format!("{} {}", request.method(), request.uri());
     let failed = |error: hyper::Error| service_error(what.clone(), error);
-    let socket = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.doing("connecting to port", port.to_string())?;
+    let socket =
+        tokio::net::TcpStream::connect(("127.0.0.1", port)).await.doing("connecting to port", port.to_string())?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.map_err(failed)?;
     let running = tokio::spawn(connection);
     let (mut head, body) = request.into_parts();
@@ -40,9 +41,15 @@ pub async fn send(port: u16, request: Request<Vec<u8>>) -> Result<Response<Bytes
 ///
 /// # Errors
 /// Where the certificate cannot be used.
-pub fn serve(socket: TcpListener, credential: &Credential, answer: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) -> Result<()> {
-    let certificate = CertificateDer::from_pem_slice(credential.certificate.as_bytes()).map_err(|error| service_error("a certificate", error))?;
-    let key = PrivateKeyDer::from_pem_slice(credential.key.as_bytes()).map_err(|error| service_error("a key", error))?;
+pub fn serve(
+    socket: TcpListener,
+    credential: &Credential,
+    answer: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static,
+) -> Result<()> {
+    let certificate = CertificateDer::from_pem_slice(credential.certificate.as_bytes())
+        .map_err(|error| service_error("a certificate", error))?;
+    let key =
+        PrivateKeyDer::from_pem_slice(credential.key.as_bytes()).map_err(|error| service_error("a key", error))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -56,17 +63,22 @@ pub fn serve(socket: TcpListener, credential: &Credential, answer: impl Fn(&[u8]
         while let Ok((socket, _)) = listener.accept().await {
             let (acceptor, answer) = (acceptor.clone(), Arc::clone(&answer));
             tokio::spawn(async move {
-                let Ok(socket) = acceptor.accept(socket).await else { return };
+                let Ok(socket) = acceptor.accept(socket).await else {
+                    return;
+                };
                 let service = service_fn(move |request: Request<Incoming>| {
                     let answer = Arc::clone(&answer);
                     async move {
                         let body = request.into_body().collect().await?.to_bytes();
                         let mut response = Response::new(Full::new(Bytes::from(answer(&body))));
-                        response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+                        response
+                            .headers_mut()
+                            .insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
                         Ok::<_, hyper::Error>(response)
                     }
                 });
-                let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
+                let _ =
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
             });
         }
     });

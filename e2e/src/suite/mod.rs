@@ -85,13 +85,19 @@ fn run<F>(name: &str, body: impl FnOnce(Space) -> F) -> Result<()>
 where
     F: Future<Output = Result<()>>,
 {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().doing("starting", "the runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .doing("starting", "the runtime")?;
     let space = runtime.block_on(Space::new(name, Target::find()?))?;
     let outcome = catch_unwind(AssertUnwindSafe(|| runtime.block_on(body(space.clone()))));
     let failed = !matches!(outcome, Ok(Ok(())));
     if failed {
         match runtime.block_on(diagnostics::write(&space)) {
-            Ok(folder) => crate::say(&format!("{name} failed; events, objects and logs of its namespaces: {}", folder.display())),
+            Ok(folder) => {
+                crate::say(&format!("{name} failed; events, objects and logs of its namespaces: {}", folder.display()));
+            }
             Err(error) => crate::say(&format!("{name} failed, and nothing could be recorded: {error}")),
         }
     }

@@ -51,7 +51,11 @@ impl Space {
     pub(super) async fn new(name: &str, target: Target) -> Result<Space> {
         let client = api::client(&target.kubeconfig()).await?;
         let mut random = [0; 3];
-        std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom").doing("opening", "/dev/urandom")?, &mut random).doing("reading", "/dev/urandom")?;
+        std::io::Read::read_exact(
+            &mut std::fs::File::open("/dev/urandom").doing("opening", "/dev/urandom")?,
+            &mut random,
+        )
+        .doing("reading", "/dev/urandom")?;
         let prefix = format!("{name}-{}", crate::programs::hex(&random));
         Ok(Space { name: name.to_owned(), prefix, target: Arc::new(target), client, namespaces: Arc::default() })
     }
@@ -91,7 +95,10 @@ impl Space {
         if let Ok(mut names) = self.namespaces.lock() {
             names.push(name.clone());
         }
-        self.wait(&format!("the default account of {name}"), 30, || async { Ok(self.get("v1", "ServiceAccount", &name, "default").await?.map(|_| ())) }).await?;
+        self.wait(&format!("the default account of {name}"), 30, || async {
+            Ok(self.get("v1", "ServiceAccount", &name, "default").await?.map(|_| ()))
+        })
+        .await?;
         Ok(name)
     }
 
@@ -122,7 +129,9 @@ impl Space {
     pub async fn get(&self, api_version: &str, kind: &str, namespace: &str, name: &str) -> Result<Option<Value>> {
         let found = self.api(api_version, kind, namespace).get_opt(name).await;
         let found = found.map_err(|error| Error::api(format!("{kind} {namespace}/{name}"), error))?;
-        found.map(|object| serde_json::to_value(object).map_err(|error| service_error(format!("{kind} {name}"), error))).transpose()
+        found
+            .map(|object| serde_json::to_value(object).map_err(|error| service_error(format!("{kind} {name}"), error)))
+            .transpose()
     }
 
     /// Deletes an object; one that is not there is fine.
@@ -163,19 +172,32 @@ impl Space {
     ///
     /// # Errors
     /// [`Error::NotReady`] with the object's conditions.
-    pub async fn condition(&self, (api_version, kind, namespace, name): (&str, &str, &str, &str), condition: &str, status: &str, seconds: u64) -> Result<Value> {
+    pub async fn condition(
+        &self,
+        (api_version, kind, namespace, name): (&str, &str, &str, &str),
+        condition: &str,
+        status: &str,
+        seconds: u64,
+    ) -> Result<Value> {
         let mut seen = Value::Null;
         let deadline = Instant::now() + Duration::from_secs(seconds);
         while Instant::now() < deadline {
             if let Ok(Some(object)) = self.get(api_version, kind, namespace, name).await {
                 seen = object["status"]["conditions"].clone();
-                if seen.as_array().is_some_and(|all| all.iter().any(|one| one["type"] == condition && one["status"] == status)) {
+                if seen
+                    .as_array()
+                    .is_some_and(|all| all.iter().any(|one| one["type"] == condition && one["status"] == status))
+                {
                     return Ok(object);
                 }
             }
             tokio::time::sleep(POLL).await;
         }
-        Err(Error::NotReady { what: format!("{condition}={status} of {kind} {namespace}/{name}"), seconds, log: format!("; it has {seen}") })
+        Err(Error::NotReady {
+            what: format!("{condition}={status} of {kind} {namespace}/{name}"),
+            seconds,
+            log: format!("; it has {seen}"),
+        })
     }
 
     /// A user of the cluster. The name is made unique to this test.
@@ -189,7 +211,8 @@ impl Space {
             // An existing cluster's authority is not ours: the administrator impersonates, which RBAC treats alike.
             Target::Existing(path) => {
                 let text = std::fs::read_to_string(path).doing("reading", path)?;
-                let mut config = kube::config::Kubeconfig::from_yaml(&text).map_err(|error| service_error("the kubeconfig", error))?;
+                let mut config = kube::config::Kubeconfig::from_yaml(&text)
+                    .map_err(|error| service_error("the kubeconfig", error))?;
                 for user in &mut config.auth_infos {
                     if let Some(info) = &mut user.auth_info {
                         info.impersonate = Some(name.clone());
@@ -260,10 +283,23 @@ impl Probe {
 
     /// Asks one of the workload's endpoints, through the API server.
     async fn ask(&self, endpoint: &str, parameter: &str, value: &str) -> Result<String> {
-        let encoded: String = value.bytes().map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect();
-        let url = format!("/api/v1/namespaces/{}/pods/{}:8080/proxy/{endpoint}?{parameter}={encoded}", self.namespace, self.name);
+        let encoded: String = value
+            .bytes()
+            .map(
+                |byte| {
+                    if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") }
+                },
+            )
+            .collect();
+        let url = format!(
+            "/api/v1/namespaces/{}/pods/{}:8080/proxy/{endpoint}?{parameter}={encoded}",
+            self.namespace, self.name
+        );
         let request = ::http::Request::get(&url).body(Vec::new()).map_err(|error| service_error(&url, error))?;
-        self.client.request_text(request).await.map_err(|error| Error::api(format!("{endpoint} {value} in {}", self.name), error))
+        self.client
+            .request_text(request)
+            .await
+            .map_err(|error| Error::api(format!("{endpoint} {value} in {}", self.name), error))
     }
 }
 
@@ -289,13 +325,20 @@ pub async fn create_as(client: &kube::Client, object: Value) -> Result<()> {
     let types = object.types.clone().unwrap_or_default();
     let namespace = object.metadata.namespace.clone().unwrap_or_default();
     let api = api_of(client.clone(), &types.api_version, &types.kind, &namespace);
-    api.create(&PostParams::default(), &object).await.map(|_| ()).map_err(|error| Error::api(format!("creating {}", types.kind), error))
+    api.create(&PostParams::default(), &object)
+        .await
+        .map(|_| ())
+        .map_err(|error| Error::api(format!("creating {}", types.kind), error))
 }
 
 fn api_of(client: kube::Client, api_version: &str, kind: &str, namespace: &str) -> Api<DynamicObject> {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
-    if namespace.is_empty() { Api::all_with(client, &resource) } else { Api::namespaced_with(client, namespace, &resource) }
+    if namespace.is_empty() {
+        Api::all_with(client, &resource)
+    } else {
+        Api::namespaced_with(client, namespace, &resource)
+    }
 }
 
 /// Objects are merged by key, everything else is replaced; the first container is merged, not replaced.

@@ -26,7 +26,11 @@ fn another_user_is_told_to_be_root() {
     std::fs::copy(env!("CARGO_BIN_EXE_sluicegate-e2e"), &copy).expect("copied");
     let as_nobody = |arguments: &[&str]| {
         let mut command = Command::new("setpriv");
-        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]).arg(&copy).arg("cluster").args(arguments);
+        command
+            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"])
+            .arg(&copy)
+            .arg("cluster")
+            .args(arguments);
         command
     };
     refused(&mut as_nobody(&["up", "--name", &name]), &name, &["needs root", "SLUICEGATE_E2E_KUBECONFIG"]);
@@ -41,7 +45,11 @@ fn a_port_in_use_is_named() {
     let name = unique("port");
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("its address").port().to_string();
-    refused(&mut harness(&["up", "--control-plane-only", "--name", &name, "--port", &port]), &name, &[&format!("port {port}"), "--port"]);
+    refused(
+        &mut harness(&["up", "--control-plane-only", "--name", &name, "--port", &port]),
+        &name,
+        &[&format!("port {port}"), "--port"],
+    );
 }
 
 #[test]
@@ -53,14 +61,22 @@ fn a_bad_name_is_refused() {
 #[test]
 fn a_machine_without_go_is_told_what_is_missing() {
     let name = unique("no-go");
-    refused(harness(&["up", "--control-plane-only", "--name", &name]).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), &name, &["needs Go", "or newer"]);
+    refused(
+        harness(&["up", "--control-plane-only", "--name", &name]).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
+        &name,
+        &["needs Go", "or newer"],
+    );
 }
 
 #[test]
 fn a_module_that_cannot_be_downloaded_is_named() {
     let (name, empty) = (unique("offline"), tempfile::tempdir().expect("folder"));
     let mut command = harness(&["up", "--control-plane-only", "--name", &name]);
-    command.env("XDG_CACHE_HOME", empty.path()).env("GOMODCACHE", empty.path().join("mod")).env("GOPROXY", "off").env("GOFLAGS", "-modcacherw");
+    command
+        .env("XDG_CACHE_HOME", empty.path())
+        .env("GOMODCACHE", empty.path().join("mod"))
+        .env("GOPROXY", "off")
+        .env("GOFLAGS", "-modcacherw");
     refused(&mut command, &name, &["building kubernetes ended with an error", "could not be downloaded"]);
 }
 
@@ -84,5 +100,9 @@ fn a_full_disk_is_told_before_anything_is_started() {
 fn a_state_folder_that_somebody_else_prepared_is_not_trusted() {
     let (name, folder) = (unique("foreign"), tempfile::tempdir().expect("folder"));
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).expect("open to all");
-    refused(harness(&["up", "--control-plane-only", "--name", &name]).env("SLUICEGATE_E2E_STATE", folder.path()), &name, &["not a folder of root's own"]);
+    refused(
+        harness(&["up", "--control-plane-only", "--name", &name]).env("SLUICEGATE_E2E_STATE", folder.path()),
+        &name,
+        &["not a folder of root's own"],
+    );
 }

@@ -50,7 +50,8 @@ fn components_stop_start_pause_and_lines_break() {
     let cluster = &own.cluster;
     let probe = Probe::new(cluster);
     let config_map = "/api/v1/namespaces/default/configmaps/kept";
-    probe.create(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "kept", "namespace": "default"}}));
+    probe
+        .create(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "kept", "namespace": "default"}}));
 
     // Killed and started again, etcd has its data.
     cluster.kill("etcd").expect("killed");
@@ -100,7 +101,14 @@ fn another_control_plane_is_reachable_inside_by_a_link() {
     let url = here.cluster.link(&there.cluster, 7443).expect("linked");
     // The certificate of the other authority tells that it is the other server.
     let mut command = std::process::Command::new("openssl");
-    command.args(["s_client", "-brief", "-verify_return_error", "-connect", url.trim_start_matches("https://"), "-CAfile"]);
+    command.args([
+        "s_client",
+        "-brief",
+        "-verify_return_error",
+        "-connect",
+        url.trim_start_matches("https://"),
+        "-CAfile",
+    ]);
     command.arg(there.cluster.layout().pki("ca.crt"));
     here.cluster.run_inside(command).expect("the other server is there");
 }
@@ -112,7 +120,11 @@ fn a_node_that_is_cut_off_starts_pods_when_the_line_opens() {
     let probe = Probe::new(cluster);
     let image = sluicegate_e2e::images::PROBE_IMAGE;
     let pod = |name: &str| json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"}, "spec": {"containers": [{"name": "c", "image": image}]}});
-    let running = |name: &str| probe.get(&format!("/api/v1/namespaces/default/pods/{name}"), Duration::from_secs(2)).is_some_and(|text| text.contains("\"phase\":\"Running\""));
+    let running = |name: &str| {
+        probe
+            .get(&format!("/api/v1/namespaces/default/pods/{name}"), Duration::from_secs(2))
+            .is_some_and(|text| text.contains("\"phase\":\"Running\""))
+    };
     probe.create(pod("first"));
     assert!(within(30, || running("first")), "the node works");
 

@@ -22,7 +22,11 @@ fn signal(child: &std::process::Child, signal: Signal) {
 fn ctrl_c_during_a_start_leaves_nothing() {
     let name = unique("ctrl-c");
     for moment in MOMENTS_MS {
-        let mut child = harness(&["up", "--control-plane-only", "--name", &name]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
+        let mut child = harness(&["up", "--control-plane-only", "--name", &name])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("started");
         sleep(Duration::from_millis(moment));
         signal(&child, Signal::SIGINT);
         let code = ended(&mut child, 60);
@@ -39,7 +43,11 @@ fn ctrl_c_during_a_start_leaves_nothing() {
 fn after_a_killed_start_down_removes_what_was_left() {
     let name = unique("killed");
     for moment in MOMENTS_MS {
-        let mut child = harness(&["up", "--control-plane-only", "--name", &name]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
+        let mut child = harness(&["up", "--control-plane-only", "--name", &name])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("started");
         sleep(Duration::from_millis(moment));
         signal(&child, Signal::SIGKILL);
         child.wait().expect("it ended");
@@ -52,7 +60,11 @@ fn after_a_killed_start_down_removes_what_was_left() {
 #[test]
 fn a_start_removes_what_a_killed_one_left() {
     let name = unique("again");
-    let mut child = harness(&["up", "--control-plane-only", "--name", &name]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
+    let mut child = harness(&["up", "--control-plane-only", "--name", &name])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("started");
     sleep(Duration::from_millis(1500));
     signal(&child, Signal::SIGKILL);
     child.wait().expect("it ended");
@@ -66,7 +78,11 @@ fn a_start_removes_what_a_killed_one_left() {
 #[test]
 fn a_killed_run_ends_its_cluster() {
     let name = unique("lifeline");
-    let mut child = harness(&["run", "--control-plane-only", "--name", &name, "--", "sleep", "1000"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
+    let mut child = harness(&["run", "--control-plane-only", "--name", &name, "--", "sleep", "1000"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("started");
     assert!(within(90, || Cluster::open(&name).is_ok()), "it starts");
     let cluster = Cluster::open(&name).expect("it runs");
     let (namespaces, server) = (namespaces_of(&cluster), cluster.process("kube-apiserver").expect("a process"));
@@ -82,7 +98,16 @@ fn a_killed_run_ends_its_cluster() {
 #[test]
 fn run_passes_on_the_exit_code_and_ends_the_cluster() {
     let name = unique("run");
-    let (code, output) = finish(&mut harness(&["run", "--control-plane-only", "--name", &name, "--", "sh", "-c", "test -r \"$KUBECONFIG\" && exit 7"]));
+    let (code, output) = finish(&mut harness(&[
+        "run",
+        "--control-plane-only",
+        "--name",
+        &name,
+        "--",
+        "sh",
+        "-c",
+        "test -r \"$KUBECONFIG\" && exit 7",
+    ]));
     assert_eq!(code, Some(7), "{output}");
     assert_gone(&name, &BTreeSet::new());
 }

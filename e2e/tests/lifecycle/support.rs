@@ -64,9 +64,17 @@ impl Machine {
     /// Links, mounts, named network namespaces, cgroups (but those of other clusters, which come and go beside this
     /// test) and firewall rules of the host.
     pub(crate) fn look() -> Machine {
-        let lines = |path: &str| fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect::<BTreeSet<_>>();
-        let links = lines("/proc/net/dev").iter().filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned())).collect();
-        let named = fs::read_dir("/run/netns").into_iter().flatten().flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        let lines = |path: &str| {
+            fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect::<BTreeSet<_>>()
+        };
+        let links =
+            lines("/proc/net/dev").iter().filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned())).collect();
+        let named = fs::read_dir("/run/netns")
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect();
         let rules = ["filter", "nat", "mangle"].iter().map(|table| {
             let output = Command::new("iptables").args(["-t", table, "-S"]).output();
             output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
@@ -75,7 +83,10 @@ impl Machine {
             links,
             mounts: lines("/proc/self/mounts"),
             namespaces: named,
-            cgroups: cgroups::all().into_iter().filter(|path| !path.to_string_lossy().contains("/sluicegate-e2e-")).collect(),
+            cgroups: cgroups::all()
+                .into_iter()
+                .filter(|path| !path.to_string_lossy().contains("/sluicegate-e2e-"))
+                .collect(),
             rules: rules.collect(),
         }
     }
@@ -84,7 +95,10 @@ impl Machine {
 /// The namespaces that a running cluster made, by inode.
 pub(crate) fn namespaces_of(cluster: &Cluster) -> BTreeSet<PathBuf> {
     let pid = cluster.process("kube-apiserver").expect("it has an API server").pid;
-    ["net", "mnt", "pid", "ipc", "uts"].iter().map(|kind| fs::read_link(format!("/proc/{pid}/ns/{kind}")).expect("it runs")).collect()
+    ["net", "mnt", "pid", "ipc", "uts"]
+        .iter()
+        .map(|kind| fs::read_link(format!("/proc/{pid}/ns/{kind}")).expect("it runs"))
+        .collect()
 }
 
 /// Nothing of a cluster is left: no file, no cgroup, no process that names it, and none in its namespaces.
@@ -92,10 +106,19 @@ pub(crate) fn assert_gone(name: &str, namespaces: &BTreeSet<PathBuf>) {
     let layout = Layout::new(name).expect("a name");
     assert!(!layout.run().exists(), "{} is left", layout.run().display());
     let group = layout.cgroup();
-    let groups: Vec<PathBuf> = cgroups::all().into_iter().filter(|path| path.to_string_lossy().contains(&format!("{group}/")) || path.to_string_lossy().ends_with(&group)).collect();
+    let groups: Vec<PathBuf> = cgroups::all()
+        .into_iter()
+        .filter(|path| {
+            path.to_string_lossy().contains(&format!("{group}/")) || path.to_string_lossy().ends_with(&group)
+        })
+        .collect();
     assert!(groups.is_empty(), "cgroups are left: {groups:?}");
     let run = layout.run().display().to_string();
-    assert!(within(5, || processes_of(&run, namespaces).is_empty()), "processes are left: {:?}", processes_of(&run, namespaces));
+    assert!(
+        within(5, || processes_of(&run, namespaces).is_empty()),
+        "processes are left: {:?}",
+        processes_of(&run, namespaces)
+    );
 }
 
 fn processes_of(run: &str, namespaces: &BTreeSet<PathBuf>) -> Vec<String> {
@@ -104,8 +127,11 @@ fn processes_of(run: &str, namespaces: &BTreeSet<PathBuf>) -> Vec<String> {
         .filter_map(|entry| {
             let folder = entry.path();
             entry.file_name().to_str()?.parse::<u32>().ok()?;
-            let arguments = String::from_utf8_lossy(&fs::read(folder.join("cmdline")).unwrap_or_default()).replace('\0', " ");
-            let inside = ["net", "mnt", "pid", "ipc", "uts"].iter().any(|kind| fs::read_link(folder.join("ns").join(kind)).is_ok_and(|inode| namespaces.contains(&inode)));
+            let arguments =
+                String::from_utf8_lossy(&fs::read(folder.join("cmdline")).unwrap_or_default()).replace('\0', " ");
+            let inside = ["net", "mnt", "pid", "ipc", "uts"]
+                .iter()
+                .any(|kind| fs::read_link(folder.join("ns").join(kind)).is_ok_and(|inode| namespaces.contains(&inode)));
             let named = arguments.split(' ').any(|argument| argument.contains(&format!("{run}/")) || argument == run);
             (inside || named).then(|| format!("{} {arguments}", folder.display()))
         })
