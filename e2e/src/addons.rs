@@ -34,7 +34,7 @@ pub fn flux_crds(api: &Api, programs: &Programs) -> Result<()> {
 ///
 /// # Errors
 /// Where the API server refuses one.
-pub fn node_addons(api: &Api, programs: &Programs) -> Result<()> {
+pub fn node_addons(api: &Api) -> Result<()> {
     let rbac = "/apis/rbac.authorization.k8s.io/v1";
     for (name, subject, rules) in [
         (
@@ -62,7 +62,7 @@ pub fn node_addons(api: &Api, programs: &Programs) -> Result<()> {
         api.create(&format!("{rbac}/clusterroles"), &role.to_string())?;
         api.create(&format!("{rbac}/clusterrolebindings"), &binding.to_string())?;
     }
-    for (collection, object) in coredns(&coredns_image(programs)?) {
+    for (collection, object) in coredns(&coredns_image()?) {
         api.create(collection, &object.to_string())?;
     }
     Ok(())

@@ -242,6 +242,7 @@ fn exec(cluster: &Cluster, command: &[String]) -> Result<ExitCode> {
 /// # Errors
 /// Where the cluster cannot be started or ended.
 pub fn with_cluster(options: &Options, command: &[String]) -> Result<ExitCode> {
+    interrupt::end_with_parent()?;
     let started = Cluster::up(options, &HelperCommand::this_program()?, true)?;
     let end = End { name: &options.name, keep: started.was_running };
     let result = run_command(&started.cluster.layout().kubeconfig(), &options.name, command);

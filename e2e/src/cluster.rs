@@ -177,7 +177,8 @@ impl Cluster {
     /// [`Error::NotRoot`], [`Error::Busy`], [`Error::Leftover`].
     pub fn down(name: &str) -> Result<bool> {
         let layout = Layout::new(name)?;
-        let known = layout.run().exists() || namespaces::find_init(&layout.run()).is_some();
+        let known =
+            layout.run().exists() || layout.lock_file().exists() || namespaces::find_init(&layout.run()).is_some();
         if !known {
             return Ok(false);
         }
@@ -378,7 +379,7 @@ fn bring_up(
     if let Some(node) = node {
         cluster.start(&components::scheduler(layout, programs, &authority)?)?;
         cluster.start_node(programs, &authority)?;
-        addons::node_addons(&api, programs)?;
+        addons::node_addons(&api)?;
         addons::flux_crds(&api, programs)?;
         node.join().unwrap_or_else(|_| {
             Err(Error::Service { what: "loading images".into(), why: "the thread ended early".into() })

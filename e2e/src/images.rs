@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::error::{Context, Result};
 use crate::layout::need_space;
 use crate::network::{REGISTRY_HOST, REGISTRY_PORT};
-use crate::programs::{COREDNS, FLUX, Module, PROBE, Programs, hex};
+use crate::programs::{COREDNS, FLUX, Module, PROBE, Programs, hex, version};
 
 /// The image of every pod's sandbox.
 pub const PAUSE_IMAGE: &str = "sluicegate.test/pause:v1";
@@ -44,10 +44,10 @@ pub fn ensure(programs: &Programs) -> Result<Vec<Image>> {
     let mut images = vec![
         image(programs, PROBE, "probe", PAUSE_IMAGE.to_owned(), &["pause"])?,
         image(programs, PROBE, "probe", PROBE_IMAGE.to_owned(), &["serve"])?,
-        image(programs, COREDNS, "coredns", coredns_image(programs)?, &[])?,
+        image(programs, COREDNS, "coredns", coredns_image()?, &[])?,
     ];
     for module in FLUX {
-        images.push(image(programs, module, module.name, flux_image(programs, module)?, &[])?);
+        images.push(image(programs, module, module.name, flux_image(module)?, &[])?);
     }
     Ok(images)
 }
@@ -56,16 +56,16 @@ pub fn ensure(programs: &Programs) -> Result<Vec<Image>> {
 ///
 /// # Errors
 /// Where its version cannot be read.
-pub fn coredns_image(programs: &Programs) -> Result<String> {
-    Ok(format!("registry.k8s.io/coredns/coredns:{}", programs.version(COREDNS)?))
+pub fn coredns_image() -> Result<String> {
+    Ok(format!("registry.k8s.io/coredns/coredns:{}", version(COREDNS)?))
 }
 
 /// A Flux controller's image, as upstream names it.
 ///
 /// # Errors
 /// Where its version cannot be read.
-pub fn flux_image(programs: &Programs, controller: Module) -> Result<String> {
-    Ok(format!("ghcr.io/fluxcd/{}:{}", controller.name, programs.version(controller)?))
+pub fn flux_image(controller: Module) -> Result<String> {
+    Ok(format!("ghcr.io/fluxcd/{}:{}", controller.name, version(controller)?))
 }
 
 fn image(programs: &Programs, module: Module, program: &str, reference: String, command: &[&str]) -> Result<Image> {

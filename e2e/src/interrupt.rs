@@ -21,6 +21,16 @@ pub fn install() -> Result<()> {
     Ok(())
 }
 
+/// Asks for SIGTERM when the process that started this one ends: `cargo xtask` may be ended without a word to the program
+/// that it runs.
+///
+/// # Errors
+/// Where the system refuses.
+pub fn end_with_parent() -> Result<()> {
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM)
+        .doing("asking for", "a signal at the parent's end")
+}
+
 /// Whether one of the signals came.
 pub fn requested() -> bool {
     FLAG.get().is_some_and(|flag| flag.load(Ordering::Relaxed))

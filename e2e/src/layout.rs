@@ -74,13 +74,18 @@ impl Layout {
         format!("/sluicegate-e2e-{}", self.name)
     }
 
+    /// The file whose lock is the right to change the cluster.
+    pub(crate) fn lock_file(&self) -> PathBuf {
+        self.root.join(format!("{}.lock", self.name))
+    }
+
     /// Makes the shared root and takes the cluster's lock; it is held until the guard is dropped.
     ///
     /// # Errors
     /// [`Error::Busy`] if another command works on the cluster, [`Error::ForeignState`] if the root is not root's own.
     pub fn lock(&self) -> Result<Lock> {
         self.make_root()?;
-        let path = self.root.join(format!("{}.lock", self.name));
+        let path = self.lock_file();
         loop {
             let file = File::options().create(true).truncate(false).write(true).open(&path).doing("opening", &path)?;
             let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else {

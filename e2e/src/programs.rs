@@ -104,21 +104,6 @@ impl Programs {
         Ok(self.folder(module)?.join(program))
     }
 
-    /// The version of a tool's module, as in `go.mod`; empty for our own mains.
-    ///
-    /// # Errors
-    /// Where `go.mod` cannot be read.
-    pub fn version(&self, module: Module) -> Result<String> {
-        let path = source(module).join("go.mod");
-        let text = fs::read_to_string(&path).doing("reading", &path)?;
-        let wanted = module.crds.map_or_else(|| format!("/{}", module.name), str::to_owned);
-        let version = text
-            .lines()
-            .filter_map(|line| line.trim().trim_start_matches("require ").split_once(' '))
-            .find(|(path, _)| path.ends_with(&wanted));
-        Ok(version.map(|(_, rest)| rest.split(' ').next().unwrap_or_default().to_owned()).unwrap_or_default())
-    }
-
     /// The kinds of all Flux controllers, one YAML text a file.
     ///
     /// # Errors
@@ -257,6 +242,21 @@ impl Programs {
         }
         fs::rename(&unfinished, &target).doing("keeping", &target)
     }
+}
+
+/// The version of a tool's module, as in `go.mod`; empty for our own mains.
+///
+/// # Errors
+/// Where `go.mod` cannot be read.
+pub fn version(module: Module) -> Result<String> {
+    let path = source(module).join("go.mod");
+    let text = fs::read_to_string(&path).doing("reading", &path)?;
+    let wanted = module.crds.map_or_else(|| format!("/{}", module.name), str::to_owned);
+    let version = text
+        .lines()
+        .filter_map(|line| line.trim().trim_start_matches("require ").split_once(' '))
+        .find(|(path, _)| path.ends_with(&wanted));
+    Ok(version.map(|(_, rest)| rest.split(' ').next().unwrap_or_default().to_owned()).unwrap_or_default())
 }
 
 fn source(module: Module) -> PathBuf {

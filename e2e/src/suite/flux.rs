@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::Space;
 use crate::error::Result;
 use crate::images::flux_image;
-use crate::programs::{FLUX, Module, Programs};
+use crate::programs::{FLUX, Module};
 
 /// Installs controllers (see [`crate::programs::FLUX`]) that watch only this namespace, and waits until they run. Their
 /// account may do everything in the namespace and nothing elsewhere.
@@ -13,7 +13,6 @@ use crate::programs::{FLUX, Module, Programs};
 /// # Errors
 /// Where one does not become available.
 pub async fn install(space: &Space, namespace: &str, controllers: &[Module]) -> Result<()> {
-    let programs = Programs::find()?;
     space
         .apply(
             json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "flux", "namespace": namespace}}),
@@ -29,7 +28,7 @@ pub async fn install(space: &Space, namespace: &str, controllers: &[Module]) -> 
         }))
         .await?;
     for controller in controllers {
-        space.apply(deployment(namespace, *controller, &flux_image(&programs, *controller)?)).await?;
+        space.apply(deployment(namespace, *controller, &flux_image(*controller)?)).await?;
         for (name, port) in services(*controller) {
             space
                 .apply(json!({

@@ -40,6 +40,38 @@ fn ctrl_c_during_a_start_leaves_nothing() {
 }
 
 #[test]
+fn ctrl_c_during_a_build_ends_the_build() {
+    let (name, cache) = (unique("build"), tempfile::tempdir().expect("folder"));
+    let mut command = harness(&["up", "--control-plane-only", "--name", &name]);
+    let mut child = command
+        .env("XDG_CACHE_HOME", cache.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("started");
+    let unfinished = || {
+        let folders = std::fs::read_dir(cache.path().join("sluicegate/e2e/programs")).into_iter().flatten().flatten();
+        folders.filter(|entry| entry.path().extension().is_some_and(|end| end == "unfinished")).count()
+    };
+    assert!(within(60, || unfinished() == 1), "the build begins");
+    signal(&child, Signal::SIGINT);
+    assert_eq!(ended(&mut child, 30), Some(130));
+    assert_eq!(unfinished(), 0);
+    let marker = cache.path().display().to_string();
+    let builders = || {
+        let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        processes
+            .filter(|entry| {
+                std::fs::read(entry.path().join("cmdline"))
+                    .is_ok_and(|line| String::from_utf8_lossy(&line).contains(&marker))
+            })
+            .count()
+    };
+    assert!(within(10, || builders() == 0), "a compiler goes on");
+    assert_gone(&name, &BTreeSet::new());
+}
+
+#[test]
 fn after_a_killed_start_down_removes_what_was_left() {
     let name = unique("killed");
     for moment in MOMENTS_MS {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -50,46 +50,52 @@ impl Drop for Own {
     }
 }
 
-/// What a cluster could leave behind on the machine.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Machine {
-    links: BTreeSet<String>,
-    mounts: BTreeSet<String>,
-    namespaces: BTreeSet<String>,
-    cgroups: Vec<PathBuf>,
-    rules: String,
-}
+/// What a cluster could leave behind on the machine, each thing by its name.
+pub(crate) struct Machine(BTreeSet<String>);
 
 impl Machine {
-    /// Links, mounts, named network namespaces, cgroups (but those of other clusters, which come and go beside this
-    /// test) and firewall rules of the host.
+    /// Links, mounts, named network namespaces, cgroups and firewall rules of the host.
     pub(crate) fn look() -> Machine {
-        let lines = |path: &str| {
-            fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect::<BTreeSet<_>>()
-        };
-        let links =
-            lines("/proc/net/dev").iter().filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned())).collect();
-        let named = fs::read_dir("/run/netns")
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.file_name().to_string_lossy().into_owned())
-            .collect();
-        let rules = ["filter", "nat", "mangle"].iter().map(|table| {
-            let output = Command::new("iptables").args(["-t", table, "-S"]).output();
-            output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
-        });
-        Machine {
-            links,
-            mounts: lines("/proc/self/mounts"),
-            namespaces: named,
-            cgroups: cgroups::all()
-                .into_iter()
-                .filter(|path| !path.to_string_lossy().contains("/sluicegate-e2e-"))
-                .collect(),
-            rules: rules.collect(),
+        let mut found = BTreeSet::new();
+        let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        found.extend(
+            text("/proc/net/dev").lines().filter_map(|line| Some(format!("link {}", line.split_once(':')?.0.trim()))),
+        );
+        found.extend(text("/proc/self/mounts").lines().map(|line| format!("mount {line}")));
+        let named = fs::read_dir("/run/netns").into_iter().flatten().flatten();
+        found.extend(named.map(|entry| format!("namespace {}", entry.file_name().display())));
+        // Clusters of other tests come and go meanwhile, and so do groups of the system's sessions; a group that a dead
+        // cluster left has no processes.
+        let foreign = |path: &PathBuf| path.to_string_lossy().contains("/sluicegate-e2e-") || has_processes(path);
+        found.extend(
+            cgroups::all().into_iter().filter(|path| !foreign(path)).map(|path| format!("cgroup {}", path.display())),
+        );
+        for table in ["filter", "nat", "mangle"] {
+            let rules = Command::new("iptables")
+                .args(["-t", table, "-S"])
+                .output()
+                .map(|output| output.stdout)
+                .unwrap_or_default();
+            found.extend(String::from_utf8_lossy(&rules).lines().map(|rule| format!("rule {table} {rule}")));
         }
+        Machine(found)
     }
+
+    /// Nothing is there now that was not there then.
+    pub(crate) fn assert_nothing_new(&self) {
+        let new = || Machine::look().0.difference(&self.0).cloned().collect::<Vec<_>>();
+        // A group of somebody else's that is being made has no processes for a moment.
+        assert!(within(10, || new().is_empty()), "left behind: {:?}", new());
+    }
+}
+
+fn has_processes(group: &Path) -> bool {
+    let own = fs::read_to_string(group.join("cgroup.procs")).is_ok_and(|text| !text.is_empty());
+    own || fs::read_dir(group)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .any(|entry| entry.path().is_dir() && has_processes(&entry.path()))
 }
 
 /// The namespaces that a running cluster made, by inode.
@@ -105,6 +111,8 @@ pub(crate) fn namespaces_of(cluster: &Cluster) -> BTreeSet<PathBuf> {
 pub(crate) fn assert_gone(name: &str, namespaces: &BTreeSet<PathBuf>) {
     let layout = Layout::new(name).expect("a name");
     assert!(!layout.run().exists(), "{} is left", layout.run().display());
+    let lock = layout.run().with_extension("lock");
+    assert!(!lock.exists(), "{} is left", lock.display());
     let group = layout.cgroup();
     let groups: Vec<PathBuf> = cgroups::all()
         .into_iter()
