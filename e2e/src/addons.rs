@@ -22,7 +22,7 @@ pub fn flux_crds(api: &Api, programs: &Programs) -> Result<()> {
         api.create(path, &text)?;
         count += 1;
     }
-    wait_for("Flux's kinds", Duration::from_secs(60), || {
+    wait_for("Flux's kinds", Duration::from_secs(180), || {
         let list = api.get(path)?.unwrap_or_default();
         let established = |item: &&Value| has_condition(item, "Established");
         let items = list["items"].as_array().map(Vec::as_slice).unwrap_or_default();

@@ -237,11 +237,13 @@ fn exec(cluster: &Cluster, command: &[String]) -> Result<ExitCode> {
 /// Starts a cluster, runs a command, ends the cluster: after success, failure, Ctrl-C and panics alike. Even SIGKILL
 /// ends it, by the lifeline; then only files and cgroups are left, which the next `up` or `down` removes.
 ///
-/// The exit code is the command's, 130 after Ctrl-C.
+/// The exit code is the command's, 130 after Ctrl-C. The calling program must offer [`ClusterArgs`] as its subcommand
+/// `cluster`, see [`HelperCommand`].
 ///
 /// # Errors
 /// Where the cluster cannot be started or ended.
 pub fn with_cluster(options: &Options, command: &[String]) -> Result<ExitCode> {
+    interrupt::install()?;
     interrupt::end_with_parent()?;
     let started = Cluster::up(options, &HelperCommand::this_program()?, true)?;
     let end = End { name: &options.name, keep: started.was_running };

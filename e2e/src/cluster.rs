@@ -32,6 +32,9 @@ use crate::programs::{self, Programs, last_lines};
 const NODE_SPACE: u64 = 3 << 30;
 /// A control plane alone.
 const CONTROL_PLANE_SPACE: u64 = 256 << 20;
+/// What a component may take to become ready. It takes seconds, more beside a build that uses every core; one that ends
+/// is noticed at once.
+const READY_LIMIT: Duration = Duration::from_secs(180);
 
 /// What kind of cluster is wanted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -346,8 +349,8 @@ fn keep_logs(layout: &Layout, error: &Error) {
     }
 }
 
-/// Where what failed leaves its traces.
-pub(crate) fn artifacts() -> PathBuf {
+/// Where what failed leaves its traces: `SLUICEGATE_E2E_ARTIFACTS`, else below the system's folder for temporary files.
+pub fn artifacts() -> PathBuf {
     std::env::var_os("SLUICEGATE_E2E_ARTIFACTS")
         .map_or_else(|| std::env::temp_dir().join("sluicegate-e2e-failures"), PathBuf::from)
 }
@@ -374,7 +377,7 @@ fn bring_up(
     let node = if with_node { Some(cluster.start_runtime(images)?) } else { None };
     cluster.start_control_plane(programs, host)?;
     let api = Api::new(&layout.kubeconfig())?;
-    cluster.await_ready("kube-apiserver", Duration::from_secs(60), || Ok(api.is_ready()))?;
+    cluster.await_ready("kube-apiserver", READY_LIMIT, || Ok(api.is_ready()))?;
     cluster.start(&components::controller_manager(layout, programs, &authority)?)?;
     if let Some(node) = node {
         cluster.start(&components::scheduler(layout, programs, &authority)?)?;
@@ -384,8 +387,8 @@ fn bring_up(
         node.join().unwrap_or_else(|_| {
             Err(Error::Service { what: "loading images".into(), why: "the thread ended early".into() })
         })?;
-        cluster.await_ready("kubelet", Duration::from_secs(90), || addons::node_is_ready(&api))?;
-        cluster.await_ready("netpol", Duration::from_secs(30), || addons::dns_is_ready(&api))?;
+        cluster.await_ready("kubelet", READY_LIMIT, || addons::node_is_ready(&api))?;
+        cluster.await_ready("netpol", READY_LIMIT, || addons::dns_is_ready(&api))?;
     } else {
         addons::flux_crds(&api, programs)?;
     }
@@ -533,7 +536,7 @@ impl Cluster {
     }
 
     pub(crate) fn await_runtime(&self) -> Result<()> {
-        self.await_ready("containerd", Duration::from_secs(30), || self.ctr(&["version"]).map(|_| true))
+        self.await_ready("containerd", READY_LIMIT, || self.ctr(&["version"]).map(|_| true))
     }
 
     fn load_images(&self, images: &[Image]) -> Result<()> {
@@ -541,7 +544,7 @@ impl Cluster {
         for image in images {
             self.ctr(&["images", "import", &path_text(image.archive())])?;
         }
-        self.await_ready("registry", Duration::from_secs(30), || Ok(self.registry_answers()))?;
+        self.await_ready("registry", READY_LIMIT, || Ok(self.registry_answers()))?;
         for image in images {
             self.ctr(&["images", "push", "--plain-http", &image.pushed, &image.reference])?;
         }
@@ -582,7 +585,7 @@ impl Cluster {
 
     /// Pods and suites need the account that the controller manager makes in each namespace.
     fn await_default_account(&self, api: &Api) -> Result<()> {
-        self.await_ready("kube-controller-manager", Duration::from_secs(60), || {
+        self.await_ready("kube-controller-manager", READY_LIMIT, || {
             Ok(api.get("/api/v1/namespaces/default/serviceaccounts/default")?.is_some())
         })
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::error::{Error, Result};
-use crate::programs::run_logged;
+use crate::programs::run_undisturbed;
 
 /// A package and a file that shows that it is there.
 const CONTROL_PLANE: &[(&str, &str)] =
@@ -42,7 +42,7 @@ pub fn ensure(with_node: bool) -> Result<()> {
     let apt = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
         command.args(["-o", "DPkg::Lock::Timeout=120"]).args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
-        run_logged(command)
+        run_undisturbed(command)
     };
     let install = [&["install", "--yes", "--no-install-recommends"], packages.as_slice()].concat();
     // An old list of packages is the usual reason for a refusal, so a second try reads it anew.

@@ -210,7 +210,7 @@ impl Programs {
         let mut command = go(module);
         command.args(["build", "-buildvcs=false", "-trimpath", "-mod=readonly", "-ldflags", &link_flags(), "-o"]);
         command.arg(&unfinished).arg(module.target);
-        let result = run_with(command, || progress.tick());
+        let result = run_with(command, true, || progress.tick());
         if let Err(error) = result {
             let _ = fs::remove_dir_all(&unfinished);
             return Err(as_build_error(module, error));
@@ -326,10 +326,18 @@ fn as_build_error(module: Module, error: Error) -> Error {
 
 /// Runs a command to its end, killed on Ctrl-C; what it printed on success, or [`Error::Command`] with the end of it.
 pub(crate) fn run_logged(command: Command) -> Result<String> {
-    run_with(command, || {})
+    run_with(command, true, || {})
 }
 
-fn run_with(mut command: Command, mut tick: impl FnMut()) -> Result<String> {
+/// Runs a command to its end even after Ctrl-C, because a half of it would do harm (a package manager). As
+/// [`run_logged`] otherwise.
+pub(crate) fn run_undisturbed(command: Command) -> Result<String> {
+    let result = run_with(command, false, || {});
+    interrupt::check()?;
+    result
+}
+
+fn run_with(mut command: Command, may_be_killed: bool, mut tick: impl FnMut()) -> Result<String> {
     let line = [command.get_program()]
         .into_iter()
         .chain(command.get_args())
@@ -346,7 +354,7 @@ fn run_with(mut command: Command, mut tick: impl FnMut()) -> Result<String> {
         if let Some(status) = child.try_wait().doing("waiting for", &line)? {
             break status;
         }
-        if interrupt::requested() {
+        if may_be_killed && interrupt::requested() {
             let _ = killpg(group, Signal::SIGKILL);
             let _ = child.wait();
             return Err(Error::Interrupted);

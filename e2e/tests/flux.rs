@@ -28,7 +28,7 @@ fn kustomization(namespace: &str, name: &str, source_kind: &str) -> Value {
 
 /// The `from` of a ConfigMap that Flux has applied.
 async fn applied(space: &Space, namespace: &str, name: &str) -> Result<String> {
-    space.condition(("kustomize.toolkit.fluxcd.io/v1", "Kustomization", namespace, name), "Ready", "True", 60).await?;
+    space.condition(("kustomize.toolkit.fluxcd.io/v1", "Kustomization", namespace, name), "Ready", "True", 120).await?;
     let found = space.get("v1", "ConfigMap", namespace, name).await?.unwrap_or_default();
     Ok(found["data"]["from"].as_str().unwrap_or_default().to_owned())
 }
@@ -81,7 +81,7 @@ async fn over_https_with_a_token(
     space.apply(secret(namespace, "git-http", with_ca("wrong-token")?)).await?;
     space.apply(source).await?;
     let refused = space
-        .condition(("source.toolkit.fluxcd.io/v1", "GitRepository", namespace, "http"), "FetchFailed", "True", 60)
+        .condition(("source.toolkit.fluxcd.io/v1", "GitRepository", namespace, "http"), "FetchFailed", "True", 120)
         .await?;
     assert!(refused.to_string().contains("authentication required"), "a wrong token is refused: {}", refused["status"]);
     space.apply(secret(namespace, "git-http", with_ca("right-token")?)).await?;
@@ -167,7 +167,7 @@ async fn a_helm_release(space: &Space, cluster: &Cluster, namespace: &str) -> Re
             .await?;
     }
     for name in ["over-http", "over-oci"] {
-        space.condition(("helm.toolkit.fluxcd.io/v2", "HelmRelease", namespace, name), "Ready", "True", 60).await?;
+        space.condition(("helm.toolkit.fluxcd.io/v2", "HelmRelease", namespace, name), "Ready", "True", 120).await?;
         let found = space.get("v1", "ConfigMap", namespace, &format!("{name}-chart")).await?.unwrap_or_default();
         assert_eq!(found["data"]["from"], name);
     }
@@ -211,10 +211,10 @@ async fn image_automation(space: &Space, cluster: &Cluster, namespace: &str) -> 
         "git": {"commit": {"author": author}, "push": {"branch": "main"}}, "update": {"path": "./", "strategy": "Setters"},
     });
     // Without a policy that has decided there is nothing to push, and the next look is ten minutes away.
-    space.condition((image_api, "ImagePolicy", namespace, "app"), "Ready", "True", 60).await?;
+    space.condition((image_api, "ImagePolicy", namespace, "app"), "Ready", "True", 120).await?;
     space.apply(object(image_api, "ImageUpdateAutomation", namespace, "app", spec)).await?;
     let pushed = space
-        .wait("the pushed update", 60, || async { Ok(Some(repository.head("main")?).filter(|head| *head != before)) });
+        .wait("the pushed update", 120, || async { Ok(Some(repository.head("main")?).filter(|head| *head != before)) });
     pushed.await.map(|_| ())
 }
 
@@ -232,7 +232,7 @@ async fn a_notification(space: &Space, namespace: &str) -> Result<()> {
         ))
         .await?;
     let receiver = space
-        .condition(("notification.toolkit.fluxcd.io/v1", "Receiver", namespace, "hook"), "Ready", "True", 60)
+        .condition(("notification.toolkit.fluxcd.io/v1", "Receiver", namespace, "hook"), "Ready", "True", 120)
         .await?;
     let path = receiver["status"]["webhookPath"].as_str().unwrap_or_default().to_owned();
     let probe = space.probe(namespace, "caller", json!({}), json!({})).await?;

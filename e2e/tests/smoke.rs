@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 use sluicegate_e2e::Error;
+use sluicegate_e2e::cluster::artifacts;
 use sluicegate_e2e::images::PROBE_IMAGE;
 use sluicegate_e2e::network::{API_SERVICE_ADDRESS, GIT_HOST, NODE_ADDRESS, REGISTRY_HOST, REGISTRY_PORT};
 use sluicegate_e2e::suite::{apply_as, create_as, http, skip, test};
@@ -58,7 +59,7 @@ fn a_service_routes_to_its_pods() {
             }))
             .await?;
         let url = format!("http://web.{namespace}.svc.cluster.local/echo?text=hello");
-        let answer = space.wait("the Service's answer", 20, || async { client.get(&url).await.map(Some) }).await?;
+        let answer = space.wait("the Service's answer", 60, || async { client.get(&url).await.map(Some) }).await?;
         assert_eq!(answer, "200\nhello");
         Ok(())
     });
@@ -95,7 +96,7 @@ fn a_user_has_the_rights_that_rbac_gives_and_no_others() {
         });
         space.apply(binding).await?;
         space
-            .wait("the binding's effect", 10, || async { create_as(&user.client, config_map(&own)).await.map(Some) })
+            .wait("the binding's effect", 30, || async { create_as(&user.client, config_map(&own)).await.map(Some) })
             .await?;
         assert_eq!(code(&create_as(&user.client, config_map(&foreign)).await), 403, "in another namespace");
         let escalation = json!({
@@ -106,7 +107,7 @@ fn a_user_has_the_rights_that_rbac_gives_and_no_others() {
         assert_eq!(code(&apply_as(&user.client, escalation).await), 403, "more than it has");
         if let Some(cluster) = space.cluster() {
             let path = cluster.layout().path("logs/audit.log");
-            let logged = space.wait("the audit log", 10, || async {
+            let logged = space.wait("the audit log", 30, || async {
                 let log = std::fs::read_to_string(&path).unwrap_or_default();
                 Ok(log.lines().any(|line| line.contains(&user.name) && line.contains("\"code\":403")).then_some(()))
             });
@@ -133,7 +134,7 @@ fn a_network_policy_stops_ingress() {
             }))
             .await?;
         space
-            .wait("the policy to stop the stranger", 20, || async {
+            .wait("the policy to stop the stranger", 60, || async {
                 Ok(stranger.connect(&address).await.is_err().then_some(()))
             })
             .await?;
@@ -155,7 +156,7 @@ fn a_network_policy_stops_egress_to_pods_services_and_the_node() {
             }))
             .await?;
         let (pod, service) = (format!("{}:8080", server.address), format!("web.{namespace}.svc.cluster.local:80"));
-        space.wait("the Service", 20, || async { client.connect(&service).await.map(Some) }).await?;
+        space.wait("the Service", 60, || async { client.connect(&service).await.map(Some) }).await?;
         client.connect(&pod).await?;
         client.connect("kubernetes.default.svc.cluster.local:443").await?;
         // DNS stays allowed, so that what is refused is the connection and not its name.
@@ -169,7 +170,7 @@ fn a_network_policy_stops_egress_to_pods_services_and_the_node() {
         };
         space.apply(policy(json!([]))).await?;
         space
-            .wait("the policy to stop the client", 20, || async {
+            .wait("the policy to stop the client", 60, || async {
                 Ok(client.connect(&pod).await.is_err().then_some(()))
             })
             .await?;
@@ -180,7 +181,7 @@ fn a_network_policy_stops_egress_to_pods_services_and_the_node() {
         );
         assert!(client.connect(&format!("{NODE_ADDRESS}:443")).await.is_err(), "nor the node's own address");
         space.apply(policy(json!([{"to": [{"podSelector": {"matchLabels": {"app": "server"}}}]}]))).await?;
-        space.wait("the allowed pod", 20, || async { client.connect(&service).await.map(Some) }).await?;
+        space.wait("the allowed pod", 60, || async { client.connect(&service).await.map(Some) }).await?;
         Ok(())
     });
 }
@@ -220,7 +221,7 @@ fn a_webhook_on_the_host_is_called_by_the_api_server() {
         let config_map = |name: &str, wanted: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": namespace}, "data": {"wanted": wanted}});
         let client = space.client();
         let refused = space
-            .wait("the webhook's refusal", 10, || async {
+            .wait("the webhook's refusal", 30, || async {
                 let result = create_as(&client, config_map("denied", "no")).await;
                 space.delete("v1", "ConfigMap", &namespace, "denied").await?;
                 Ok(result.is_err().then(|| message(result)))
@@ -258,7 +259,7 @@ fn a_validating_admission_policy_is_enforced() {
             .await?;
         let client = space.client();
         let refused = space
-            .wait("the policy's refusal", 20, || async {
+            .wait("the policy's refusal", 60, || async {
                 let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": namespace}, "data": {"bad": "x"}});
                 let result = create_as(&client, object).await;
                 space.delete("v1", "ConfigMap", &namespace, "c").await?;
@@ -286,4 +287,28 @@ fn the_node_pulls_an_image_from_the_registry() {
         space.probe(&namespace, "pulled", json!({}), extra).await?;
         Ok(())
     });
+}
+
+#[test]
+fn a_test_that_fails_leaves_events_objects_and_logs() {
+    let prefix = std::sync::Mutex::new(String::new());
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        test("smoke-fails", async |space| {
+            *prefix.lock().expect("a lock") = space.prefix().to_owned();
+            let namespace = space.namespace("a").await?;
+            space.probe(&namespace, "witness", json!({}), json!({})).await?;
+            Err(Error::Service { what: "this test".into(), why: "it fails on purpose".into() })
+        });
+    }));
+    assert!(outcome.is_err(), "an error of the body fails the test");
+    let prefix = prefix.into_inner().expect("a lock");
+    let folder = artifacts().join(&prefix);
+    let read = |file: &str| {
+        std::fs::read_to_string(folder.join(format!("{prefix}-a")).join(file))
+            .unwrap_or_else(|error| panic!("{file}: {error}"))
+    };
+    assert!(read("events.txt").contains("Pod/witness Started"), "{}", read("events.txt"));
+    assert!(read("pods.json").contains("\"witness\""));
+    read("witness.probe.log");
+    std::fs::remove_dir_all(&folder).expect("removed");
 }

@@ -39,7 +39,7 @@ pub async fn install(space: &Space, namespace: &str, controllers: &[Module]) -> 
         }
     }
     for controller in controllers {
-        space.condition(("apps/v1", "Deployment", namespace, controller.name), "Available", "True", 90).await?;
+        space.condition(("apps/v1", "Deployment", namespace, controller.name), "Available", "True", 180).await?;
     }
     Ok(())
 }

@@ -242,7 +242,7 @@ impl Space {
         });
         merge(&mut spec, extra);
         self.apply(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": namespace, "labels": labels}, "spec": spec})).await?;
-        let pod = self.condition(("v1", "Pod", namespace, name), "Ready", "True", 60).await?;
+        let pod = self.condition(("v1", "Pod", namespace, name), "Ready", "True", 120).await?;
         let address = pod["status"]["podIP"].as_str().unwrap_or_default().to_owned();
         Ok(Probe { client: self.client(), namespace: namespace.to_owned(), name: name.to_owned(), address })
     }
