@@ -210,6 +210,9 @@ pub fn kubelet(layout: &Layout, programs: &Programs, authority: &Authority) -> R
         // A full disk of the machine is the developer's matter; the node must not throw out pods because of it.
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "0%", "imagefs.available": "0%", "nodefs.inodesFree": "0%"},
         "imageGCHighThresholdPercent": 100,
+        // Images are loaded under one name and may be pulled under another; the kubelet would then ask the first name's
+        // registry, which does not exist, whether it may use what it has.
+        "imagePullCredentialsVerificationPolicy": "NeverVerify",
         "serializeImagePulls": false, "registryPullQPS": 0, "eventRecordQPS": 0,
         "healthzBindAddress": "127.0.0.1",
         // Secrets and ConfigMaps reach pods by watch; the sync period only bounds what a watch misses.

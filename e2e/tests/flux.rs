@@ -4,7 +4,7 @@ use base64::Engine as _;
 use serde_json::{Value, json};
 use sluicegate_e2e::accounts::Account;
 use sluicegate_e2e::cluster::Cluster;
-use sluicegate_e2e::error::Result;
+use sluicegate_e2e::error::{Error, Result};
 use sluicegate_e2e::suite::{Space, flux, git, helm, oci, skip, test};
 
 const CONFIG_MAP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: NAME\ndata:\n  from: FROM\n";
@@ -236,8 +236,13 @@ async fn a_notification(space: &Space, namespace: &str) -> Result<()> {
         .await?;
     let path = receiver["status"]["webhookPath"].as_str().unwrap_or_default().to_owned();
     let probe = space.probe(namespace, "caller", json!({}), json!({})).await?;
-    let answer = probe.get(&format!("http://webhook-receiver.{namespace}.svc.cluster.local{path}")).await?;
-    assert!(answer.starts_with("200"), "{answer}");
+    let url = format!("http://webhook-receiver.{namespace}.svc.cluster.local{path}");
+    // The receiver's own cache learns of the object a moment after its status was written.
+    let called = space.wait("the receiver's answer", 30, || async {
+        let answer = probe.get(&url).await?;
+        if answer.starts_with("200") { Ok(Some(())) } else { Err(Error::Service { what: url.clone(), why: answer }) }
+    });
+    called.await?;
     let handled = space.wait("the fetch that the hook asked for", 30, || async {
         let source =
             space.get("source.toolkit.fluxcd.io/v1", "GitRepository", namespace, "http").await?.unwrap_or_default();
