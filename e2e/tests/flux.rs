@@ -231,10 +231,12 @@ async fn a_notification(space: &Space, namespace: &str) -> Result<()> {
             json!({"type": "generic", "secretRef": {"name": "hook"}, "resources": resources}),
         ))
         .await?;
-    let receiver = space
-        .condition(("notification.toolkit.fluxcd.io/v1", "Receiver", namespace, "hook"), "Ready", "True", 120)
-        .await?;
-    let path = receiver["status"]["webhookPath"].as_str().unwrap_or_default().to_owned();
+    let path = space.wait("the receiver's path", 120, || async {
+        let found =
+            space.get("notification.toolkit.fluxcd.io/v1", "Receiver", namespace, "hook").await?.unwrap_or_default();
+        Ok(found["status"]["webhookPath"].as_str().filter(|path| !path.is_empty()).map(str::to_owned))
+    });
+    let path = path.await?;
     let probe = space.probe(namespace, "caller", json!({}), json!({})).await?;
     let url = format!("http://webhook-receiver.{namespace}.svc.cluster.local{path}");
     // The receiver's own cache learns of the object a moment after its status was written.
