@@ -111,16 +111,15 @@ pub fn decide(config: &FluxConfig, policies: &PolicySet, facts: &Facts) -> Verdi
     Verdict::Admitted(Box::new(Admitted::new(resolved, config)))
 }
 
-fn refuse(mut found: Vec<Violation>) -> Verdict {
+fn refuse(found: Vec<Violation>) -> Verdict {
     // One field can be found wrong by two steps, in the same words.
-    let mut seen: Vec<Violation> = Vec::with_capacity(found.len());
-    found.retain(|violation| {
-        let new = !seen.iter().any(|known| known == violation);
-        if new {
-            seen.push(violation.clone());
+    let mut kept: Vec<Violation> = Vec::with_capacity(found.len());
+    for violation in found {
+        if !kept.contains(&violation) {
+            kept.push(violation);
         }
-        new
-    });
+    }
+    let found = kept;
     if found.iter().any(|violation| violation.rule == Rule::UndeterminedSelector) {
         Verdict::Undetermined(found)
     } else {

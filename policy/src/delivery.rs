@@ -253,6 +253,16 @@ fn or_default(
     }
 }
 
+/// What kustomize-controller does with manifests is not done with charts.
+fn not_for_charts(field: &'static str, what: &str) -> Violation {
+    Violation::new(
+        Rule::SourceKindMismatch,
+        field,
+        format!("{what} is for manifests, and this FluxConfig deploys a chart"),
+    )
+    .help(format!("remove {what}"))
+}
+
 /// SOPS: the team's key where it may bring one, else the policy's.
 pub(crate) fn decryption(
     config: &FluxConfig,
@@ -262,6 +272,16 @@ pub(crate) fn decryption(
     let policies = &place.policies;
     let on = || feature(policies, "decryption", DECRYPTION, |features| features.decryption);
     let wanted = config.spec.decryption.as_ref();
+    if config.spec.chart.is_some() {
+        // helm-controller has no decryption (HelmRelease.spec knows no such field); a policy's key is no use to it.
+        return match wanted {
+            None => Ok(None),
+            Some(_) => {
+                Err(not_for_charts(DECRYPTION, "decryption")
+                    .help("put secret values into a Secret that the chart names"))
+            }
+        };
+    }
     if let Some(secret) = wanted.and_then(|decryption| decryption.secret_ref.as_ref()) {
         on()?;
         let keys = source::tenant_secret(policies, format!("{DECRYPTION}.secretRef.name"), &secret.name)?;
@@ -311,6 +331,9 @@ pub(crate) fn decryption(
 
 /// Names of values to substitute are variable names of Flux (`Kustomization.spec.postBuild.substitute`).
 pub(crate) fn substitute(config: &FluxConfig, found: &mut Vec<Violation>) {
+    if config.spec.chart.is_some() && !config.spec.substitute.is_empty() {
+        found.push(not_for_charts("spec.substitute", "substitute").help("write the values to spec.chart.values"));
+    }
     for (name, value) in &config.spec.substitute {
         let mut bytes = name.bytes();
         let good = bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')

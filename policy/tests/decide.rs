@@ -1,5 +1,8 @@
 //! What the engine admits and refuses, by topic: the specification of policies, as cases.
 
+// Clippy's leave to unwrap in tests ends at the functions that tests call.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 #[path = "decide/catalogue.rs"]
 mod catalogue;
 #[path = "decide/charts.rs"]

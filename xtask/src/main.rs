@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod bench;
+mod cluster;
 mod demo;
 mod fuzz;
 mod generate;
@@ -33,6 +34,8 @@ enum Command {
     Generate(generate::Args),
     /// Check the licences of all dependencies against deny.toml
     Licences,
+    /// A real Kubernetes node with real Flux on this machine
+    Cluster(cluster::ClusterArgs),
     /// Measure, beside a bare program and peers, in one run
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Command::Test(args) => args.run(),
         Command::Generate(args) => args.run(),
         Command::Licences => licences::check(),
+        Command::Cluster(arguments) => return cluster::run(arguments),
         Command::Bench(bench) => bench.run(),
         Command::Fuzz(args) => args.run(),
     };

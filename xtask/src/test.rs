@@ -1,8 +1,8 @@
 //! `cargo xtask test`: everything that has to hold.
 
-use std::time::Instant;
+use std::{process::Command, time::Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::{
     generate, licences,
@@ -12,7 +12,7 @@ use crate::{
 /// Arguments of `test`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Only the quick part: format, lints, licences, generated files, unit tests
+    /// Only the quick part, without a cluster
     #[arg(long)]
     unit: bool,
 }
@@ -31,14 +31,10 @@ impl Args {
         })?;
         step("licences", licences::check)?;
         step("generated files", || generate::check(&generate::files()?))?;
-        step("tests", || {
-            let mut test = cargo();
-            test.args(["test", "--workspace", "--quiet"]);
-            if self.unit {
-                test.args(["--lib", "--bins"]);
-            }
-            run(&mut test)
-        })?;
+        step("tests", || run(cargo().args(["test", "--workspace", "--exclude", "sluicegate-e2e", "--quiet"])))?;
+        if !self.unit {
+            step("tests on a real cluster", on_a_cluster)?;
+        }
         println!("\nall tests passed in {:.0} s", began.elapsed().as_secs_f64());
         Ok(())
     }
@@ -49,9 +45,18 @@ fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
     work()
 }
 
+/// The cluster suites: a cluster is started, and ended whatever happens.
+fn on_a_cluster() -> Result<()> {
+    let xtask = std::env::current_exe().context("cannot find this program")?;
+    let mut command = Command::new(xtask);
+    command.current_dir(root()).args(["cluster", "run", "--"]);
+    let cargo = cargo();
+    run(command.arg(cargo.get_program()).args(["test", "--package", "sluicegate-e2e"]))
+}
+
 /// What the tests need beside Rust, said before an hour is gone.
 fn preflight() -> Result<()> {
-    let go = std::process::Command::new("go").arg("version").current_dir(root()).output();
+    let go = Command::new("go").arg("version").current_dir(root()).output();
     if !go.is_ok_and(|output| output.status.success()) {
         bail!(
             "Go is missing: the image grammar is compared with the distribution project's Go library; \

@@ -93,9 +93,7 @@ impl Reader<'_> {
                 self.unknown_kind(node, api_version, kind);
                 return;
             }
-        } else if KINDS.contains(&kind)
-            && (api_version.is_empty() || sluicegate_policy::closest(group, [GROUP]).is_some())
-        {
+        } else if KINDS.contains(&kind) && (group.is_empty() || sluicegate_policy::closest(group, [GROUP]).is_some()) {
             // A slip of the pen would otherwise take a FluxConfig out of sight.
             self.unknown_kind(node, api_version, kind);
             return;

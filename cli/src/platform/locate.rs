@@ -4,14 +4,14 @@
 //! once more instead.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
 use rayon::prelude::*;
 use sluicegate_policy::{PolicyField, Severity as RuleSeverity, Violation, verdict::ObjectRef};
 
-use super::{At, Platform, document, judge::policy_name};
+use super::{At, Located, Platform, document, judge::policy_name};
 use crate::{
     manifest::yaml::{self, Document, Limits, decode_text},
     report::{Decider, Finding, ObjectId, Place, Related, Severity, Span},
@@ -52,6 +52,7 @@ impl<'p> SourceTexts<'p> {
 pub(super) fn findings(platform: &Platform, found: Vec<Found>) -> Vec<Finding> {
     let fields = found.iter().flat_map(|found| found.violation.decided_by.iter());
     let deciders = policy_fields(platform, fields);
+    let objects = objects(platform, &found);
     let mut by_file: BTreeMap<u32, Vec<Found>> = BTreeMap::new();
     for found in found {
         by_file.entry(found.at.file).or_default().push(found);
@@ -66,13 +67,19 @@ pub(super) fn findings(platform: &Platform, found: Vec<Found>) -> Vec<Finding> {
             found
                 .into_iter()
                 .zip(spans)
-                .map(|(found, span)| finding(platform, found, span, &deciders))
+                .map(|(found, span)| finding(platform, found, span, &deciders, &objects))
                 .collect::<Vec<_>>()
         })
         .collect()
 }
 
-fn finding(platform: &Platform, found: Found, span: Option<Span>, deciders: &HashMap<PolicyField, Place>) -> Finding {
+fn finding(
+    platform: &Platform,
+    found: Found,
+    span: Option<Span>,
+    deciders: &HashMap<PolicyField, Place>,
+    objects: &Objects<'_>,
+) -> Finding {
     let Found { violation, at, object } = found;
     let Violation { rule, field, value, message, allowed, decided_by, help, suggestion, related } = violation;
     let severity = match rule.severity() {
@@ -95,7 +102,7 @@ fn finding(platform: &Platform, found: Found, span: Option<Span>, deciders: &Has
         .collect();
     finding.help = help;
     finding.suggestion = suggestion;
-    finding.related = related.iter().filter_map(|object| object_place(platform, object, &at)).collect();
+    finding.related = related.iter().filter_map(|object| object_place(platform, objects, object, &at)).collect();
     finding
 }
 
@@ -147,29 +154,52 @@ pub fn located_policy_field(field: &PolicyField, places: &HashMap<PolicyField, P
     }
 }
 
-fn object_place(platform: &Platform, object: &ObjectRef, not: &At) -> Option<Related> {
-    let named =
-        |at: &At, namespace: &str, name: &str| *at != *not && namespace == object.namespace && name == object.name;
-    let config = |config: &&super::Located<sluicegate_crds::FluxConfig>| {
-        let metadata = &config.object.metadata;
-        named(
-            &config.at,
+/// Where objects stand that findings point at, by what they are called; several places for one that is declared several
+/// times. Each file is read once, however many findings point into it.
+type Objects<'p> = HashMap<ObjectRef, Vec<(&'p At, Option<Span>)>>;
+
+fn objects<'p>(platform: &'p Platform, found: &[Found]) -> Objects<'p> {
+    let wanted: HashSet<&ObjectRef> = found.iter().flat_map(|found| &found.violation.related).collect();
+    if wanted.is_empty() {
+        return Objects::new();
+    }
+    let configs = platform.configs.iter().map(|Located { object, at, .. }| {
+        let metadata = &object.metadata;
+        (
+            "FluxConfig",
             metadata.namespace.as_deref().unwrap_or_default(),
             metadata.name.as_deref().unwrap_or_default(),
+            at,
         )
-    };
-    let at = match object.kind {
-        "FluxConfig" => &platform.configs.iter().find(config)?.at,
-        "FluxPolicy" => &platform.policies.iter().find(|policy| named(&policy.at, "", policy_name(&policy.object)))?.at,
-        _ => {
-            let name = |cluster: &super::Located<sluicegate_crds::FluxCluster>| {
-                cluster.object.metadata.name.clone().unwrap_or_default()
-            };
-            &platform.clusters.iter().find(|cluster| named(&cluster.at, "", &name(cluster)))?.at
+    });
+    let policies = platform.policies.iter().map(|policy| ("FluxPolicy", "", policy_name(&policy.object), &policy.at));
+    let clusters = platform
+        .clusters
+        .iter()
+        .map(|cluster| ("FluxCluster", "", cluster.object.metadata.name.as_deref().unwrap_or_default(), &cluster.at));
+    let mut by_file: BTreeMap<u32, Vec<(ObjectRef, &At)>> = BTreeMap::new();
+    for (kind, namespace, name, at) in configs.chain(policies).chain(clusters) {
+        let object = ObjectRef { kind, namespace: namespace.to_owned(), name: name.to_owned() };
+        if wanted.contains(&object) {
+            by_file.entry(at.file).or_default().push((object, at));
         }
-    };
-    let span = with_documents(platform, at.file, |documents| field_span(documents, at, "metadata.name")).flatten();
-    Some(Related { path: platform.shown(at).to_owned(), span, message: format!("{object} is here") })
+    }
+    let mut objects = Objects::new();
+    for (file, list) in by_file {
+        let spans = with_documents(platform, file, |documents| {
+            list.iter().map(|(_, at)| field_span(documents, at, "metadata.name")).collect::<Vec<_>>()
+        });
+        let spans = spans.unwrap_or_else(|| vec![None; list.len()]);
+        for ((object, at), span) in list.into_iter().zip(spans) {
+            objects.entry(object).or_default().push((at, span));
+        }
+    }
+    objects
+}
+
+fn object_place(platform: &Platform, objects: &Objects<'_>, object: &ObjectRef, not: &At) -> Option<Related> {
+    let (at, span) = objects.get(object)?.iter().find(|(at, _)| **at != *not)?;
+    Some(Related { path: platform.shown(at).to_owned(), span: *span, message: format!("{object} is here") })
 }
 
 /// Reads and parses a file once more; `None` where that fails this time.

@@ -140,5 +140,5 @@ fn every_field_is_listed_with_its_origin() {
         .into_iter()
         .map(|field| format!("{} = {} ({})", field.field, field.value, field.origin))
         .collect();
-    insta::assert_snapshot!(fields.join("\n"), @"");
+    insta::assert_snapshot!("fields", fields.join("\n"));
 }

@@ -139,3 +139,20 @@ fn substituted_names_are_variable_names() {
         world.rejects(json!({"substitute": {name: "1"}}), Rule::InvalidSubstitution);
     }
 }
+
+#[test]
+fn charts_have_neither_decryption_nor_substitution() {
+    let world = on("helm")
+        .policy("keys", decryption("sops-${tenant}"))
+        .policy("sops", json!({"features": {"decryption": true}}));
+    let chart = |patch: Value| {
+        let mut spec = json!({"chart": {}, "path": "./charts/shop"});
+        crate::world::merge(&mut spec, patch);
+        spec
+    };
+    assert_eq!(world.accepts(chart(json!({}))).resolved().decryption, None);
+    let found = world.rejects(chart(json!({"decryption": {"provider": "sops"}})), Rule::SourceKindMismatch);
+    assert_eq!(found.field, "spec.decryption");
+    let found = world.rejects(chart(json!({"substitute": {"a": "b"}})), Rule::SourceKindMismatch);
+    assert_eq!(found.field, "spec.substitute");
+}

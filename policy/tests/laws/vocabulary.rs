@@ -151,18 +151,18 @@ impl Case {
         PolicySet::compile(&self.compiled())
     }
 
-    pub fn facts(&self) -> Facts {
+    pub fn facts(&self, set: &PolicySet) -> Facts {
         let mut facts = Facts::new(Unseen::Absent);
         for (id, environment) in [("prod-eu", "production"), ("prod-us", "production"), ("dev", "development")] {
             facts.cluster(id, Labels::from([("env".to_owned(), environment.to_owned())]));
         }
         let plan = if self.gold { "gold" } else { "basic" };
         facts.namespace("team-a", Labels::from([("plan".to_owned(), plan.to_owned())]));
-        let (set, places) = (self.set(), facts.clone());
+        let places = facts.clone();
         for (config, since) in &self.others {
-            facts.declare(Declaration::of(config, &set, &places, *since));
+            facts.declare(Declaration::of(config, set, &places, *since));
         }
-        facts.declare(Declaration::of(&self.config, &set, &places, Some(50)));
+        facts.declare(Declaration::of(&self.config, set, &places, Some(50)));
         facts.seal();
         facts
     }
@@ -332,15 +332,23 @@ fn base() -> Value {
     json!({
         "tenants": {"names": ["team-*"]},
         "priority": 10,
-        "sources": {"git": {"allow": ["https://git.example.com/${tenant}/**"]}},
+        "sources": {
+            "git": {"allow": ["https://git.example.com/${tenant}/**"], "deny": ["https://git.example.com/*/attic/**"]},
+            "helm": {"allow": ["https://charts.example.com/stable"], "charts": {"allow": ["redis"]}},
+        },
         "destinations": [{"clusters": ["prod-*"], "namespaces": ["${tenant}"]}],
         "images": {"allow": ["registry.example.com/${tenant}/**"]},
-        "defaults": {"cluster": "prod-eu", "namespace": "${tenant}", "ref": {"branch": "main"}},
+        "features": {"helm": true, "decryption": true},
+        "limits": {"minInterval": "30s", "maxTtl": "7d", "fluxConfigs": 3},
+        "defaults": {
+            "cluster": "prod-eu", "namespace": "${tenant}", "ref": {"branch": "main"},
+            "decryption": {"provider": "sops", "secretRef": {"name": "sops-${tenant}"}},
+        },
     })
 }
 
 fn spec_of_config() -> impl Strategy<Value = Value> {
-    let url = prop_oneof![3 => Just(URLS[0]), 2 => pick(URLS)];
+    let url = prop_oneof![3 => Just(URLS[0]), 1 => Just("https://charts.example.com/stable"), 2 => pick(URLS)];
     let reference = option::weighted(0.3, sample::select(vec![json!({"branch": "dev"}), json!({"tag": "v1"})]));
     let place =
         (maybe(&["prod-eu", "prod-us", "dev", "gone"]), maybe(&["team-a", "team-a-x", "shared", "kube-system"]));
@@ -348,7 +356,7 @@ fn spec_of_config() -> impl Strategy<Value = Value> {
         (maybe(&["./x", "../x"]), maybe(&["5m", "10s"]), maybe(&["1d", "30d"]), option::weighted(0.15, images()));
     let extras = (
         option::weighted(0.1, Just(json!({"name": "mine"}))),
-        option::weighted(0.1, Just(json!({"provider": "sops"}))),
+        option::weighted(0.3, Just(json!({"provider": "sops"}))),
     );
     (url, reference, place, rest, extras).prop_map(
         |(url, reference, (cluster, namespace), (path, interval, ttl, images), (secret, decryption))| {
