@@ -1,7 +1,7 @@
 //! The programs that are built from Go modules, and the cache that makes a second build unnecessary.
 //!
 //! One folder under `e2e/modules` is one module with exact versions. What is built is kept under
-//! [`cache_root`](crate::layout::cache_root), keyed by everything that goes into it: `go.mod`, `go.sum`, the sources
+//! [`cache_root`], keyed by everything that goes into it: `go.mod`, `go.sum`, the sources
 //! beside them, the flags and Go's own version. A fresh checkout on a machine that has built before builds nothing.
 
 use std::fs;
