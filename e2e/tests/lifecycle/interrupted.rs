@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sluicegate_e2e::cluster::Cluster;
 
-use crate::support::{assert_gone, ended, finish, harness, namespaces_of, unique, within};
+use crate::support::{Ended, assert_gone, ended, finish, harness, namespaces_of, unique, within};
 
 /// Moments in a start: files, namespaces, the first processes, the API server, the kinds.
 const MOMENTS_MS: [u64; 5] = [30, 150, 400, 1500, 4000];
@@ -21,6 +21,7 @@ fn signal(child: &std::process::Child, signal: Signal) {
 #[test]
 fn ctrl_c_during_a_start_leaves_nothing() {
     let name = unique("ctrl-c");
+    let _ended = Ended(&name);
     for moment in MOMENTS_MS {
         let mut child = harness(&["up", "--control-plane-only", "--name", &name])
             .stdout(Stdio::null())
@@ -72,6 +73,7 @@ fn ctrl_c_during_a_build_ends_the_build() {
 #[test]
 fn after_a_killed_start_down_removes_what_was_left() {
     let name = unique("killed");
+    let _ended = Ended(&name);
     for moment in MOMENTS_MS {
         let mut child = harness(&["up", "--control-plane-only", "--name", &name])
             .stdout(Stdio::null())
@@ -90,6 +92,7 @@ fn after_a_killed_start_down_removes_what_was_left() {
 #[test]
 fn a_start_removes_what_a_killed_one_left() {
     let name = unique("again");
+    let _ended = Ended(&name);
     let mut child = harness(&["up", "--control-plane-only", "--name", &name])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -108,6 +111,7 @@ fn a_start_removes_what_a_killed_one_left() {
 #[test]
 fn a_killed_run_ends_its_cluster() {
     let name = unique("lifeline");
+    let _ended = Ended(&name);
     let mut child = harness(&["run", "--control-plane-only", "--name", &name, "--", "sleep", "1000"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -128,6 +132,7 @@ fn a_killed_run_ends_its_cluster() {
 #[test]
 fn run_passes_on_the_exit_code_and_ends_the_cluster() {
     let name = unique("run");
+    let _ended = Ended(&name);
     let (code, output) = finish(&mut harness(&[
         "run",
         "--control-plane-only",
