@@ -12,6 +12,10 @@ use ignore::{WalkBuilder, WalkState};
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use sluicegate_cli::manifest::yaml::{self, Limits};
 
+/// The one that `sluicegate` has.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> io::Result<()> {
     let folder = std::env::args_os().nth(1).map_or_else(|| PathBuf::from("."), PathBuf::from);
     let files = find(&folder);
