@@ -214,6 +214,24 @@ fn a_slip_in_version_or_kind_takes_nothing_out_of_sight() {
 }
 
 #[test]
+fn a_tag_takes_nothing_out_of_sight() {
+    // To whoever decodes them these are `FluxConfig` and `kind`.
+    for (from, to, place) in [
+        ("kind: FluxConfig", "kind: !!binary Rmx1eENvbmZpZw==", "a.yaml:2:"),
+        ("kind: FluxConfig", "!!binary a2luZA==: FluxConfig", "a.yaml:2:"),
+        ("apiVersion: ", "apiVersion: !x ", "a.yaml:1:"),
+    ] {
+        let ran = check("a.yaml", REFUSED.replace(from, to)).exits(1).says(&format!("--> {place}"));
+        assert_eq!(ran.rules(), ["unknown-kind"], "{to}");
+    }
+    // Elsewhere in what is no object of ours, tags are not our business.
+    let folder = Folder::with_platform();
+    folder.write("x/ci.yml", "job: !reference [a, b]\n");
+    folder.write("x/good.yaml", SHOP);
+    folder.check("x").exits(0);
+}
+
+#[test]
 fn a_file_that_is_named_twice_is_read_once() {
     let folder = Folder::with_platform();
     folder.write("a/shop.yaml", SHOP);

@@ -1,6 +1,8 @@
 //! The CustomResourceDefinitions of `deploy/crds` on a real API server: it takes them, their CEL rules within its cost
 //! budget, and refuses what they forbid.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+
 use std::fs;
 use std::path::Path;
 

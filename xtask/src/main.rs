@@ -50,14 +50,16 @@ fn main() -> ExitCode {
         Command::Generate(args) => args.run(),
         Command::Licences => licences::check(),
         Command::Cluster(arguments) => return cluster::run(arguments),
-        Command::Bench(bench) => bench.run(),
+        Command::Bench(bench) => return bench::run(&bench).unwrap_or_else(|error| fail(&error)),
         Command::Fuzz(args) => args.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => fail(&error),
     }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
 }

@@ -103,7 +103,10 @@ impl Args {
             (_, true, _) => {
                 let diff = TextDiff::from_lines(&*edited.before, edited.after.as_str());
                 let shown = text::line(file.shown());
-                write!(terminal.out, "{}", diff.unified_diff().header(&format!("a/{shown}"), &format!("b/{shown}")))?;
+                // As git does: otherwise patch takes a name up to its first space.
+                let end = if shown.contains(' ') { "\t" } else { "" };
+                let (old, new) = (format!("a/{shown}{end}"), format!("b/{shown}{end}"));
+                write!(terminal.out, "{}", diff.unified_diff().header(&old, &new))?;
             }
             // Standard input cannot be written back: it goes on to standard output, as everything does without --write.
             _ => terminal.out.write_all(edited.after.as_bytes())?,

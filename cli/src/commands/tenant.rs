@@ -13,9 +13,8 @@ use sluicegate_policy::{
 use super::{CommandError, Exit};
 use crate::{
     manifest::{
-        de,
         files::{self, File, Options},
-        yaml::{Document, Kind, Limits},
+        yaml::{Document, Kind, Limits, Node, Span},
     },
     platform::{Platform, finding_span, policy_fields},
     progress::Progress,
@@ -137,6 +136,28 @@ fn narrowing(platform: &Platform, facts: &Facts, tenant: &TenantName, scope: &Sc
         .collect()
 }
 
+/// An object of a team's repository, read as generously as those who deploy it: `0644` and `yes` are none of our business,
+/// and become text. Tags are: `!!binary` hides an image from whoever does not decode it. The error is the place of one.
+fn as_deployed(node: Node<'_>) -> Result<Value, Span> {
+    if !node.tag_fits() {
+        return Err(node.span());
+    }
+    let text = node.scalar().map_or("", |(text, _)| text);
+    Ok(match node.kind() {
+        Kind::Null => Value::Null,
+        Kind::Bool => text.starts_with(['t', 'T']).into(),
+        Kind::Mapping => {
+            let entries = node.entries().map(|entry| match entry.key.tag_fits() {
+                true => Ok((entry.name().to_owned(), as_deployed(entry.value)?)),
+                false => Err(entry.key.span()),
+            });
+            Value::Object(entries.collect::<Result<_, _>>()?)
+        }
+        Kind::Sequence => Value::Array(node.items().map(as_deployed).collect::<Result<_, _>>()?),
+        Kind::Text | Kind::Integer | Kind::Float | Kind::Disputed => text.into(),
+    })
+}
+
 struct Judge<'a> {
     tenant: &'a TenantName,
     home: &'a str,
@@ -166,24 +187,20 @@ impl Judge<'_> {
             if root.kind() != Kind::Mapping || (root.get("kind").is_none() && !kustomization) {
                 continue;
             }
-            match de::decode::<Value>(root) {
-                Ok(mut decoded) => {
-                    if decoded.value.get("kind").is_none() {
-                        decoded.value["apiVersion"] = "kustomize.config.k8s.io/v1beta1".into();
-                        decoded.value["kind"] = "Kustomization".into();
+            match as_deployed(root) {
+                Ok(mut object) => {
+                    if object.get("kind").is_none() {
+                        object["apiVersion"] = "kustomize.config.k8s.io/v1beta1".into();
+                        object["kind"] = "Kustomization".into();
                     }
-                    self.objects(shown, document, "", decoded.value, &mut judged);
+                    self.objects(shown, document, "", object, &mut judged);
                 }
-                // Whoever deploys it may read it in another way: what cannot be judged is not passed over.
-                Err(error) => {
+                Err(place) => {
                     let rule = Rule::InvalidValue;
-                    let message = error.kind().to_string();
+                    let message = "this tag makes another value of what is written here";
                     let mut finding = Finding::new(Severity::Error, rule.id(), rule.title(), shown, message);
-                    finding.span = Some(finding_span(error.span()));
-                    finding.field = Some(error.path().to_owned());
-                    finding
-                        .help
-                        .push("write it as JSON could say it: without tags, numbers of at most 64 bits".to_owned());
+                    finding.span = Some(finding_span(place));
+                    finding.help.push("write the value as plain text, without a tag".to_owned());
                     judged.findings.push((finding, Vec::new()));
                 }
             }

@@ -85,6 +85,20 @@ impl Reader<'_> {
             self.loaded.foreign += 1;
             return;
         }
+        // A tag could say another kind than is written, or that a key is `kind`.
+        let names_kind = |name: &str| matches!(name, "apiVersion" | "kind");
+        let tagged = node.entries().find_map(|entry| match (entry.key.tag_fits(), entry.value.tag_fits()) {
+            (false, _) => Some(entry.key.span()),
+            (true, false) if names_kind(entry.name()) => Some(entry.value.span()),
+            (true, _) => None,
+        });
+        if let Some(place) = tagged {
+            let message = "this tag makes another value of what is written here".to_owned();
+            let mut finding = self.finding(Rule::UnknownKind, message, Some(place));
+            finding.help.push("write it as plain text, without a tag".to_owned());
+            self.loaded.findings.push(finding);
+            return;
+        }
         let text = |field: &str| node.get(field).and_then(|value| value.scalar()).map(|(text, _)| text);
         let (api_version, kind) = (text("apiVersion").unwrap_or_default(), text("kind").unwrap_or_default());
         let (group, _) = api_version.split_once('/').unwrap_or(("", api_version));
