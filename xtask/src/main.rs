@@ -50,7 +50,7 @@ fn main() -> ExitCode {
         Command::Generate(args) => args.run(),
         Command::Licences => licences::check(),
         Command::Cluster(arguments) => return cluster::run(arguments),
-        Command::Bench(bench) => return bench::run(&bench).unwrap_or_else(|error| fail(&error)),
+        Command::Bench(bench) => bench.run(),
         Command::Fuzz(args) => args.run(),
     };
     match result {
