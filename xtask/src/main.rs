@@ -50,16 +50,14 @@ fn main() -> ExitCode {
         Command::Generate(args) => args.run(),
         Command::Licences => licences::check(),
         Command::Cluster(arguments) => return cluster::run(arguments),
-        Command::Bench(bench) => return bench::run(&bench).unwrap_or_else(|error| fail(&error)),
+        Command::Bench(bench) => bench.run(),
         Command::Fuzz(args) => args.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
-}
-
-fn fail(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {error:#}");
-    ExitCode::FAILURE
 }
