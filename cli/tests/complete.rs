@@ -405,7 +405,7 @@ fn config() -> impl Strategy<Value = String> {
             } else {
                 format!("source:\n{}", indent(&format!("{kind}{}{url}{reference}", comments[0]), width))
             };
-            let mut fields = vec![source, a, b, c, d, e, f];
+            let mut fields = [source, a, b, c, d, e, f];
             let last = fields.len() - 1;
             fields.swap(0, (seed % 7) as usize);
             fields.swap(last, (seed / 7 % 7) as usize);
