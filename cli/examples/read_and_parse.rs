@@ -1,6 +1,6 @@
 //! The least that a check of manifests can cost, for benches to compare with: finds the files in a folder with the walker that
-//! `sluicegate check` uses, reads each and sends it through the same YAML parser, on as many threads. It keeps nothing and
-//! decides nothing; it prints how many files it read and how many YAML events they hold.
+//! `sluicegate check` uses, reads each and parses it with the same YAML parser, on as many threads. It keeps nothing and decides
+//! nothing; it prints how many files it read and how many documents they hold.
 
 use std::{
     fs, io,
@@ -8,15 +8,19 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use granit_parser::Parser;
 use ignore::{WalkBuilder, WalkState};
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
+use sluicegate_cli::manifest::yaml::{self, Limits};
+
+/// The one that `sluicegate` has.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> io::Result<()> {
     let folder = std::env::args_os().nth(1).map_or_else(|| PathBuf::from("."), PathBuf::from);
     let files = find(&folder);
-    let events: usize = files.par_iter().map(|path| parse(path)).sum::<io::Result<usize>>()?;
-    io::Write::write_fmt(&mut io::stdout(), format_args!("{} files, {events} events\n", files.len()))
+    let documents: usize = files.par_iter().map(|path| parse(path)).sum::<io::Result<usize>>()?;
+    io::Write::write_fmt(&mut io::stdout(), format_args!("{} files, {documents} documents\n", files.len()))
 }
 
 fn find(folder: &Path) -> Vec<PathBuf> {
@@ -46,11 +50,9 @@ fn find(folder: &Path) -> Vec<PathBuf> {
     found.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The number of events in a file.
+/// The number of documents in a file.
 fn parse(path: &Path) -> io::Result<usize> {
     let text = fs::read_to_string(path)?;
-    Parser::new_from_str(&text).try_fold(0, |count, event| match event {
-        Ok(_) => Ok(count + 1),
-        Err(error) => Err(io::Error::new(io::ErrorKind::InvalidData, error.to_string())),
-    })
+    let documents = yaml::parse(&text, &Limits::default());
+    documents.map(|documents| documents.len()).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }

@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// Many threads make and drop many small values, which the system's allocators do slowly, musl's most of all.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     sluicegate_cli::run(std::env::args_os())
 }

@@ -236,9 +236,18 @@ impl Cluster {
     /// # Errors
     /// Where the certificate cannot be made.
     pub fn kubeconfig_for(&self, user: &str, group: Option<&str>) -> Result<String> {
+        self.kubeconfig_at(&self.server(), user, group)
+    }
+
+    /// As [`Cluster::kubeconfig_for`], for programs that reach the API server elsewhere: pods by
+    /// [`Cluster::server_inside`], another cluster by [`Cluster::link`].
+    ///
+    /// # Errors
+    /// Where the certificate cannot be made.
+    pub fn kubeconfig_at(&self, server: &str, user: &str, group: Option<&str>) -> Result<String> {
         let authority = self.authority()?;
         let credential = authority.client(user, group.as_slice())?;
-        Ok(authority.kubeconfig(&self.server(), &credential))
+        Ok(authority.kubeconfig(server, &credential))
     }
 
     /// A socket on the node's address that this process serves: webhooks on the host are reached through it. Port 0

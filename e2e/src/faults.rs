@@ -101,12 +101,19 @@ impl Cluster {
     /// components by itself: a kubelet, say, ends when it finds no container runtime, so that one is started first; this
     /// returns when the runtime answers.
     ///
+    /// The relays on the host's loopback cannot be started again: their sockets went with them. Use
+    /// [`Cluster::set_line`] there.
+    ///
     /// # Errors
     /// [`Error::NoComponent`], or where it cannot be started.
     pub fn start_again(&self, component: &str) -> Result<()> {
         let running = self.running(component)?;
         if running.process.is_alive() {
             return Ok(());
+        }
+        if component.starts_with("host-") {
+            let why = "its socket on the host's loopback went with it; set_line breaks such a line and mends it";
+            return Err(Error::Service { what: format!("starting {component} again"), why: why.into() });
         }
         let environment = crate::cluster::environment(&self.layout);
         let process = crate::namespaces::spawn(

@@ -84,10 +84,14 @@ impl Layout {
     /// # Errors
     /// [`Error::Busy`] if another command works on the cluster, [`Error::ForeignState`] if the root is not root's own.
     pub fn lock(&self) -> Result<Lock> {
-        self.make_root()?;
         let path = self.lock_file();
         loop {
-            let file = File::options().create(true).truncate(false).write(true).open(&path).doing("opening", &path)?;
+            self.make_root()?;
+            let file = match File::options().create(true).truncate(false).write(true).open(&path) {
+                // Another command has just let go, and the empty root went with its lock.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                file => file.doing("opening", &path)?,
+            };
             let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else {
                 return Err(Error::Busy { name: self.name.clone() });
             };

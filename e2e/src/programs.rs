@@ -1,7 +1,7 @@
 //! The programs that are built from Go modules, and the cache that makes a second build unnecessary.
 //!
 //! One folder under `e2e/modules` is one module with exact versions. What is built is kept under
-//! [`cache_root`](crate::layout::cache_root), keyed by everything that goes into it: `go.mod`, `go.sum`, the sources
+//! [`cache_root`], keyed by everything that goes into it: `go.mod`, `go.sum`, the sources
 //! beside them, the flags and Go's own version. A fresh checkout on a machine that has built before builds nothing.
 
 use std::fs;
@@ -204,18 +204,32 @@ impl Programs {
         let started = Instant::now();
         let target = self.folder(module)?;
         let unfinished = target.with_extension("unfinished");
-        let _ = fs::remove_dir_all(&unfinished);
-        fs::create_dir_all(&unfinished).doing("making", &unfinished)?;
+        // Go's own folder for temporary files lies beside it: killed, Go does not remove it.
+        let work = target.with_extension("work");
+        let clear = || {
+            let _ = fs::remove_dir_all(&unfinished);
+            let _ = fs::remove_dir_all(&work);
+        };
+        clear();
+        for folder in [&unfinished, &work] {
+            fs::create_dir_all(folder).doing("making", folder)?;
+        }
         let progress = Progress::new(format!("building {} ({number} of {of})", module.name));
         let mut command = go(module);
-        command.args(["build", "-buildvcs=false", "-trimpath", "-mod=readonly", "-ldflags", &link_flags(), "-o"]);
+        command.env("GOTMPDIR", &work).args([
+            "build",
+            "-buildvcs=false",
+            "-trimpath",
+            "-mod=readonly",
+            "-ldflags",
+            &link_flags(),
+            "-o",
+        ]);
         command.arg(&unfinished).arg(module.target);
-        let result = run_with(command, true, || progress.tick());
-        if let Err(error) = result {
-            let _ = fs::remove_dir_all(&unfinished);
-            return Err(as_build_error(module, error));
-        }
-        fs::rename(&unfinished, &target).doing("keeping", &target)?;
+        let result = run_with(command, true, || progress.tick()).map_err(|error| as_build_error(module, error));
+        let kept = result.and_then(|_| fs::rename(&unfinished, &target).doing("keeping", &target));
+        clear();
+        kept?;
         progress.done(started.elapsed());
         Ok(())
     }

@@ -80,7 +80,7 @@ pub fn decide(config: &FluxConfig, policies: &PolicySet, facts: &Facts) -> Verdi
         tenant: place.tenant,
         cluster: place.cluster,
         namespace: place.namespace,
-        create_namespace: place.create_namespace,
+        create_namespace: place.granted.create_namespace(),
         kind: source.kind,
         url: spec.source.url.clone(),
         source_allowed_by: source.allowed_by,

@@ -124,7 +124,8 @@ impl Facts {
         }
         if let (Some(tenant), Some(target)) = (tenant, target) {
             let config = ObjectRef { kind: "FluxConfig", namespace: home.clone(), name: name.clone() };
-            self.claims.entry(target).or_default().push(Claim { tenant, config, since });
+            // One is what nearly every target has.
+            self.claims.entry(target).or_insert_with(|| Vec::with_capacity(1)).push(Claim { tenant, config, since });
         }
         let declared = self.configs.entry(home).or_default().entry(name).or_default();
         declared.depends_on.extend(depends_on);

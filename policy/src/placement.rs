@@ -4,7 +4,7 @@
 use sluicegate_crds::{FluxConfig, TENANT_LABEL};
 
 use crate::{
-    compile::{CompiledDestination, Templated},
+    compile::{CompiledDestination, CompiledPolicy, Templated},
     facts::{Facts, Labels, LabelsOf},
     grammar::{Bindings, ClusterId, NamespaceName, TenantName},
     rule::Rule,
@@ -20,7 +20,7 @@ pub(crate) struct Placement<'p> {
     pub(crate) tenant: TenantName,
     pub(crate) cluster: Field<ClusterId>,
     pub(crate) namespace: Field<NamespaceName>,
-    pub(crate) create_namespace: Field<bool>,
+    pub(crate) granted: Granted<'p>,
     /// The policies that apply there.
     pub(crate) policies: Selection<'p>,
 }
@@ -62,7 +62,7 @@ pub(crate) fn place<'p>(
     )
     .map_err(|violation| vec![violation])?;
     let policies = selection.on(cluster.value.as_str(), labels);
-    Ok(Placement { tenant, cluster, namespace, create_namespace: granted.create_namespace, policies })
+    Ok(Placement { tenant, cluster, namespace, granted, policies })
 }
 
 fn bad_tenant(home: &str, facts: &Facts) -> Violation {
@@ -180,10 +180,29 @@ fn default(
     }
 }
 
-/// A destination that some policy allows.
-pub(crate) struct Granted {
-    pub(crate) allowed_by: PolicyField,
-    pub(crate) create_namespace: Field<bool>,
+/// A destination that some policy allows. Policies with the index in their `spec.destinations`; the text of that field is
+/// made only for those who ask.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Granted<'p> {
+    allowed: (&'p CompiledPolicy, usize),
+    create: Option<(&'p CompiledPolicy, usize)>,
+}
+
+impl Granted<'_> {
+    pub(crate) fn allowed_by(&self) -> PolicyField {
+        let (policy, index) = self.allowed;
+        policy.field(format!("spec.destinations[{index}]"))
+    }
+
+    /// Whether the operator creates the namespace.
+    pub(crate) fn create_namespace(&self) -> Field<bool> {
+        match self.create {
+            Some((policy, index)) => {
+                Field { value: true, origin: Origin::Policy(policy.field(format!("spec.destinations[{index}]"))) }
+            }
+            None => Field::built_in(false),
+        }
+    }
 }
 
 /// The namespace that a FluxConfig goes to when it does not say; `None` where policies have no good default.
@@ -224,13 +243,13 @@ pub(crate) fn not_usable(policies: &Selection<'_>, tenant: &TenantName, cluster:
 /// Whether a tenant may deploy to a namespace on a cluster.
 ///
 /// `set` says whether the FluxConfig itself names cluster and namespace, for the place of the violation.
-pub(crate) fn destination(
-    policies: &Selection<'_>,
+pub(crate) fn destination<'p>(
+    policies: &Selection<'p>,
     tenant: &TenantName,
     (cluster, labels): (&ClusterId, LabelsOf<'_>),
     namespace: &NamespaceName,
     set: (bool, bool),
-) -> Result<Granted, Violation> {
+) -> Result<Granted<'p>, Violation> {
     let bindings = Bindings { tenant: tenant.as_str(), namespace: namespace.as_str(), cluster: cluster.as_str() };
     let reserved = reserved(namespace.as_str());
     let (mut allowed_at, mut create, mut cluster_allowed, mut only_wildcard) = (None, None, false, false);
@@ -250,20 +269,15 @@ pub(crate) fn destination(
                 matching.next().is_some()
             };
             if matched {
-                let field = || policy.field(format!("spec.destinations[{index}]"));
-                allowed_at.get_or_insert_with(field);
+                allowed_at.get_or_insert((policy, index));
                 if destination.create_namespace {
-                    create.get_or_insert_with(field);
+                    create.get_or_insert((policy, index));
                 }
             }
         }
     }
-    if let Some(allowed_by) = allowed_at {
-        let create_namespace = match create {
-            Some(field) => Field { value: true, origin: Origin::Policy(field) },
-            None => Field::built_in(false),
-        };
-        return Ok(Granted { allowed_by, create_namespace });
+    if let Some(allowed) = allowed_at {
+        return Ok(Granted { allowed, create });
     }
     if only_wildcard {
         return Err(Violation::new(

@@ -153,7 +153,7 @@ fn one(
             let parsed = image::parse(image, &field)?;
             image::allow(&parsed, image, policies, narrowing, &bindings, &field)
         }
-        Question::DeployTo { namespace } => Ok(allowed(namespace)?.allowed_by),
+        Question::DeployTo { namespace } => Ok(allowed(namespace)?.allowed_by()),
     }
 }
 

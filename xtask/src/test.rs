@@ -32,6 +32,9 @@ impl Args {
         step("licences", licences::check)?;
         step("generated files", || generate::check(&generate::files()?))?;
         step("tests", || run(cargo().args(["test", "--workspace", "--exclude", "sluicegate-e2e", "--quiet"])))?;
+        step("tests of the harness", || {
+            run(cargo().args(["test", "--package", "sluicegate-e2e", "--lib", "--quiet"]))
+        })?;
         if !self.unit {
             step("tests on a real cluster", on_a_cluster)?;
         }
@@ -47,6 +50,8 @@ fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
 
 /// The cluster suites: a cluster is started, and ended whatever happens.
 fn on_a_cluster() -> Result<()> {
+    // Built first, so that the cluster does not wait for the compiler.
+    run(cargo().args(["test", "--package", "sluicegate-e2e", "--no-run", "--quiet"]))?;
     let xtask = std::env::current_exe().context("cannot find this program")?;
     let mut command = Command::new(xtask);
     command.current_dir(root()).args(["cluster", "run", "--"]);

@@ -125,7 +125,7 @@ fn narrowing(platform: &Platform, facts: &Facts, tenant: &TenantName, scope: &Sc
             && same(scope.namespace, config.spec.namespace.as_deref())
     };
     let configs: Vec<&FluxConfig> =
-        platform.configs.iter().map(|config| &config.object).filter(|config| concerns(config)).collect();
+        platform.configs.iter().map(|config| &*config.object).filter(|config| concerns(config)).collect();
     if configs.iter().any(|config| config.spec.images.is_empty()) {
         return Vec::new();
     }

@@ -119,7 +119,7 @@ impl Reader<'_> {
                 match self.decode::<FluxConfigSpec>(node, kind) {
                     Some((metadata, spec, flawed)) => {
                         let object = FluxConfig { metadata, spec, status: None };
-                        self.loaded.configs.push(Located { object, at, flawed });
+                        self.loaded.configs.push(Located { object: Box::new(object), at, flawed });
                     }
                     None => self.loaded.undecoded.push((id(node, kind), at)),
                 }
@@ -129,7 +129,7 @@ impl Reader<'_> {
                 match self.decode::<FluxClusterSpec>(node, kind) {
                     Some((metadata, spec, flawed)) => {
                         let object = FluxCluster { metadata, spec, status: None };
-                        self.loaded.clusters.push(Located { object, at, flawed });
+                        self.loaded.clusters.push(Located { object: Box::new(object), at, flawed });
                     }
                     None => self.loaded.undecoded.push((id(node, kind), at)),
                 }
@@ -147,7 +147,7 @@ impl Reader<'_> {
                     }
                     None => (ReadPolicy::Unreadable(id(node, kind).name), true),
                 };
-                self.loaded.policies.push(Located { object, at, flawed });
+                self.loaded.policies.push(Located { object: Box::new(object), at, flawed });
             }
             (GROUP, _) => {}
             ("", "Namespace") if api_version == "v1" => {
@@ -155,7 +155,8 @@ impl Reader<'_> {
                 match de::decode::<NamespaceObject>(node) {
                     Ok(decoded) => {
                         let NamespaceObject { metadata: Metadata { name, labels } } = decoded.value;
-                        self.loaded.namespaces.push(Located { object: Namespace { name, labels }, at, flawed: false });
+                        let object = Box::new(Namespace { name, labels });
+                        self.loaded.namespaces.push(Located { object, at, flawed: false });
                     }
                     Err(error) => self.undecodable(&error, node, kind),
                 }

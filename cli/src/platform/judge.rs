@@ -63,7 +63,7 @@ pub enum Keep {
 impl Platform {
     /// Compiles the policies and gathers the facts that files can give.
     pub fn engine(&self) -> (PolicySet, Facts) {
-        let compiled = self.policies.iter().map(|policy| match &policy.object {
+        let compiled = self.policies.iter().map(|policy| match &*policy.object {
             ReadPolicy::Unreadable(name) => Err(InvalidPolicy::unreadable(name)),
             ReadPolicy::Decoded(decoded) => match compile(decoded) {
                 Ok(compiled) if policy.flawed => Err(compiled.reject()),

@@ -9,7 +9,7 @@ mod document;
 mod judge;
 mod locate;
 
-use std::path::PathBuf;
+use std::{collections::HashSet, path::PathBuf};
 
 use sluicegate_crds::{FluxCluster, FluxConfig, FluxPolicy};
 use sluicegate_policy::Labels;
@@ -57,8 +57,8 @@ pub struct At {
 /// An object and where it stands.
 #[derive(Clone, Debug)]
 pub struct Located<T> {
-    /// The object.
-    pub object: T,
+    /// The object; in a box, since lists of ten thousand are moved and grow.
+    pub object: Box<T>,
     /// Where it stands.
     pub at: At,
     /// It was read, but something in it is wrong that is reported already (an unknown field).
@@ -119,10 +119,12 @@ impl Platform {
         let context = files::collect(&request.context, &options)?;
         let mut platform = Self { files: judged.files, ..Self::default() };
         platform.context_from = index(platform.files.len());
-        let known: std::collections::HashSet<Option<PathBuf>> = platform.files.iter().map(canonical).collect();
-        platform.files.extend(
-            context.files.into_iter().filter(|file| file.path().is_none() || !known.contains(&canonical(file))),
-        );
+        if !context.files.is_empty() {
+            let known: HashSet<Option<PathBuf>> = platform.files.iter().map(canonical).collect();
+            platform.files.extend(
+                context.files.into_iter().filter(|file| file.path().is_none() || !known.contains(&canonical(file))),
+            );
+        }
         for problem in judged.problems.iter().chain(&context.problems) {
             platform.problem(problem);
         }

@@ -3,6 +3,7 @@
 use std::io;
 
 use annotate_snippets::{AnnotationKind, Element, Group, Level, Origin, Renderer, Snippet};
+use rayon::prelude::*;
 
 use super::Sources;
 use super::excerpt;
@@ -11,6 +12,9 @@ use super::text::{counted, line, shortened};
 
 /// The excerpts are cut to size before they are drawn, so that the renderer need not.
 const UNLIMITED_WIDTH: usize = 10_000;
+
+/// Findings that are drawn in parallel and held until they are written.
+const AT_ONCE: usize = 1_000;
 
 /// How to draw.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,8 +34,11 @@ pub fn write(report: &Report, sources: &Sources<'_>, options: Options, out: &mut
     let findings = report.findings();
     let shown = options.max.unwrap_or(findings.len()).min(findings.len());
     let (shown, rest) = findings.split_at(shown);
-    for finding in shown {
-        writeln!(out, "{}\n", draw(finding, sources, options.color))?;
+    for some in shown.chunks(AT_ONCE) {
+        let drawn: Vec<String> = some.par_iter().map(|finding| draw(finding, sources, options.color)).collect();
+        for finding in drawn {
+            writeln!(out, "{finding}\n")?;
+        }
     }
     if !rest.is_empty() {
         let errors = rest.iter().filter(|f| f.severity == Severity::Error);

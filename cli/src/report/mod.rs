@@ -31,4 +31,4 @@ pub use spec::{Format, ReportSpec, SpecError, Target, WriteError, check_targets}
 
 /// The text of a checked file, by the path that findings name; `None` where it cannot be had (any
 /// more), in which case a finding is shown without an excerpt.
-pub type Sources<'a> = dyn Fn(&str) -> Option<std::sync::Arc<str>> + 'a;
+pub type Sources<'a> = dyn Fn(&str) -> Option<std::sync::Arc<str>> + Sync + 'a;

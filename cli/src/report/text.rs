@@ -17,7 +17,8 @@ const LISTED: usize = 5;
 /// (`\n`, `\u{202e}`), and what a CI system would take for a command is broken up.
 #[must_use]
 pub fn escape(text: &str) -> Cow<'_, str> {
-    if !pieces(text).any(|piece| piece.hidden) {
+    let plain = |byte: u8| byte == b' ' || (byte.is_ascii_graphic() && byte != b'#');
+    if text.bytes().all(plain) || !pieces(text).any(|piece| piece.hidden) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 16);

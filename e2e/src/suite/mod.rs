@@ -1,7 +1,7 @@
 //! What suites use: one shared cluster a run, namespaces of its own for each test, fixtures, and a record of what there
 //! was when a test failed.
 //!
-//! A test is [`test`] with an async body. It finds the cluster by `SLUICEGATE_E2E_KUBECONFIG` (any cluster that exists)
+//! A test is [`test()`] with an async body. It finds the cluster by `SLUICEGATE_E2E_KUBECONFIG` (any cluster that exists)
 //! or by `SLUICEGATE_E2E_CLUSTER` (one of this harness, which `cargo xtask cluster run` or `up` has started).
 
 mod diagnostics;

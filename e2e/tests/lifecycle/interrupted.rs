@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sluicegate_e2e::cluster::Cluster;
 
-use crate::support::{assert_gone, ended, finish, harness, namespaces_of, unique, within};
+use crate::support::{Ended, assert_gone, ended, finish, harness, namespaces_of, unique, within};
 
 /// Moments in a start: files, namespaces, the first processes, the API server, the kinds.
 const MOMENTS_MS: [u64; 5] = [30, 150, 400, 1500, 4000];
@@ -21,6 +21,7 @@ fn signal(child: &std::process::Child, signal: Signal) {
 #[test]
 fn ctrl_c_during_a_start_leaves_nothing() {
     let name = unique("ctrl-c");
+    let _ended = Ended(&name);
     for moment in MOMENTS_MS {
         let mut child = harness(&["up", "--control-plane-only", "--name", &name])
             .stdout(Stdio::null())
@@ -49,14 +50,12 @@ fn ctrl_c_during_a_build_ends_the_build() {
         .stderr(Stdio::null())
         .spawn()
         .expect("started");
-    let unfinished = || {
-        let folders = std::fs::read_dir(cache.path().join("sluicegate/e2e/programs")).into_iter().flatten().flatten();
-        folders.filter(|entry| entry.path().extension().is_some_and(|end| end == "unfinished")).count()
-    };
-    assert!(within(60, || unfinished() == 1), "the build begins");
+    let folders =
+        || std::fs::read_dir(cache.path().join("sluicegate/e2e/programs")).into_iter().flatten().flatten().count();
+    assert!(within(60, || folders() == 2), "the build begins");
     signal(&child, Signal::SIGINT);
     assert_eq!(ended(&mut child, 30), Some(130));
-    assert_eq!(unfinished(), 0);
+    assert_eq!(folders(), 0, "what was built by half is gone, and Go's temporary files with it");
     let marker = cache.path().display().to_string();
     let builders = || {
         let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -74,6 +73,7 @@ fn ctrl_c_during_a_build_ends_the_build() {
 #[test]
 fn after_a_killed_start_down_removes_what_was_left() {
     let name = unique("killed");
+    let _ended = Ended(&name);
     for moment in MOMENTS_MS {
         let mut child = harness(&["up", "--control-plane-only", "--name", &name])
             .stdout(Stdio::null())
@@ -92,6 +92,7 @@ fn after_a_killed_start_down_removes_what_was_left() {
 #[test]
 fn a_start_removes_what_a_killed_one_left() {
     let name = unique("again");
+    let _ended = Ended(&name);
     let mut child = harness(&["up", "--control-plane-only", "--name", &name])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -110,6 +111,7 @@ fn a_start_removes_what_a_killed_one_left() {
 #[test]
 fn a_killed_run_ends_its_cluster() {
     let name = unique("lifeline");
+    let _ended = Ended(&name);
     let mut child = harness(&["run", "--control-plane-only", "--name", &name, "--", "sleep", "1000"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -122,7 +124,7 @@ fn a_killed_run_ends_its_cluster() {
     signal(&child, Signal::SIGKILL);
     child.wait().expect("it ended");
     assert!(within(10, || !server.is_alive()), "the API server outlives the run");
-    assert!(Cluster::open(&name).is_err());
+    assert!(within(10, || Cluster::open(&name).is_err()), "the first process is the last to go");
     Cluster::down(&name).expect("files go");
     assert_gone(&name, &namespaces);
 }
@@ -130,6 +132,7 @@ fn a_killed_run_ends_its_cluster() {
 #[test]
 fn run_passes_on_the_exit_code_and_ends_the_cluster() {
     let name = unique("run");
+    let _ended = Ended(&name);
     let (code, output) = finish(&mut harness(&[
         "run",
         "--control-plane-only",

@@ -50,6 +50,15 @@ impl Drop for Own {
     }
 }
 
+/// Ends a cluster when the test ends, also by a failure.
+pub(crate) struct Ended<'a>(pub(crate) &'a str);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        let _ = Cluster::down(self.0);
+    }
+}
+
 /// What a cluster could leave behind on the machine, each thing by its name.
 pub(crate) struct Machine(BTreeSet<String>);
 

@@ -10,8 +10,8 @@ use sluicegate_policy::{
 use crate::world::{World, assert_readable, config, errors_of, merge, policy, show, teams};
 
 /// Rules that the engine never names: they are about files, or about objects that it does not read.
-const NOT_OF_THE_ENGINE: [Rule; 4] =
-    [Rule::InvalidYaml, Rule::UnknownField, Rule::UnknownKind, Rule::FluxObjectNotAllowed];
+const NOT_OF_THE_ENGINE: [Rule; 5] =
+    [Rule::UnreadableFile, Rule::InvalidYaml, Rule::UnknownField, Rule::UnknownKind, Rule::FluxObjectNotAllowed];
 
 fn refused(world: &World, patch: serde_json::Value) -> Vec<Violation> {
     world.verdict(&config("team-a", "shop", patch)).violations().to_vec()

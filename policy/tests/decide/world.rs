@@ -262,7 +262,9 @@ pub fn assert_readable(violation: &Violation) {
     let starts_low = violation.message.starts_with(|first: char| !first.is_uppercase());
     assert!(starts_low || names.iter().any(|name| violation.message.starts_with(name)), "capital:\n{shown}");
     for sentence in violation.help.iter().chain([&violation.message]) {
-        assert!(!sentence.is_empty() && !sentence.ends_with('.') || sentence.ends_with("- and ."), "stop:\n{shown}");
+        // A sentence may end in a dot or an ellipsis that is part of what it shows.
+        let shows_dots = ["- and .", "..."].iter().any(|end| sentence.ends_with(end));
+        assert!(!sentence.is_empty() && (shows_dots || !sentence.ends_with('.')), "stop:\n{shown}");
         assert!(!sentence.contains("  ") && !sentence.contains('\n'), "spaces:\n{shown}");
     }
 }

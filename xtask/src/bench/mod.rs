@@ -16,7 +16,6 @@ mod table;
 mod targets;
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
 
 use clap::Subcommand;
 
@@ -34,19 +33,13 @@ impl Bench {
     /// Runs the bench.
     ///
     /// # Errors
-    /// Whatever keeps it from measuring, verdicts that differ, and a target that is missed.
-    pub fn run(self) -> anyhow::Result<()> {
+    /// Whatever keeps it from measuring, verdicts that differ, and a promise that is missed.
+    pub fn run(&self) -> anyhow::Result<()> {
         match self {
-            Self::Check(options) => check::run(&options),
-            Self::Measure(command) => measure::run(&command),
+            Self::Check(options) => check::run(options),
+            Self::Measure(command) => measure::run(command),
         }
     }
-}
-
-/// The root of the checkout.
-fn root() -> PathBuf {
-    let own = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    own.parent().map_or(own.clone(), PathBuf::from)
 }
 
 /// Tells what is going on, on standard error.

@@ -50,7 +50,7 @@ impl Peer {
     /// Builds it, if that has not been done, and returns the program and its version.
     pub(super) fn build(self) -> anyhow::Result<(PathBuf, String)> {
         let (folder, module, command) = self.source();
-        let folder = super::root().join("e2e/modules").join(folder);
+        let folder = crate::process::root().join("e2e/modules").join(folder);
         let manifest = folder.join("go.mod");
         let text = fs::read_to_string(&manifest).with_context(|| manifest.display().to_string())?;
         let version = text

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::corpus::Verdicts;
 use super::measure::{Job, Run};
 use super::peers::Peer;
+use crate::process;
 
 /// What a program is in the comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,12 +64,10 @@ fn cargo(target: [&str; 2]) -> anyhow::Result<PathBuf> {
     struct Message {
         executable: Option<PathBuf>,
     }
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
+    let output = process::cargo()
         .args(["build", "--release", "--locked", "--quiet", "--message-format=json-render-diagnostics"])
         .args(["--package", "sluicegate-cli"])
         .args(target)
-        .current_dir(super::root())
         .stderr(Stdio::inherit())
         .output()
         .context("cargo")?;

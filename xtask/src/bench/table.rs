@@ -73,7 +73,7 @@ fn thousands(number: usize) -> String {
 
 /// Puts the text between the markers of the documentation.
 pub(super) fn write_docs(text: &str) -> anyhow::Result<()> {
-    let path = super::root().join(DOCS);
+    let path = crate::process::root().join(DOCS);
     let page = fs::read_to_string(&path).context(DOCS)?;
     let page = replace(&page, text).with_context(|| format!("{DOCS} has no markers for the table"))?;
     fs::write(&path, page).context(DOCS)
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn the_documentation_has_the_markers() {
-        let page = fs::read_to_string(super::super::root().join(DOCS)).unwrap();
+        let page = fs::read_to_string(crate::process::root().join(DOCS)).unwrap();
         assert!(replace(&page, "").is_some());
     }
 }

@@ -175,7 +175,7 @@ impl HostPattern {
 
     fn matches(&self, host: &str) -> bool {
         match self {
-            Self::Exact(own) => own.eq_ignore_ascii_case(host),
+            Self::Exact(own) => **own == *host || own.eq_ignore_ascii_case(host),
             Self::OneMore(own) => {
                 host.len().checked_sub(own.len() + 1).and_then(|dot| host.split_at_checked(dot)).is_some_and(
                     |(label, rest)| {

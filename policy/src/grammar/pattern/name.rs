@@ -62,9 +62,11 @@ impl NamePattern {
     /// is not a DNS label matches nothing.
     #[must_use]
     pub fn matches(&self, name: &str, bindings: &Bindings<'_>) -> bool {
-        if !is_dns_label(name) {
-            return false;
-        }
+        // Most patterns do not fit; only a name that does is worth judging.
+        self.fits(name, bindings) && is_dns_label(name)
+    }
+
+    fn fits(&self, name: &str, bindings: &Bindings<'_>) -> bool {
         let [first, rest @ ..] = &*self.groups else {
             return false;
         };
