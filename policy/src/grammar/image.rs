@@ -24,6 +24,7 @@
 
 use std::fmt;
 
+use super::ParseError;
 use super::digest::{self, DigestError};
 use super::host::{HostReason, PortReason, check_image_host, parse_port};
 
@@ -194,44 +195,7 @@ impl fmt::Display for ImageRef<'_> {
 }
 
 /// Why a text is not accepted as an image reference.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ImageError {
-    reason: ImageReason,
-    offset: usize,
-    canonical: Option<String>,
-}
-
-impl ImageError {
-    /// What is wrong.
-    #[must_use]
-    pub fn reason(&self) -> &ImageReason {
-        &self.reason
-    }
-
-    /// Where, in bytes from the start of the text.
-    #[must_use]
-    pub fn offset(&self) -> usize {
-        self.offset
-    }
-
-    /// What was meant, where that is beyond doubt. It parses.
-    #[must_use]
-    pub fn canonical(&self) -> Option<&str> {
-        self.canonical.as_deref()
-    }
-}
-
-impl fmt::Display for ImageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.reason)?;
-        match &self.canonical {
-            Some(canonical) => write!(f, "; write {canonical}"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl std::error::Error for ImageError {}
+pub type ImageError = ParseError<ImageReason>;
 
 /// What is wrong with an image reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

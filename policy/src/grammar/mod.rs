@@ -12,6 +12,8 @@
 //! Calls go one way: [`pattern`] reads [`url`] and [`image`], which read [`host`]; everything may read
 //! [`name`] and [`placeholder`].
 
+use std::fmt;
+
 pub mod digest;
 pub mod duration;
 pub mod git;
@@ -37,6 +39,46 @@ pub use placeholder::{BindingError, Bindings, Placeholder, PlaceholderReason};
 pub use semver::{SemverError, SemverRange};
 pub use template::{Template, TemplateError};
 pub use url::{Scheme, SegmentReason, SourceUrl, UrlError, UrlReason};
+
+/// Why a text is not accepted by a grammar whose errors can show a better spelling.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParseError<R> {
+    reason: R,
+    offset: usize,
+    canonical: Option<String>,
+}
+
+impl<R> ParseError<R> {
+    /// What is wrong.
+    #[must_use]
+    pub fn reason(&self) -> &R {
+        &self.reason
+    }
+
+    /// Where, in bytes from the start of the text.
+    #[must_use]
+    pub fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// The canonical spelling of what was meant, where that is beyond doubt. It parses.
+    #[must_use]
+    pub fn canonical(&self) -> Option<&str> {
+        self.canonical.as_deref()
+    }
+}
+
+impl<R: fmt::Display> fmt::Display for ParseError<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.reason)?;
+        match &self.canonical {
+            Some(canonical) => write!(f, "; write {canonical}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<R: fmt::Debug + fmt::Display> std::error::Error for ParseError<R> {}
 
 /// A character as a message shows it: printable ASCII in backquotes, all else by its code point, so
 /// that nothing invisible or right-to-left ever reaches a terminal or a merge request.

@@ -14,6 +14,7 @@
 
 use std::fmt;
 
+use super::ParseError;
 use super::host::{HostReason, PortReason, check_url_host, parse_port};
 
 /// The longest URL, in bytes.
@@ -186,44 +187,7 @@ impl fmt::Display for SourceUrl<'_> {
 }
 
 /// Why a text is not accepted as a source URL.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UrlError {
-    reason: UrlReason,
-    offset: usize,
-    canonical: Option<String>,
-}
-
-impl UrlError {
-    /// What is wrong.
-    #[must_use]
-    pub fn reason(&self) -> &UrlReason {
-        &self.reason
-    }
-
-    /// Where, in bytes from the start of the text.
-    #[must_use]
-    pub fn offset(&self) -> usize {
-        self.offset
-    }
-
-    /// The canonical spelling of what was meant, where that is beyond doubt. It parses.
-    #[must_use]
-    pub fn canonical(&self) -> Option<&str> {
-        self.canonical.as_deref()
-    }
-}
-
-impl fmt::Display for UrlError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.reason)?;
-        match &self.canonical {
-            Some(canonical) => write!(f, "; write {canonical}"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl std::error::Error for UrlError {}
+pub type UrlError = ParseError<UrlReason>;
 
 /// What is wrong with a URL. Messages never repeat userinfo: it may be a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -19,6 +19,7 @@ pub use image::ImagePattern;
 pub use name::NamePattern;
 pub use url::UrlPattern;
 
+use super::ParseError;
 use super::image::ImageReason;
 use super::name::NameReason;
 use super::placeholder::{self, Bindings, Piece, PlaceholderReason};
@@ -49,44 +50,7 @@ impl fmt::Display for Danger {
 }
 
 /// Why a text is not accepted as a pattern.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PatternError {
-    reason: PatternReason,
-    offset: usize,
-    canonical: Option<String>,
-}
-
-impl PatternError {
-    /// What is wrong.
-    #[must_use]
-    pub fn reason(&self) -> &PatternReason {
-        &self.reason
-    }
-
-    /// Where, in bytes from the start of the pattern.
-    #[must_use]
-    pub fn offset(&self) -> usize {
-        self.offset
-    }
-
-    /// The canonical spelling of what was meant, where that is beyond doubt. It parses.
-    #[must_use]
-    pub fn canonical(&self) -> Option<&str> {
-        self.canonical.as_deref()
-    }
-}
-
-impl fmt::Display for PatternError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.reason)?;
-        match &self.canonical {
-            Some(canonical) => write!(f, "; write {canonical}"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl std::error::Error for PatternError {}
+pub type PatternError = ParseError<PatternReason>;
 
 /// What is wrong with a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
