@@ -1,0 +1,7 @@
+//! The operator: from an admitted FluxConfig to a Flux agent that stays in its namespace.
+//!
+//! Calls go one way. [`object`] (kinds, keys, owners, stages) and `flux` (what Flux' releases are, need and say) are at
+//! the bottom. `render` is pure: admitted FluxConfigs in, every object out. Nothing here decides what is allowed; that is
+//! for the engine in `sluicegate-policy`, and only its `Admitted` can be rendered.
+
+pub mod object;

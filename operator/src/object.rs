@@ -1,0 +1,199 @@
+//! Objects as they are applied, and what orders them: kinds, keys, owners, stages.
+
+use std::fmt;
+
+use kube::core::ApiResource;
+use serde_json::Value;
+
+/// Label on everything that Sluicegate owns; with [`MANAGER`] as its value.
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+/// Field manager of every server-side apply, and value of [`MANAGED_BY_LABEL`].
+pub const MANAGER: &str = "sluicegate";
+/// Label with the agent namespace, on everything that belongs to an agent. A platform-wide Flux on the same cluster leaves
+/// alone what carries it (`--watch-label-selector=!sluicegate.dev/agent`).
+pub const AGENT_LABEL: &str = "sluicegate.dev/agent";
+/// Label with the name of the FluxConfig that an object is of.
+pub const CONFIG_LABEL: &str = "sluicegate.dev/config";
+/// Label with the namespace of the FluxConfig that an object is of.
+pub const HOME_LABEL: &str = "sluicegate.dev/home";
+
+/// When an object is applied; removal goes the other way, and nothing is removed before what stands on it is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// Namespaces.
+    Namespace,
+    /// Accounts, roles and their bindings, network policies, quotas.
+    Access,
+    /// Copies of Secrets and ConfigMaps.
+    Credential,
+    /// Services and Deployments of an agent.
+    Agent,
+    /// Flux sources, image and notification objects.
+    Source,
+    /// Kustomizations and HelmReleases: what deploys the team's objects, and deletes them.
+    Delivery,
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident => $group:literal $version:literal $name:literal $plural:literal $stage:ident $namespaced:literal;)*) => {
+        /// Every kind of object that is rendered. A closed set: the operator's rights and watches are made from it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Kind { $($(#[$doc])* $kind,)* }
+
+        impl Kind {
+            /// All of them.
+            pub const ALL: &[Kind] = &[$(Kind::$kind,)*];
+
+            /// API group; empty for the core group.
+            pub const fn group(self) -> &'static str { match self { $(Kind::$kind => $group,)* } }
+            /// Version that is emitted.
+            pub const fn version(self) -> &'static str { match self { $(Kind::$kind => $version,)* } }
+            /// Name, as in `kind:`.
+            pub const fn name(self) -> &'static str { match self { $(Kind::$kind => $name,)* } }
+            /// Name in URLs and RBAC rules.
+            pub const fn plural(self) -> &'static str { match self { $(Kind::$kind => $plural,)* } }
+            /// When it is applied.
+            pub const fn stage(self) -> Stage { match self { $(Kind::$kind => Stage::$stage,)* } }
+            /// Whether objects of it live in a namespace.
+            pub const fn namespaced(self) -> bool { match self { $(Kind::$kind => $namespaced,)* } }
+        }
+    };
+}
+
+kinds! {
+    /// `v1` Namespace.
+    Namespace => "" "v1" "Namespace" "namespaces" Namespace false;
+    /// `v1` ServiceAccount.
+    ServiceAccount => "" "v1" "ServiceAccount" "serviceaccounts" Access true;
+    /// `rbac.authorization.k8s.io/v1` Role.
+    Role => "rbac.authorization.k8s.io" "v1" "Role" "roles" Access true;
+    /// `rbac.authorization.k8s.io/v1` RoleBinding.
+    RoleBinding => "rbac.authorization.k8s.io" "v1" "RoleBinding" "rolebindings" Access true;
+    /// `networking.k8s.io/v1` NetworkPolicy.
+    NetworkPolicy => "networking.k8s.io" "v1" "NetworkPolicy" "networkpolicies" Access true;
+    /// `v1` Secret.
+    Secret => "" "v1" "Secret" "secrets" Credential true;
+    /// `v1` ConfigMap.
+    ConfigMap => "" "v1" "ConfigMap" "configmaps" Credential true;
+    /// `v1` Service.
+    Service => "" "v1" "Service" "services" Agent true;
+    /// `apps/v1` Deployment.
+    Deployment => "apps" "v1" "Deployment" "deployments" Agent true;
+    /// `source.toolkit.fluxcd.io/v1` GitRepository.
+    GitRepository => "source.toolkit.fluxcd.io" "v1" "GitRepository" "gitrepositories" Source true;
+    /// `source.toolkit.fluxcd.io/v1` OCIRepository.
+    OciRepository => "source.toolkit.fluxcd.io" "v1" "OCIRepository" "ocirepositories" Source true;
+    /// `source.toolkit.fluxcd.io/v1` HelmRepository.
+    HelmRepository => "source.toolkit.fluxcd.io" "v1" "HelmRepository" "helmrepositories" Source true;
+    /// `source.toolkit.fluxcd.io/v1` Bucket.
+    Bucket => "source.toolkit.fluxcd.io" "v1" "Bucket" "buckets" Source true;
+    /// `kustomize.toolkit.fluxcd.io/v1` Kustomization.
+    Kustomization => "kustomize.toolkit.fluxcd.io" "v1" "Kustomization" "kustomizations" Delivery true;
+    /// `helm.toolkit.fluxcd.io/v2` HelmRelease.
+    HelmRelease => "helm.toolkit.fluxcd.io" "v2" "HelmRelease" "helmreleases" Delivery true;
+}
+
+impl Kind {
+    /// `apiVersion` as it stands in a manifest.
+    pub fn api_version(self) -> String {
+        if self.group().is_empty() { self.version().to_owned() } else { format!("{}/{}", self.group(), self.version()) }
+    }
+
+    /// For kube's dynamic API.
+    pub fn api_resource(self) -> ApiResource {
+        ApiResource {
+            group: self.group().to_owned(),
+            version: self.version().to_owned(),
+            api_version: self.api_version(),
+            kind: self.name().to_owned(),
+            plural: self.plural().to_owned(),
+        }
+    }
+
+    /// Whether Flux reconciles it.
+    pub const fn is_flux(self) -> bool {
+        matches!(self.stage(), Stage::Source | Stage::Delivery)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Which object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its namespace; empty for Namespaces.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() {
+            write!(f, "{}/{}", self.kind, self.name)
+        } else {
+            write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+        }
+    }
+}
+
+/// Which FluxConfig.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConfigKey {
+    /// Its namespace on the management cluster.
+    pub home: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl fmt::Display for ConfigKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.home, self.name)
+    }
+}
+
+/// For whom an object is there. It goes when the last FluxConfig goes that needs it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Owner {
+    /// The agent: for all that it serves.
+    Agent,
+    /// A tenant in the agent: for all of its FluxConfigs there.
+    Tenant(String),
+    /// One FluxConfig.
+    Config {
+        /// Its tenant.
+        tenant: String,
+        /// The FluxConfig.
+        config: ConfigKey,
+    },
+}
+
+impl Owner {
+    /// Whether what `self` owns is part of what `other` owns: a FluxConfig is in its tenant, a tenant in its agent.
+    pub fn within(&self, other: &Owner) -> bool {
+        match (self, other) {
+            (_, Owner::Agent) => true,
+            (Owner::Tenant(tenant) | Owner::Config { tenant, .. }, Owner::Tenant(other)) => tenant == other,
+            (Owner::Config { config, .. }, Owner::Config { config: other, .. }) => config == other,
+            (Owner::Agent, Owner::Tenant(_) | Owner::Config { .. }) | (Owner::Tenant(_), Owner::Config { .. }) => false,
+        }
+    }
+}
+
+/// An object as it is applied: the fields that Sluicegate owns, and nothing else.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Object {
+    /// Which.
+    pub key: Key,
+    /// For whom. Its labels say the same.
+    pub owner: Owner,
+    /// The manifest, labels included, in the form in which the API server stores it: no nulls, no empty lists or maps that
+    /// mean the same as their absence, quantities in canonical form.
+    pub manifest: Value,
+}
