@@ -3,11 +3,11 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use super::signing::Signer;
 use crate::accounts::{Account, Accounts};
 use crate::cluster::Cluster;
 use crate::error::{Context, Error, Result};
 use crate::network::GIT_HOST;
-use super::signing::Signer;
 use crate::programs::run_logged;
 
 /// A repository, named as in URLs (`team-a/shop`).
@@ -107,8 +107,9 @@ impl Repository {
             stream.push_str(&format!("from {parent}\n"));
         }
         for entry in entries {
-            let inline =
-                |mode: &str, path: &str, content: &str| format!("M {mode} inline {path}\ndata {}\n{content}\n", content.len());
+            let inline = |mode: &str, path: &str, content: &str| {
+                format!("M {mode} inline {path}\ndata {}\n{content}\n", content.len())
+            };
             stream.push_str(&match entry {
                 Entry::File(path, content) => inline("100644", path, content),
                 Entry::Link(path, target) => inline("120000", path, target),
@@ -147,7 +148,9 @@ impl Repository {
             let mut command = Command::new("git");
             command.arg("-C").arg(self.path()).args(arguments).env("GNUPGHOME", signer.home());
             for role in ["AUTHOR", "COMMITTER"] {
-                command.env(format!("GIT_{role}_NAME"), "Tester").env(format!("GIT_{role}_EMAIL"), "tester@example.com");
+                command
+                    .env(format!("GIT_{role}_NAME"), "Tester")
+                    .env(format!("GIT_{role}_EMAIL"), "tester@example.com");
             }
             Ok(run_logged(command)?.trim().to_owned())
         };

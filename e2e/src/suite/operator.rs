@@ -194,7 +194,8 @@ pub fn program() -> Result<PathBuf> {
 pub async fn install(cluster: &Cluster) -> Result<()> {
     let client = api::client(&cluster.layout().kubeconfig()).await?;
     let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
-    let mut objects = manifests(&deploy.join("crds"))?;
+    let mut objects = vec![json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})];
+    objects.extend(manifests(&deploy.join("crds"))?);
     objects.extend(manifests(&deploy.join("operator"))?);
     objects.sort_by_key(|object| match object["kind"].as_str() {
         Some("CustomResourceDefinition") => 0,

@@ -27,7 +27,10 @@ impl Signer {
         let private = std::fs::Permissions::from_mode(0o700);
         std::fs::set_permissions(home.path(), private).doing("protecting", home.path())?;
         let identity = "Tester <tester@example.com>";
-        run_logged(gpg(home.path(), &["--passphrase", "", "--quick-generate-key", identity, "ed25519", "sign", "never"]))?;
+        run_logged(gpg(
+            home.path(),
+            &["--passphrase", "", "--quick-generate-key", identity, "ed25519", "sign", "never"],
+        ))?;
         let listed = run_logged(gpg(home.path(), &["--with-colons", "--list-keys"]))?;
         let fingerprint = listed.lines().find_map(|line| line.strip_prefix("fpr:"));
         let fingerprint = fingerprint.unwrap_or_default().trim_matches(':').to_owned();

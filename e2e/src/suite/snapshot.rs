@@ -193,7 +193,9 @@ mod tests {
     #[test]
     fn defaults_may_be_added_and_nothing_may_be_missing() {
         let manifest = json!({"spec": {"a": 1, "list": [{"name": "x"}]}});
-        assert!(lacks("", &manifest, &json!({"spec": {"a": 1, "b": 2, "list": [{"name": "x", "more": true}]}})).is_empty());
+        assert!(
+            lacks("", &manifest, &json!({"spec": {"a": 1, "b": 2, "list": [{"name": "x", "more": true}]}})).is_empty()
+        );
         let longer = json!({"spec": {"a": 1, "list": [{"name": "x"}, {"name": "foreign"}]}});
         assert_eq!(lacks("", &manifest, &longer).len(), 1, "a foreign item of a list is seen");
         assert!(lacks("", &manifest, &json!({"spec": {"a": 2}}))[0].starts_with(".spec.a: 1 is wanted, 2 is there"));
