@@ -4,4 +4,8 @@
 //! the bottom. `render` is pure: admitted FluxConfigs in, every object out. Nothing here decides what is allowed; that is
 //! for the engine in `sluicegate-policy`, and only its `Admitted` can be rendered.
 
+pub mod flux;
 pub mod object;
+mod quantity;
+pub mod render;
+pub mod rights;
