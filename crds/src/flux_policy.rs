@@ -400,6 +400,10 @@ pub struct Agent {
     /// Where agents live. Isolated when no policy says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<Placement>,
+    /// With placement Pooled: the number of pools on each cluster. A tenant is always in the same one. 1 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 64))]
+    pub pools: Option<u32>,
     /// Flux release, such as `2.9.3`, or a range such as `2.9.x`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = bounds::REFERENCE))]

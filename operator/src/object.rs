@@ -1,9 +1,10 @@
 //! Objects as they are applied, and what orders them: kinds, keys, owners, stages.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use kube::core::ApiResource;
 use serde_json::Value;
+use sluicegate_crds::TENANT_LABEL;
 
 /// Label on everything that Sluicegate owns; with [`MANAGER`] as its value.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
@@ -16,6 +17,14 @@ pub const AGENT_LABEL: &str = "sluicegate.dev/agent";
 pub const CONFIG_LABEL: &str = "sluicegate.dev/config";
 /// Label with the namespace of the FluxConfig that an object is of.
 pub const HOME_LABEL: &str = "sluicegate.dev/home";
+
+/// Label of an agent's pods; with [`AGENT_PODS`] as its value. Whatever selects them selects by it, as the namespace may
+/// hold pods of others.
+pub const PART_OF_LABEL: &str = "app.kubernetes.io/part-of";
+/// Value of [`PART_OF_LABEL`].
+pub const AGENT_PODS: &str = "sluicegate-agent";
+/// Label of an agent's pods with the controller's name.
+pub const CONTROLLER_LABEL: &str = "app.kubernetes.io/name";
 
 /// When an object is applied; removal goes the other way, and nothing is removed before what stands on it is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,10 +74,10 @@ kinds! {
     Namespace => "" "v1" "Namespace" "namespaces" Namespace false;
     /// `v1` ServiceAccount.
     ServiceAccount => "" "v1" "ServiceAccount" "serviceaccounts" Access true;
+    /// `rbac.authorization.k8s.io/v1` RoleBinding. Before Roles: the operator binds itself to what it then gives to a Role.
+    RoleBinding => "rbac.authorization.k8s.io" "v1" "RoleBinding" "rolebindings" Access true;
     /// `rbac.authorization.k8s.io/v1` Role.
     Role => "rbac.authorization.k8s.io" "v1" "Role" "roles" Access true;
-    /// `rbac.authorization.k8s.io/v1` RoleBinding.
-    RoleBinding => "rbac.authorization.k8s.io" "v1" "RoleBinding" "rolebindings" Access true;
     /// `networking.k8s.io/v1` NetworkPolicy.
     NetworkPolicy => "networking.k8s.io" "v1" "NetworkPolicy" "networkpolicies" Access true;
     /// `v1` Secret.
@@ -175,6 +184,24 @@ pub enum Owner {
 }
 
 impl Owner {
+    /// The labels of what it owns in an agent, [`MANAGED_BY_LABEL`] and [`AGENT_LABEL`] included.
+    pub fn labels(&self, agent_namespace: &str) -> BTreeMap<&'static str, String> {
+        let mut labels =
+            BTreeMap::from([(MANAGED_BY_LABEL, MANAGER.to_owned()), (AGENT_LABEL, agent_namespace.to_owned())]);
+        match self {
+            Owner::Agent => {}
+            Owner::Tenant(tenant) => {
+                labels.insert(TENANT_LABEL, tenant.clone());
+            }
+            Owner::Config { tenant, config } => {
+                labels.insert(TENANT_LABEL, tenant.clone());
+                labels.insert(HOME_LABEL, config.home.clone());
+                labels.insert(CONFIG_LABEL, config.name.clone());
+            }
+        }
+        labels
+    }
+
     /// Whether what `self` owns is part of what `other` owns: a FluxConfig is in its tenant, a tenant in its agent.
     pub fn within(&self, other: &Owner) -> bool {
         match (self, other) {

@@ -59,6 +59,7 @@ pub(crate) fn combine(spec: Option<&FluxConfigSpec>, policies: &Selection<'_>) -
     let plan = AgentPlan {
         placement: highest!("spec.agent.placement", |policy| agent(policy)?.placement)
             .unwrap_or_else(|| Field::built_in(AgentPlacement::Isolated)),
+        pools: highest!("spec.agent.pools", |policy| agent(policy)?.pools).unwrap_or_else(|| Field::built_in(1)),
         version: highest!("spec.agent.version", |policy| agent(policy)?.version.as_deref())
             .map(|field| field.map(str::to_owned)),
         components: highest!("spec.agent.components", |policy| agent(policy)?.components.as_ref())

@@ -1,5 +1,7 @@
 //! The effective configuration as a list of texts, for `explain` and for the status.
 
+use sluicegate_crds::Placement;
+
 use crate::{
     grammar::format_duration,
     reference, source,
@@ -100,6 +102,9 @@ pub(crate) fn list(resolved: &Resolved) -> Vec<Entry> {
     list.push(entry("role", role, Clone::clone));
     list.push(entry("onViolation", on_violation, |value| format!("{value:?}")));
     list.push(entry("agent.placement", &agent.placement, |value| format!("{value:?}")));
+    if agent.placement.value == Placement::Pooled {
+        list.push(entry("agent.pools", &agent.pools, ToString::to_string));
+    }
     list.extend(agent.version.as_ref().map(|field| entry("agent.version", field, Clone::clone)));
     list.extend(agent.components.as_ref().map(|field| {
         entry("agent.components", field, |value| {

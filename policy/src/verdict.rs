@@ -280,6 +280,8 @@ pub struct DecryptionPlan {
 pub struct AgentPlan {
     /// Where it lives.
     pub placement: Field<Placement>,
+    /// Number of pools on the cluster, at least 1; it counts with placement Pooled only.
+    pub pools: Field<u32>,
     /// Flux release or range; the cluster's when absent.
     pub version: Option<Field<String>>,
     /// Controllers; those that are needed when absent.

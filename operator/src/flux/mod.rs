@@ -1,0 +1,9 @@
+//! What is known of Flux: which images a release has, what each controller is given and may do, and what its objects say.
+//!
+//! Nothing here is Sluicegate's choice; what is chosen is in [`render`](crate::render).
+
+pub mod controllers;
+pub mod hint;
+pub mod releases;
+pub mod state;
+mod ranges;

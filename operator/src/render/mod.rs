@@ -1,0 +1,254 @@
+//! From admitted FluxConfigs to every object of their agent. Pure, and the same bytes for the same members in any order.
+//!
+//! One agent is rendered at a time, with all that it serves. Read [`render`] first; it calls, in the order in which objects
+//! are applied, `namespaces`, `access`, `network`, `workloads`, and for each member `source` and `delivery`. `settings`
+//! combines what members want of the agent, `names` says what everything is called, `output` collects.
+//!
+//! Nothing here reads a Secret: what has to be in an agent's namespace is said by a [`Copy`], and whoever applies fills in
+//! the content.
+
+mod access;
+mod delivery;
+mod names;
+mod namespaces;
+mod network;
+mod output;
+mod settings;
+mod source;
+mod workloads;
+
+use std::{fmt, net::SocketAddr};
+
+use sluicegate_crds::Placement;
+use sluicegate_policy::{Admitted, verdict::Resolved};
+
+use crate::{
+    flux::releases::{self, Release, ReleaseError},
+    object::{ConfigKey, Kind, Object, Owner},
+    quantity::QuantityError,
+};
+pub(crate) use names::{NOBODY, RECONCILER};
+use output::Output;
+use settings::Settings;
+
+/// Which agent: one to a namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AgentId {
+    /// Id of the cluster.
+    pub cluster: String,
+    /// Namespace on it in which the controllers, the Flux objects and the copies are.
+    pub namespace: String,
+}
+
+impl AgentId {
+    /// The agent that serves a FluxConfig.
+    pub fn of(resolved: &Resolved) -> AgentId {
+        let tenant = resolved.tenant.as_str();
+        let namespace = match resolved.agent.placement.value {
+            Placement::Namespace => resolved.namespace.value.as_str().to_owned(),
+            Placement::Isolated => names::isolated(tenant),
+            Placement::Pooled => names::pooled(tenant, resolved.agent.pools.value),
+        };
+        AgentId { cluster: resolved.cluster.value.as_str().to_owned(), namespace }
+    }
+}
+
+impl fmt::Display for AgentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.cluster, self.namespace)
+    }
+}
+
+/// A FluxConfig that an agent serves.
+#[derive(Clone, Copy, Debug)]
+pub struct Member<'a> {
+    /// The FluxConfig.
+    pub admitted: &'a Admitted,
+    /// The operator suspends it, whatever its own `suspend` says.
+    pub suspended: bool,
+}
+
+/// What has to be known of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// `FluxCluster.spec.flux.version`: the release, or a range, where no policy names one.
+    pub flux_version: Option<String>,
+    /// Addresses of the API servers: of the Service `kubernetes`, and of what is behind it.
+    pub api_servers: Vec<SocketAddr>,
+    /// Who the operator is on that cluster.
+    pub operator: Account,
+    /// It is the management cluster, so FluxConfigs live on it.
+    pub management: bool,
+}
+
+/// A user of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Account {
+    /// A ServiceAccount of that cluster.
+    ServiceAccount {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// A user from elsewhere, by name.
+    User(String),
+}
+
+/// Everything of one agent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rendered {
+    /// All objects but the copies, by stage, then by key.
+    pub objects: Vec<Object>,
+    /// Secrets and ConfigMaps that are copied, by key.
+    pub copies: Vec<Copy>,
+    /// The release of Flux that its controllers are of.
+    pub release: &'static Release,
+}
+
+/// A Secret or ConfigMap that an agent has a copy of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Copy {
+    /// The copy without its content; with a `type` where the reader asks for one.
+    pub object: Object,
+    /// What it is a copy of.
+    pub from: CopySource,
+    /// That there is none is no error.
+    pub optional: bool,
+}
+
+/// What is copied.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CopySource {
+    /// A Secret of the administrators, in the operator's namespace on the management cluster.
+    Platform {
+        /// Its name.
+        name: String,
+    },
+    /// A Secret or ConfigMap of a team, beside its FluxConfig on the management cluster.
+    Tenant {
+        /// [`Kind::Secret`] or [`Kind::ConfigMap`].
+        kind: Kind,
+        /// The namespace.
+        home: String,
+        /// Its name.
+        name: String,
+    },
+}
+
+/// Why an agent cannot be rendered. All of it is for administrators to mend: nothing that a team writes is at fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RenderError {
+    /// There is no such release of Flux.
+    #[error("{field} names no release of Flux")]
+    Version {
+        /// The field, with the policy or cluster that it is of.
+        field: String,
+        /// Why.
+        source: ReleaseError,
+    },
+    /// A resource quantity is none.
+    #[error("{field} is {text:?}")]
+    Quantity {
+        /// The field, with the policy that it is of.
+        field: String,
+        /// What it says.
+        text: String,
+        /// What is wrong with it.
+        source: QuantityError,
+    },
+    /// More is requested than there may be.
+    #[error("{field} is {request}, which is more than the limit of {limit}")]
+    RequestAboveLimit {
+        /// The field, with the policy that it is of.
+        field: String,
+        /// The request.
+        request: String,
+        /// The limit.
+        limit: String,
+    },
+    /// Nobody has said where the API servers are, and without them no controller may reach one.
+    #[error("no address of an API server of cluster {cluster} is known")]
+    NoApiServer {
+        /// The cluster.
+        cluster: String,
+    },
+    /// A member is served by another agent.
+    #[error("FluxConfig {config} is served by agent {other}")]
+    NotAMember {
+        /// The FluxConfig.
+        config: ConfigKey,
+        /// Its agent.
+        other: AgentId,
+    },
+}
+
+/// A FluxConfig while it is rendered.
+struct Item<'a> {
+    resolved: &'a Resolved,
+    /// Name of its objects.
+    name: String,
+    owner: Owner,
+    suspended: bool,
+}
+
+impl<'a> Item<'a> {
+    fn new(member: &Member<'a>) -> Self {
+        let resolved = member.admitted.resolved();
+        let config = ConfigKey { home: resolved.home.clone(), name: resolved.name.clone() };
+        Self {
+            resolved,
+            name: names::config(resolved, &resolved.name),
+            owner: Owner::Config { tenant: resolved.tenant.as_str().to_owned(), config },
+            suspended: member.suspended || resolved.suspend,
+        }
+    }
+
+    fn target(&self) -> &'a str {
+        self.resolved.namespace.value.as_str()
+    }
+
+    fn tenant(&self) -> &'a str {
+        self.resolved.tenant.as_str()
+    }
+}
+
+/// Renders an agent with everything that it serves. Without members there is nothing of it.
+///
+/// # Errors
+/// Some field of a policy or cluster cannot be followed; the error names it.
+pub fn render(agent: &AgentId, members: &[Member<'_>], site: &Site) -> Result<Rendered, RenderError> {
+    let mut items: Vec<Item<'_>> = members.iter().map(Item::new).collect();
+    items.sort_by(|a, b| a.key().cmp(&b.key()));
+    for item in &items {
+        let other = AgentId::of(item.resolved);
+        if other != *agent {
+            let config = ConfigKey { home: item.resolved.home.clone(), name: item.resolved.name.clone() };
+            return Err(RenderError::NotAMember { config, other });
+        }
+    }
+    let resolved: Vec<&Resolved> = items.iter().map(|item| item.resolved).collect();
+    let Some(settings) = Settings::combine(&resolved, site)? else {
+        return Ok(Rendered { objects: Vec::new(), copies: Vec::new(), release: releases::newest() });
+    };
+    if site.api_servers.is_empty() {
+        return Err(RenderError::NoApiServer { cluster: agent.cluster.clone() });
+    }
+    let mut output = Output::new(agent);
+    namespaces::render(&settings, &items, site, &mut output);
+    network::render(&settings, site, &mut output);
+    workloads::render(&settings, &mut output);
+    for item in &items {
+        let source = source::render(item, &mut output);
+        delivery::render(item, &source, &items, &mut output);
+    }
+    // Last, as it depends on what is read.
+    access::render(&settings, &items, site, &mut output);
+    Ok(output.finish(settings.release))
+}
+
+impl Item<'_> {
+    fn key(&self) -> (&str, &str, &str) {
+        (self.tenant(), &self.resolved.home, &self.resolved.name)
+    }
+}

@@ -1,0 +1,29 @@
+//! Namespaces of agents and targets.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+use sluicegate_crds::Placement;
+
+use super::{Item, Site, output::Output, settings::Settings};
+use crate::object::{Kind, Owner};
+
+pub(super) fn render(settings: &Settings<'_>, items: &[Item<'_>], site: &Site, output: &mut Output<'_>) {
+    if settings.placement != Placement::Namespace {
+        let labels = json!({"metadata": {"labels": {
+            "pod-security.kubernetes.io/enforce": "restricted",
+            "pod-security.kubernetes.io/enforce-version": "latest",
+        }}});
+        output.add_to("", Kind::Namespace, output.agent.namespace.clone(), &Owner::Agent, labels);
+    }
+    let created: BTreeMap<&str, &str> = items
+        .iter()
+        .filter(|item| item.resolved.create_namespace.value)
+        .map(|item| (item.target(), item.tenant()))
+        // The namespace of a FluxConfig is there before it, and is not the operator's to remove.
+        .filter(|(target, _)| !(site.management && items.iter().any(|item| item.resolved.home == *target)))
+        .collect();
+    for (target, tenant) in created {
+        output.add_to("", Kind::Namespace, target, &Owner::Tenant(tenant.to_owned()), json!({}));
+    }
+}

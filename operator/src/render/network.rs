@@ -1,0 +1,117 @@
+//! Who an agent's pods talk to. Nothing but the agent's pods is selected: its namespace may be the team's own.
+//!
+//! What applies a team's manifests reaches the API server and the agent's own controllers only. Flux' `--no-remote-bases` does
+//! not keep a kustomization from fetching plain files from any host; this does.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use serde_json::{Value, json};
+use sluicegate_crds::AgentComponent;
+
+use super::{Site, output::Output, settings::Settings};
+use crate::{
+    flux::controllers::{Controller, HTTP_PORT, METRICS_PORT},
+    object::{AGENT_PODS, CONTROLLER_LABEL, Kind, Owner, PART_OF_LABEL},
+};
+
+/// Label of namespaces whose pods may read the agents' metrics.
+const METRICS_LABEL: &str = "sluicegate.dev/metrics";
+/// Addresses that are of the node only, such as a cloud's credentials for the machine.
+const LINK_LOCAL: [(&str, &str); 2] = [("0.0.0.0/0", "169.254.0.0/16"), ("::/0", "fe80::/10")];
+
+pub(super) fn render(settings: &Settings<'_>, site: &Site, output: &mut Output<'_>) {
+    let controllers: Vec<&Controller> =
+        settings.components.iter().map(|component| Controller::of(*component)).collect();
+    let deny = json!({"spec": {
+        "podSelector": {"matchLabels": {PART_OF_LABEL: AGENT_PODS}},
+        "policyTypes": ["Egress", "Ingress"],
+    }});
+    output.add(Kind::NetworkPolicy, "sluicegate-deny", &Owner::Agent, deny);
+    for controller in &controllers {
+        let spec = json!({
+            "egress": egress(controller, &controllers, settings.remote_bases, site),
+            "ingress": ingress(controller, &controllers),
+            "podSelector": {"matchLabels": {CONTROLLER_LABEL: controller.name, PART_OF_LABEL: AGENT_PODS}},
+            "policyTypes": ["Egress", "Ingress"],
+        });
+        output.add(Kind::NetworkPolicy, controller.role(), &Owner::Agent, json!({"spec": spec}));
+    }
+}
+
+fn egress(controller: &Controller, all: &[&Controller], remote_bases: bool, site: &Site) -> Vec<Value> {
+    let mut rules = api_servers(site);
+    // DNS: of pods, of addresses outside, and of a cache on the node.
+    let dns = [("UDP", 53), ("TCP", 53)];
+    rules.push(json!({"ports": dns.map(|(protocol, port)| json!({"port": port, "protocol": protocol}))}));
+    let served: Vec<Value> = all
+        .iter()
+        .filter(|other| other.name != controller.name)
+        .filter(|other| {
+            other.component == AgentComponent::Notification || (controller.fetches_artifacts && other.serves_artifacts)
+        })
+        .map(|other| pods(other.name))
+        .collect();
+    if !served.is_empty() {
+        rules.push(json!({"ports": [port(HTTP_PORT)], "to": served}));
+    }
+    if controller.reaches_out || (remote_bases && controller.component == AgentComponent::Kustomize) {
+        let outside = LINK_LOCAL.map(|(all, except)| json!({"ipBlock": {"cidr": all, "except": [except]}}));
+        // For some network plugins pods are in no block of addresses.
+        let inside = json!({"namespaceSelector": {}});
+        rules.push(json!({"to": outside.into_iter().chain([inside]).collect::<Vec<_>>()}));
+    }
+    rules
+}
+
+fn api_servers(site: &Site) -> Vec<Value> {
+    let mut by_port: BTreeMap<u16, Vec<IpAddr>> = BTreeMap::new();
+    for address in &site.api_servers {
+        by_port.entry(address.port()).or_default().push(address.ip());
+    }
+    by_port
+        .into_iter()
+        .map(|(number, mut addresses)| {
+            addresses.sort_unstable();
+            addresses.dedup();
+            let blocks: Vec<Value> = addresses
+                .iter()
+                .map(|address| {
+                    let bits = if address.is_ipv4() { 32 } else { 128 };
+                    json!({"ipBlock": {"cidr": format!("{address}/{bits}")}})
+                })
+                .collect();
+            json!({"ports": [port(number)], "to": blocks})
+        })
+        .collect()
+}
+
+fn ingress(controller: &Controller, all: &[&Controller]) -> Vec<Value> {
+    let metrics = json!({
+        "from": [{"namespaceSelector": {"matchLabels": {METRICS_LABEL: "enabled"}}}],
+        "ports": [port(METRICS_PORT)],
+    });
+    let callers: Vec<Value> = if controller.component == AgentComponent::Notification {
+        vec![json!({"podSelector": {"matchLabels": {PART_OF_LABEL: AGENT_PODS}}})]
+    } else if controller.serves_artifacts {
+        all.iter()
+            .filter(|other| other.fetches_artifacts && other.name != controller.name)
+            .map(|other| pods(other.name))
+            .collect()
+    } else {
+        Vec::new()
+    };
+    let mut rules = vec![metrics];
+    if !callers.is_empty() {
+        rules.push(json!({"from": callers, "ports": [port(HTTP_PORT)]}));
+    }
+    rules
+}
+
+/// Pods of a controller of this agent.
+fn pods(controller: &str) -> Value {
+    json!({"podSelector": {"matchLabels": {CONTROLLER_LABEL: controller, PART_OF_LABEL: AGENT_PODS}}})
+}
+
+fn port(number: u16) -> Value {
+    json!({"port": number, "protocol": "TCP"})
+}

@@ -1,0 +1,130 @@
+//! Deployments and Services of an agent.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+use sluicegate_crds::{AgentComponent, Scheduling};
+
+use super::{
+    names::NOBODY,
+    output::{Output, fields},
+    settings::{Resources, Settings},
+};
+use crate::{
+    flux::controllers::{Controller, HEALTH_PORT, METRICS_PORT},
+    object::{AGENT_PODS, CONTROLLER_LABEL, Kind, Owner, PART_OF_LABEL},
+};
+
+pub(super) fn render(settings: &Settings<'_>, output: &mut Output<'_>) {
+    for component in &settings.components {
+        let controller = Controller::of(*component);
+        let labels = json!({CONTROLLER_LABEL: controller.name, PART_OF_LABEL: AGENT_PODS});
+        for (name, port) in controller.services {
+            let spec = json!({
+                "ports": [{"name": "http", "port": 80, "protocol": "TCP", "targetPort": port}],
+                "selector": labels,
+            });
+            output.add(Kind::Service, *name, &Owner::Agent, json!({"spec": spec}));
+        }
+        let spec = json!({
+            "replicas": 1,
+            "selector": {"matchLabels": labels},
+            // Two of one controller would work on the same files and the same objects.
+            "strategy": {"type": "Recreate"},
+            "template": {"metadata": {"labels": labels}, "spec": pod(controller, settings)},
+        });
+        output.add(Kind::Deployment, controller.name, &Owner::Agent, json!({"spec": spec}));
+    }
+}
+
+fn pod(controller: &Controller, settings: &Settings<'_>) -> Value {
+    let mut volumes = vec![json!({"emptyDir": {}, "name": "temp"})];
+    if controller.data {
+        volumes.insert(0, json!({"emptyDir": {}, "name": "data"}));
+    }
+    let mut node_selector = BTreeMap::from([("kubernetes.io/os".to_owned(), "linux".to_owned())]);
+    let Scheduling { node_selector: wanted, tolerations, priority_class_name } =
+        settings.scheduling.cloned().unwrap_or_default();
+    node_selector.extend(wanted);
+    fields([
+        ("containers", Some(json!([container(controller, settings)]))),
+        ("nodeSelector", Some(json!(node_selector))),
+        ("priorityClassName", priority_class_name.map(Value::from)),
+        ("securityContext", Some(json!({"fsGroup": 1337}))),
+        ("serviceAccountName", Some(json!(controller.name))),
+        ("terminationGracePeriodSeconds", Some(json!(controller.grace))),
+        ("tolerations", (!tolerations.is_empty()).then(|| json!(tolerations))),
+        ("volumes", Some(json!(volumes))),
+    ])
+}
+
+fn container(controller: &Controller, settings: &Settings<'_>) -> Value {
+    let image =
+        format!("{}/{}:{}", settings.image_registry, controller.name, settings.release.tag(controller.component));
+    let mut mounts = vec![json!({"mountPath": "/tmp", "name": "temp"})];
+    if controller.data {
+        mounts.insert(0, json!({"mountPath": "/data", "name": "data"}));
+    }
+    let mut ports = vec![("http-prom", METRICS_PORT), ("healthz", HEALTH_PORT)];
+    ports.extend(controller.ports);
+    let probe = |path: &str, port: &str| json!({"httpGet": {"path": path, "port": port}});
+    json!({
+        "args": args(controller, settings),
+        "env": [
+            {"name": "RUNTIME_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
+            {"name": "GOMEMLIMIT", "valueFrom": {"resourceFieldRef": {"containerName": "manager", "resource": "limits.memory"}}},
+        ],
+        "image": image,
+        "livenessProbe": probe("/healthz", "healthz"),
+        "name": "manager",
+        "ports": ports
+            .into_iter()
+            .map(|(name, port)| json!({"containerPort": port, "name": name, "protocol": "TCP"}))
+            .collect::<Vec<_>>(),
+        "readinessProbe": if controller.ready_by_serving { probe("/", "http") } else { probe("/readyz", "healthz") },
+        "resources": resources(&settings.resources),
+        "securityContext": {
+            "allowPrivilegeEscalation": false,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": true,
+            "runAsNonRoot": true,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "volumeMounts": mounts,
+    })
+}
+
+fn args(controller: &Controller, settings: &Settings<'_>) -> Vec<String> {
+    let mut args: Vec<String> =
+        ["--watch-all-namespaces=false", "--log-level=info", "--log-encoding=json", "--enable-leader-election"]
+            .map(str::to_owned)
+            .to_vec();
+    let notified = settings.components.contains(&AgentComponent::Notification);
+    if notified && controller.component != AgentComponent::Notification {
+        args.push("--events-addr=http://notification-controller.$(RUNTIME_NAMESPACE).svc.cluster.local./".to_owned());
+    }
+    args.extend(controller.args.iter().map(|arg| (*arg).to_owned()));
+    if controller.refuses_cross_namespace_refs {
+        args.push("--no-cross-namespace-refs=true".to_owned());
+    }
+    if controller.component == AgentComponent::Kustomize && !settings.remote_bases {
+        args.push("--no-remote-bases=true".to_owned());
+    }
+    if controller.impersonates {
+        args.push(format!("--default-service-account={NOBODY}"));
+    }
+    if controller.watches_config {
+        args.push("--feature-gates=DisableConfigWatchers=true".to_owned());
+    }
+    if let Some(concurrency) = settings.concurrency {
+        args.push(format!("--concurrent={concurrency}"));
+    }
+    args
+}
+
+fn resources(resources: &Resources) -> Value {
+    let canonical = |quantities: &BTreeMap<String, crate::quantity::Quantity>| -> Map<String, Value> {
+        quantities.iter().map(|(name, quantity)| (name.clone(), Value::from(quantity.canonical()))).collect()
+    };
+    json!({"limits": canonical(&resources.limits), "requests": canonical(&resources.requests)})
+}
