@@ -5,6 +5,7 @@
 //! `rendered` share a control plane of the run, `quiet` and `faults` start one each.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "tests say what they measured and saw")]
 
 mod deliveries;
 mod drift;
