@@ -26,6 +26,8 @@ use crate::programs::last_lines;
 pub const NAMESPACE: &str = "sluicegate-system";
 /// The user that the API server sees: the ServiceAccount of the operator's Deployment.
 pub const USER: &str = "system:serviceaccount:sluicegate-system:sluicegate-operator";
+/// The Lease on which the operator elects its leader.
+pub const LEASE: &str = "sluicegate-operator";
 /// The group that every ServiceAccount is in.
 const GROUP: &str = "system:serviceaccounts";
 /// The logical id of the cluster that the operator runs on.

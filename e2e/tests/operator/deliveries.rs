@@ -41,12 +41,21 @@ async fn lives_and_dies(platform: Platform, placement: &str) -> Result<()> {
     let tenant = platform.tenant("team").await?;
     platform.policy("teams", &[&tenant], json!({"agent": {"placement": placement}})).await?;
     let sources = Sources::make(&tenant).await?;
-    space.apply(secret(&tenant.name, "umbrella-values", json!({"values.yaml": "fromSecret: known\n"}))).await?;
+    let values = |namespace: &str| secret(namespace, "umbrella-values", json!({"values.yaml": "fromSecret: known\n"}));
+    if placement != "Namespace" {
+        space.apply(values(&tenant.name)).await?;
+    }
     let before = Snapshot::take(space, &[space.prefix()]).await?;
 
     let started = Instant::now();
     for (name, spec) in sources.configs(&tenant) {
         tenant.config(name, spec).await?;
+    }
+    if placement == "Namespace" {
+        // There the team's Secrets are beside its workloads, where the agent is.
+        let made = || async { space.get("v1", "Namespace", "", &tenant.target()).await };
+        space.wait("the target namespace", SOON, made).await?;
+        space.apply(values(&tenant.target())).await?;
     }
     for name in CONFIGS {
         tenant.reaches(name, "Ready", "True", START).await?;

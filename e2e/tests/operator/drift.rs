@@ -166,6 +166,7 @@ fn edits(key: &Key, value: &Value) -> Vec<(&'static str, Value)> {
         list
     };
     let mut edits = match key.kind.as_str() {
+        "Namespace" if value["metadata"]["labels"]["sluicegate.dev/tenant"].is_null() => Vec::new(),
         "Namespace" => vec![("another tenant", json!({"metadata": {"labels": {"sluicegate.dev/tenant": "evil"}}}))],
         "ServiceAccount" => vec![("a pull secret", json!({"imagePullSecrets": [{"name": "evil"}]}))],
         "Role" => {

@@ -2,13 +2,13 @@
 //! somebody else writes into its objects; afterwards the cluster is as it would be without all of that, object by object.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sluicegate_e2e::Error;
 use sluicegate_e2e::error::Result;
-use sluicegate_e2e::suite::operator::{NAMESPACE, Operator};
+use sluicegate_e2e::suite::operator::{LEASE, NAMESPACE};
 use sluicegate_e2e::suite::snapshot::{Snapshot, essence};
 
 use crate::support::{AGENT_LABEL, API, Platform, api_of, on_own_plane, secret};
@@ -194,23 +194,25 @@ async fn meddle(platform: &Platform, numbers: &mut Numbers) -> Result<()> {
 }
 
 /// Kills the operator at random moments until it was killed often enough, while everything else goes on.
-fn killer(operator: Arc<Operator>, count: Arc<AtomicUsize>, wanted: usize) -> std::thread::JoinHandle<Result<()>> {
-    std::thread::spawn(move || {
-        let mut numbers = Numbers(0x5EED_0001);
-        while count.load(Ordering::Relaxed) < wanted {
-            // From before it has read anything to long after it came to rest.
-            let pause = match numbers.below(4) {
-                0 => numbers.below(150),
-                1 | 2 => 150 + numbers.below(700),
-                _ => 800 + numbers.below(1500),
-            };
-            std::thread::sleep(Duration::from_millis(pause));
-            operator.kill()?;
-            count.fetch_add(1, Ordering::Relaxed);
-            operator.start()?;
-        }
-        Ok(())
-    })
+async fn kill(platform: Platform, count: Arc<AtomicUsize>, wanted: usize) -> Result<()> {
+    let mut numbers = Numbers(0x5EED_0001);
+    while count.load(Ordering::Relaxed) < wanted {
+        // From before it has read anything to long after it came to rest.
+        let pause = match numbers.below(4) {
+            0 => numbers.below(150),
+            1 | 2 => 150 + numbers.below(700),
+            _ => 800 + numbers.below(1500),
+        };
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        platform.operator.kill()?;
+        count.fetch_add(1, Ordering::Relaxed);
+        // Whoever is dead leads no more. The next one would find out by waiting for the end of the lease, which `quiet`
+        // measures; here that would be most of the time. While the API server is away, it waits indeed.
+        let lease = ("coordination.k8s.io/v1", "Lease");
+        let _ = platform.edit(lease, NAMESPACE, LEASE, json!({"spec": {"holderIdentity": ""}})).await;
+        platform.operator.start()?;
+    }
+    Ok(())
 }
 
 #[test]
@@ -231,11 +233,10 @@ fn after_two_hundred_kills_everything_is_as_without_any() {
         platform.operator.start()?;
         let started = Instant::now();
         let count = Arc::new(AtomicUsize::new(0));
-        let killer = killer(platform.operator.clone(), count.clone(), kills());
+        let killer = tokio::spawn(kill(platform.clone(), count.clone(), kills()));
         let (mut changes, mut meddled, mut outages) = (0, 0, 0);
         let mut numbers = Numbers(0x5EED_0002);
-        let over = AtomicBool::new(false);
-        while !over.load(Ordering::Relaxed) {
+        while !killer.is_finished() {
             changes += usize::from(change(&platform, &mut numbers).await.is_ok());
             if numbers.below(5) == 0 {
                 meddled += usize::from(meddle(&platform, &mut numbers).await.is_ok());
@@ -248,9 +249,8 @@ fn after_two_hundred_kills_everything_is_as_without_any() {
                 outages += 1;
             }
             tokio::time::sleep(Duration::from_millis(numbers.below(300))).await;
-            over.store(killer.is_finished(), Ordering::Relaxed);
         }
-        killer.join().expect("the killer's thread")?;
+        killer.await.expect("the killer")?;
         let took = started.elapsed().as_secs_f64();
         let killed = count.load(Ordering::Relaxed);
         println!("{killed} kills, {changes} changes, {meddled} meddlings, {outages} outages in {took:.0} s");

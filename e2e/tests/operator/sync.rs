@@ -135,8 +135,9 @@ fn a_dependency_comes_first() {
         tenant
             .config("second", json!({"source": {"url": second.https_url()}, "dependsOn": [{"name": "first"}]}))
             .await?;
-        let said = tenant.fails("second", START, &["first"]).await?;
-        println!("depends: {said}");
+        let waits = |config: &serde_json::Value| !has(config, "Ready", "True") && says(config).contains("first");
+        let waiting = tenant.until("a word about what it waits for", "second", START, waits).await?;
+        println!("depends: {}", says(&waiting));
         assert!(platform.space.get("v1", "ConfigMap", &tenant.target(), "second").await?.is_none());
         broken.commit("main", "mended", &[("app.yaml", Some(&config_map("first", "x")))])?;
         tenant.reaches("first", "Ready", "True", START).await?;
