@@ -77,8 +77,15 @@ pub(crate) fn on_plane(name: &str, body: impl AsyncFnOnce(Platform) -> Result<()
     });
 }
 
-/// A control plane of the test's own, with Sluicegate installed and no operator started yet.
+/// A control plane of the test's own, with Sluicegate installed and no operator started yet. It ends with the test.
 pub(crate) fn on_own_plane(name: &str, body: impl AsyncFnOnce(Platform) -> Result<()>) {
+    struct Ended(String);
+    impl Drop for Ended {
+        fn drop(&mut self) {
+            let _ = Cluster::down(&self.0);
+        }
+    }
+    let _ended = Ended(unique(name));
     let find = || Ok(Target::Harness(Box::new(plane(name)?)));
     test_on(name, find, async |space| {
         let cluster = space.cluster().cloned().expect("a cluster of the harness");
@@ -88,8 +95,13 @@ pub(crate) fn on_own_plane(name: &str, body: impl AsyncFnOnce(Platform) -> Resul
     });
 }
 
+/// A name for a cluster of this run.
+fn unique(label: &str) -> String {
+    format!("{label}-{}", std::process::id())
+}
+
 fn plane(label: &str) -> Result<Cluster> {
-    own_control_plane(Path::new(env!("CARGO_BIN_EXE_sluicegate-e2e")), &format!("{label}-{}", std::process::id()))
+    own_control_plane(Path::new(env!("CARGO_BIN_EXE_sluicegate-e2e")), &unique(label))
 }
 
 async fn start(cluster: &Cluster) -> Result<Arc<Operator>> {
