@@ -5,10 +5,21 @@
 //! status to write out. [`lease`] says who may write. Nothing here decides what is allowed; that is for the engine in
 //! `sluicegate-policy`, and only its `Admitted` can be rendered.
 
+pub mod cluster;
+mod clusters;
+mod context;
+mod fields;
 pub mod flux;
 pub mod lease;
 pub mod object;
+mod plan;
 mod quantity;
+mod reconcile;
 pub mod render;
 pub mod rights;
+mod run;
+mod secrets;
 pub mod status;
+mod telemetry;
+
+pub use run::{Options, RunError, run};
