@@ -1,9 +1,11 @@
 //! The operator: from an admitted FluxConfig to a Flux agent that stays in its namespace.
 //!
 //! Calls go one way. [`object`] (kinds, keys, owners, stages) and [`flux`] (what Flux' releases are, need and say) are at
-//! the bottom. [`render`] is pure: admitted FluxConfigs in, every object out. [`status`] is pure too: what was seen in, the
-//! status to write out. [`lease`] says who may write. Nothing here decides what is allowed; that is for the engine in
-//! `sluicegate-policy`, and only its `Admitted` can be rendered.
+//! the bottom. [`render`] is pure: admitted FluxConfigs in, every object out; [`rights`] says what everybody may do. [`status`]
+//! is pure too: what was seen in, the status to write out. [`lease`] says who may write, [`telemetry`] what goes on. `plan`
+//! keeps what should be, [`cluster`] what is, and `reconcile` makes the one the other; [`run`](run()) starts all of it.
+//! Nothing here decides what is allowed; that is for the engine in `sluicegate-policy`, and only its `Admitted` can be
+//! rendered.
 
 pub mod cluster;
 mod clusters;
@@ -20,6 +22,6 @@ pub mod rights;
 mod run;
 mod secrets;
 pub mod status;
-mod telemetry;
+pub mod telemetry;
 
 pub use run::{Options, RunError, run};

@@ -12,6 +12,8 @@ mod cluster;
 mod condition;
 mod policy;
 mod sync;
+#[cfg(test)]
+mod tests;
 mod transition;
 
 use std::fmt::Write as _;
