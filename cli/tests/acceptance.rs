@@ -18,7 +18,7 @@ use sluicegate_cli::manifest::{
     yaml::{Limits, parse},
 };
 
-const COMMANDS: [&str; 8] = ["check", "can", "complete", "explain", "test", "schema", "completions", "man"];
+const COMMANDS: [&str; 9] = ["check", "can", "complete", "explain", "render", "test", "schema", "completions", "man"];
 
 #[track_caller]
 fn run<'a>(args: impl IntoIterator<Item = &'a str>) -> Ran {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Condition, Decryption, DeletionPolicy, Reference, SecretReference, bounds};
 
 /// What a team wants synced, and where to. The smallest valid one names a source URL only.
-#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "sluicegate.dev",
     version = "v1alpha1",
@@ -107,7 +107,7 @@ pub struct FluxConfigSpec {
 }
 
 /// Where manifests or charts come from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Source {
     /// `https://`, `ssh://` (Git), `oci://` (OCI artifact or Helm), in canonical form. A bucket is `https://endpoint/bucket`.

@@ -14,7 +14,7 @@ use crate::{Condition, Decryption, DeletionPolicy, NameSelector, Reference, Secr
 /// What administrators decide once: who may sync what to where, and what fills the blanks.
 ///
 /// All policies that select a tenant apply together: allow lists are united, any deny wins, limits are the strictest.
-#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "sluicegate.dev",
     version = "v1alpha1",

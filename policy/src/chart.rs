@@ -84,6 +84,18 @@ pub(crate) fn judge(config: &FluxConfig, kind: SourceKind, place: &Placement<'_>
                 .help("lowercase letters, digits and - are allowed, at most 53, and the first and last is no -"),
         );
     }
+    if kind == SourceKind::Oci && !chart.values_files.is_empty() {
+        // Flux takes such a chart as it is (`HelmRelease.spec.chartRef` knows no files of values).
+        found.push(
+            Violation::new(
+                Rule::InvalidChart,
+                "spec.chart.valuesFiles",
+                "a chart from an OCI source is taken as it is, without other files of values",
+            )
+            .help("write the values to spec.chart.values")
+            .help("or name the registry as a Helm source and the chart by spec.chart.name"),
+        );
+    }
     values(config, place, found);
 }
 

@@ -73,6 +73,16 @@ impl Declaration {
             since,
         }
     }
+
+    /// The tenant.
+    pub fn tenant(&self) -> Option<&TenantName> {
+        self.tenant.as_ref()
+    }
+
+    /// Cluster and namespace, where they could be told.
+    pub fn target(&self) -> Option<&(ClusterId, NamespaceName)> {
+        self.target.as_ref()
+    }
 }
 
 #[derive(Clone, Debug, Default)]

@@ -10,6 +10,7 @@
 mod automation;
 mod chart;
 mod compile;
+mod concern;
 mod decide;
 mod delivery;
 mod effective;
@@ -31,6 +32,7 @@ pub mod verdict;
 pub mod workload;
 
 pub use compile::{CompiledPolicy, InvalidPolicy, check_cluster, compile};
+pub use concern::{Concern, concern};
 pub use decide::decide;
 pub use facts::{Claim, Declaration, Facts, Labels, LabelsOf, Since, Unseen};
 pub use grants::dangerous_grants;

@@ -62,6 +62,19 @@ impl PolicySet {
         &self.invalid
     }
 
+    /// Names of the policies with errors that select a tenant, or might.
+    pub(crate) fn invalid_for<'s>(
+        &'s self,
+        tenant: &'s TenantName,
+        labels: LabelsOf<'s>,
+    ) -> impl Iterator<Item = std::sync::Arc<str>> + 's {
+        let selects = move |matcher: &Matcher| {
+            let bindings = Bindings { tenant: tenant.as_str(), ..Bindings::default() };
+            matcher.selects(tenant.as_str(), labels, &bindings) != Selected::No
+        };
+        self.invalid.iter().filter(move |policy| policy.tenants.as_ref().is_none_or(selects)).map(|policy| policy.name.clone())
+    }
+
     /// Policies without errors, by descending priority.
     pub fn policies(&self) -> &[CompiledPolicy] {
         &self.policies

@@ -4,6 +4,7 @@ mod can;
 mod check;
 mod complete;
 mod explain;
+mod render;
 mod shell;
 mod tenant;
 mod test;
@@ -85,6 +86,8 @@ enum Command {
     Complete(complete::Args),
     /// Show each effective value of a FluxConfig and where it comes from
     Explain(explain::Args),
+    /// Write every object that would be applied; no cluster is needed
+    Render(render::Args),
     /// Run the administrators' policy tests
     Test(test::Args),
     /// Print the JSON schema of a kind, for editors
@@ -194,6 +197,7 @@ fn dispatch(command: Command, terminal: &mut Terminal<'_>) -> Result<Exit, Comma
         Command::Can(args) => args.run(terminal),
         Command::Complete(args) => args.run(terminal),
         Command::Explain(args) => args.run(terminal),
+        Command::Render(args) => args.run(terminal),
         Command::Test(args) => args.run(terminal),
         Command::Schema(args) => args.run(terminal),
         Command::Completions(args) => args.run(terminal),

@@ -110,11 +110,13 @@ impl FluxState {
             return Sync::Suspended;
         }
         let current = |condition: &&FluxCondition| condition.observed_generation.is_none_or(|of| of >= self.generation);
-        if let Some(condition) = self.stalled.as_ref().filter(current) {
-            return Sync::Failed { condition, terminal: true };
+        let ready = self.ready.as_ref().filter(current);
+        if let Some(stalled) = self.stalled.as_ref().filter(current) {
+            let failed = ready.filter(|ready| ready.status == ConditionStatus::False && !ready.message.is_empty());
+            return Sync::Failed { condition: failed.unwrap_or(stalled), terminal: true };
         }
         let reconciling = self.reconciling.as_ref().filter(current);
-        let Some(ready) = self.ready.as_ref().filter(current) else {
+        let Some(ready) = ready else {
             return if reconciling.is_some() { Sync::Progressing(reconciling) } else { Sync::Unstarted };
         };
         match ready.status {

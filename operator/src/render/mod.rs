@@ -27,7 +27,9 @@ use crate::{
     object::{ConfigKey, Kind, Object, Owner},
     quantity::QuantityError,
 };
-pub(crate) use names::{NOBODY, RECONCILER};
+#[cfg(test)]
+pub(crate) use names::NOBODY;
+pub(crate) use names::RECONCILER;
 use output::Output;
 use settings::Settings;
 

@@ -40,9 +40,12 @@ pub(super) fn render(settings: &Settings<'_>, site: &Site, output: &mut Output<'
 
 fn egress(controller: &Controller, all: &[&Controller], remote_bases: bool, site: &Site) -> Vec<Value> {
     let mut rules = api_servers(site);
-    // DNS: of pods, of addresses outside, and of a cache on the node.
+    // Of a pod, or of a cache on the node. Not of any address: somebody else's port 53 need not answer with DNS.
     let dns = [("UDP", 53), ("TCP", 53)];
-    rules.push(json!({"ports": dns.map(|(protocol, port)| json!({"port": port, "protocol": protocol}))}));
+    rules.push(json!({
+        "ports": dns.map(|(protocol, port)| json!({"port": port, "protocol": protocol})),
+        "to": [{"namespaceSelector": {}}, {"ipBlock": {"cidr": LINK_LOCAL[0].1}}, {"ipBlock": {"cidr": LINK_LOCAL[1].1}}],
+    }));
     let served: Vec<Value> = all
         .iter()
         .filter(|other| other.name != controller.name)

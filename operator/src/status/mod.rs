@@ -12,6 +12,8 @@ mod cluster;
 mod condition;
 mod policy;
 mod sync;
+#[cfg(test)]
+mod tests;
 mod transition;
 
 use std::fmt::Write as _;
@@ -67,9 +69,10 @@ pub enum Progress<'a> {
 }
 
 /// How the agent is, judged by the holders of its Leases and the age of its objects' statuses.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum AgentHealth {
     /// There is none yet.
+    #[default]
     Absent,
     /// Not all of its controllers work: which, and why.
     Starting(String),

@@ -1,0 +1,333 @@
+//! `sluicegate render`: every object that would be applied.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use sluicegate_crds::FluxCluster;
+use sluicegate_operator::{
+    render::{Account, AgentId, CopySource, Member, Rendered, Site, render},
+    rights,
+};
+use sluicegate_policy::{Admitted, Verdict, closest, decide};
+
+use super::{CommandError, ContextArgs, Exit, Terminal, with_causes};
+use crate::{
+    manifest::edit::write_atomically,
+    platform::{Judged, Keep, Platform, SourceTexts},
+    report::{Outcome, Report, human, text},
+};
+
+/// Arguments of `render`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  sluicegate render --api-server prod=10.96.0.1:443 --api-server prod=192.0.2.10:6443
+                                                 print what the whole repository becomes
+  sluicegate render -o rendered --api-server prod=10.96.0.1:443
+                                                 one file an agent: rendered/CLUSTER/NAMESPACE.yaml
+  sluicegate render tenants/shop --policies . --api-server prod=10.96.0.1:443
+                                                 the agents of one team, with everything else that they serve
+
+Agents reach the API servers and little else, so their addresses become part of the objects: those of the Service
+kubernetes and of the endpoints behind it (kubectl get service,endpointslices --namespace default).
+Secrets are not printed; a note says which ones have to be provided.")]
+pub(super) struct Args {
+    /// Files and folders, `-` for standard input; the current folder when absent
+    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    context: ContextArgs,
+    /// Write files to this folder; what an earlier run wrote there and is no more is removed
+    #[arg(short, long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Address of an API server of a cluster, IP:PORT; may be repeated, for each cluster too
+    #[arg(long = "api-server", value_name = "CLUSTER=ADDRESS")]
+    api_servers: Vec<OfCluster<SocketAddr>>,
+    /// User that the operator is on a cluster, where it is not the ServiceAccount that is installed with it
+    #[arg(long = "operator", value_name = "CLUSTER=USER")]
+    operators: Vec<OfCluster<String>>,
+}
+
+/// A value for one cluster.
+#[derive(Clone, Debug)]
+struct OfCluster<T> {
+    cluster: String,
+    value: T,
+}
+
+impl<T: FromStr<Err: std::fmt::Display>> FromStr for OfCluster<T> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (cluster, value) = text.split_once('=').ok_or("write CLUSTER=VALUE, such as prod=10.96.0.1:443")?;
+        let value = value.parse().map_err(|error| format!("{value:?} is none: {error}"))?;
+        Ok(Self { cluster: cluster.to_owned(), value })
+    }
+}
+
+/// First line of every file; a file without it is not ours to remove.
+const HEADER: &str = "# Rendered by `sluicegate render`; the next run overwrites what is changed here.\n";
+
+impl Args {
+    pub(super) fn run(&self, terminal: &mut Terminal<'_>) -> Result<Exit, CommandError> {
+        let platform = self.context.load(&self.paths, terminal)?;
+        let judged = platform.judge(Keep::Admitted, terminal.progress);
+        if let Some(exit) = refuse(&platform, &judged, terminal)? {
+            return Ok(exit);
+        }
+        self.check_clusters(&platform)?;
+        let agents = Agents::gather(&platform, &judged);
+        if agents.wanted.is_empty() {
+            return Err(CommandError::Usage(
+                "nothing to render: there is no FluxConfig; name the folder that holds them".to_owned(),
+            ));
+        }
+        let rendered = self.render(&platform, &agents)?;
+        match &self.output {
+            Some(folder) => write_files(folder, &rendered, &agents, terminal)?,
+            None => {
+                for (agent, rendered) in &rendered {
+                    terminal.out.write_all(manifests(agent, rendered)?.as_bytes())?;
+                }
+            }
+        }
+        note_copies(&rendered, terminal)?;
+        Ok(Exit::Fine)
+    }
+
+    /// An address for a cluster that does not exist is a mistake in writing.
+    fn check_clusters(&self, platform: &Platform) -> Result<(), CommandError> {
+        let known: Vec<&str> =
+            platform.clusters.iter().filter_map(|cluster| cluster.object.metadata.name.as_deref()).collect();
+        let named = self.api_servers.iter().map(|of| of.cluster.as_str());
+        for cluster in named.chain(self.operators.iter().map(|of| of.cluster.as_str())) {
+            if !known.contains(&cluster) {
+                let hint = match closest(cluster, known.iter().copied()) {
+                    Some(closest) => format!("; did you mean {closest}?"),
+                    None => format!("; there are {}", known.join(", ")),
+                };
+                return Err(CommandError::Usage(format!("there is no FluxCluster {cluster:?}{hint}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn render(&self, platform: &Platform, agents: &Agents) -> Result<BTreeMap<AgentId, Rendered>, CommandError> {
+        let mut sites: BTreeMap<&str, Site> = BTreeMap::new();
+        for agent in &agents.wanted {
+            let cluster = platform
+                .clusters
+                .iter()
+                .find(|cluster| cluster.object.metadata.name.as_deref() == Some(agent.cluster.as_str()));
+            sites
+                .entry(&agent.cluster)
+                .or_insert_with(|| self.site(&agent.cluster, cluster.map(|cluster| &*cluster.object)));
+        }
+        let unknown: Vec<String> = sites
+            .iter()
+            .filter(|(_, site)| site.api_servers.is_empty())
+            .map(|(cluster, _)| format!("--api-server {cluster}=IP:PORT"))
+            .collect();
+        if !unknown.is_empty() {
+            return Err(CommandError::Usage(format!(
+                "agents reach nothing but the API servers, and no address of one is known; give {}",
+                unknown.join(" ")
+            )));
+        }
+        let mut all = BTreeMap::new();
+        for (agent, site) in agents.wanted.iter().filter_map(|agent| Some((agent, sites.get(agent.cluster.as_str())?)))
+        {
+            let members = agents.members.get(agent).map_or(&[][..], Vec::as_slice);
+            let members: Vec<Member<'_>> =
+                members.iter().map(|admitted| Member { admitted, suspended: false }).collect();
+            let rendered = render(agent, &members, site)
+                .map_err(|error| CommandError::Usage(format!("cannot render {agent}: {}", with_causes(&error))))?;
+            all.insert(agent.clone(), rendered);
+        }
+        Ok(all)
+    }
+
+    fn site(&self, id: &str, cluster: Option<&FluxCluster>) -> Site {
+        let operator = match self.operators.iter().find(|of| of.cluster == id) {
+            Some(of) => user(&of.value),
+            None => Account::ServiceAccount {
+                namespace: rights::OPERATOR_NAMESPACE.to_owned(),
+                name: rights::OPERATOR.to_owned(),
+            },
+        };
+        Site {
+            flux_version: cluster.and_then(|cluster| cluster.spec.flux.as_ref()?.version.clone()),
+            api_servers: self.api_servers.iter().filter(|of| of.cluster == id).map(|of| of.value).collect(),
+            operator,
+            management: cluster.is_some_and(|cluster| cluster.spec.connection.in_cluster.is_some()),
+        }
+    }
+}
+
+fn user(name: &str) -> Account {
+    match name.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':')) {
+        Some((namespace, name)) => Account::ServiceAccount { namespace: namespace.to_owned(), name: name.to_owned() },
+        None => Account::User(name.to_owned()),
+    }
+}
+
+/// Shows what is wrong, and says how that ends; nothing is rendered of a platform with mistakes in it.
+fn refuse(platform: &Platform, judged: &Judged, terminal: &mut Terminal<'_>) -> Result<Option<Exit>, CommandError> {
+    let refused = judged.configs.iter().any(|config| config.outcome != Outcome::Admitted);
+    let report = Report::new(judged.findings.clone(), Vec::new());
+    if !refused && !report.has_errors() && !platform.unreadable {
+        return Ok(None);
+    }
+    let texts = SourceTexts::new(&platform.files);
+    for finding in report.findings() {
+        writeln!(terminal.err, "{}\n", human::draw(finding, &|path| texts.get(path), terminal.color))?;
+    }
+    writeln!(terminal.err, "nothing is rendered until this is mended")?;
+    Ok(Some(if platform.unreadable || judged.undetermined { Exit::CouldNotRun } else { Exit::Violations }))
+}
+
+/// Who is served by whom.
+struct Agents {
+    /// Those that serve a FluxConfig of the files that were named.
+    wanted: BTreeSet<AgentId>,
+    /// All FluxConfigs by agent, those of the context too: an agent is rendered whole.
+    members: BTreeMap<AgentId, Vec<Box<Admitted>>>,
+    /// Of some FluxConfig of the context nobody knows the agent.
+    incomplete: bool,
+}
+
+impl Agents {
+    fn gather(platform: &Platform, judged: &Judged) -> Self {
+        let mut agents = Self { wanted: BTreeSet::new(), members: BTreeMap::new(), incomplete: false };
+        for admitted in judged.configs.iter().filter_map(|config| config.admitted.clone()) {
+            let agent = AgentId::of(admitted.resolved());
+            agents.wanted.insert(agent.clone());
+            agents.members.entry(agent).or_default().push(admitted);
+        }
+        for config in platform.configs.iter().filter(|config| platform.is_context(&config.at)) {
+            match decide(&config.object, &judged.policies, &judged.facts) {
+                Verdict::Admitted(admitted) if !config.flawed => {
+                    agents.members.entry(AgentId::of(admitted.resolved())).or_default().push(admitted);
+                }
+                Verdict::Admitted(_) | Verdict::Refused(_) | Verdict::Undetermined(_) => agents.incomplete = true,
+            }
+        }
+        agents
+    }
+}
+
+/// All objects of an agent, in the order in which they are applied.
+fn manifests(agent: &AgentId, rendered: &Rendered) -> Result<String, CommandError> {
+    let mut text = HEADER.to_owned();
+    // A String takes everything.
+    let _ = writeln!(text, "# Agent {} on cluster {}: Flux {}", agent.namespace, agent.cluster, rendered.release);
+    for object in &rendered.objects {
+        let yaml = serde_saphyr::to_string(&object.manifest)
+            .map_err(|error| CommandError::Usage(format!("cannot write {} as YAML: {error}", object.key)))?;
+        text.push_str("---\n");
+        text.push_str(&yaml);
+    }
+    Ok(text)
+}
+
+fn write_files(
+    folder: &Path,
+    rendered: &BTreeMap<AgentId, Rendered>,
+    agents: &Agents,
+    terminal: &mut Terminal<'_>,
+) -> Result<(), CommandError> {
+    let place = |agent: &AgentId| folder.join(&agent.cluster).join(format!("{}.yaml", agent.namespace));
+    let mut written = 0;
+    for (agent, rendered) in rendered {
+        let (path, text) = (place(agent), manifests(agent, rendered)?);
+        if fs::read_to_string(&path).is_ok_and(|old| old == text) {
+            continue;
+        }
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(|error| cannot("make", parent, &error))?;
+        }
+        write_atomically(&path, text.as_bytes()).map_err(|error| CommandError::Usage(with_causes(&error)))?;
+        written += 1;
+    }
+    let mut removed = 0;
+    // Whether an agent is gone is known only if it is known of every FluxConfig which agent serves it.
+    if !agents.incomplete {
+        let known: BTreeSet<PathBuf> = agents.members.keys().map(place).collect();
+        for path in ours(folder)?.difference(&known) {
+            fs::remove_file(path).map_err(|error| cannot("remove", path, &error))?;
+            if let Some(parent) = path.parent() {
+                // Where other files are in it, it stays.
+                let _ = fs::remove_dir(parent);
+            }
+            removed += 1;
+        }
+    }
+    let same = rendered.len() - written;
+    writeln!(
+        terminal.err,
+        "{} in {}: {written} written, {same} unchanged, {removed} removed",
+        text::counted(rendered.len(), "agent", "agents"),
+        text::line(&folder.display().to_string()),
+    )?;
+    Ok(())
+}
+
+/// Files below a folder that an earlier run wrote.
+fn ours(folder: &Path) -> Result<BTreeSet<PathBuf>, CommandError> {
+    let list = |folder: &Path| -> Result<Vec<PathBuf>, CommandError> {
+        let entries = match fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(cannot("read", folder, &error)),
+        };
+        entries.map(|entry| entry.map(|entry| entry.path()).map_err(|error| cannot("read", folder, &error))).collect()
+    };
+    let mut found = BTreeSet::new();
+    // Only as deep as files are written, and through no link.
+    let real = |path: &PathBuf| fs::symlink_metadata(path).ok();
+    for cluster in list(folder)?.into_iter().filter(|path| real(path).is_some_and(|entry| entry.is_dir())) {
+        for path in list(&cluster)?.into_iter().filter(|path| real(path).is_some_and(|entry| entry.is_file())) {
+            if fs::read(&path).is_ok_and(|bytes| bytes.starts_with(HEADER.as_bytes())) {
+                found.insert(path);
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn cannot(what: &str, path: &Path, error: &dyn std::error::Error) -> CommandError {
+    CommandError::Usage(format!("cannot {what} {}: {}", path.display(), with_causes(error)))
+}
+
+/// Says which Secrets and ConfigMaps are not among what was rendered.
+fn note_copies(rendered: &BTreeMap<AgentId, Rendered>, terminal: &mut Terminal<'_>) -> Result<(), CommandError> {
+    let copies: Vec<_> =
+        rendered.iter().flat_map(|(agent, rendered)| rendered.copies.iter().map(move |copy| (agent, copy))).collect();
+    if copies.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        terminal.err,
+        "{} to provide, which no file should hold:",
+        text::counted(copies.len(), "Secret or ConfigMap", "Secrets and ConfigMaps")
+    )?;
+    for (agent, copy) in copies {
+        let from = match &copy.from {
+            CopySource::Platform { name } => format!("the platform's {name}"),
+            CopySource::Tenant { home, name, .. } => format!("{home}/{name} of the team"),
+        };
+        let optional = if copy.optional { ", if there is one" } else { "" };
+        let key = &copy.object.key;
+        writeln!(
+            terminal.err,
+            "  {} {} {}/{}: a copy of {from}{optional}",
+            agent.cluster, key.kind, key.namespace, key.name
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,283 @@
+//! Requests to one cluster. Every write asks first whether this process may write at all.
+
+use std::{sync::Arc, time::Duration};
+
+use kube::{
+    api::{DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy},
+    core::{DynamicObject, Request, Resource},
+};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::{
+    object::{Key, Kind, MANAGER},
+    telemetry::metrics::{Answer, Metrics, Verb},
+};
+
+/// How long one request may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Whether this process may write: it leads, and its lease is surely not over.
+pub type Permit = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// Why a request gave nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// Another operator leads, or the lease may be over: nothing was sent.
+    #[error("this operator does not lead any more")]
+    NotLeading,
+    /// No answer in time. A write may have been done or not.
+    #[error("the API server did not answer within {} s", TIMEOUT.as_secs())]
+    Timeout,
+    /// The API server's answer.
+    #[error("{message}")]
+    Refused {
+        /// HTTP status.
+        code: u16,
+        /// Kubernetes' reason, such as `Forbidden`.
+        reason: String,
+        /// Its message.
+        message: String,
+    },
+    /// It could not be asked, or its answer not be understood.
+    #[error("the API server cannot be reached: {0}")]
+    Unreachable(String),
+}
+
+impl ApiError {
+    /// Whether the API server said that there is no such object, or no such kind.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, ApiError::Refused { code: 404, .. })
+    }
+
+    /// Whether it said that the object is another one by now.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, ApiError::Refused { code: 409, .. })
+    }
+
+    /// Whether it would not answer differently before something else changes.
+    pub fn is_final(&self) -> bool {
+        matches!(self, ApiError::Refused { code: 400 | 403 | 422, .. })
+    }
+}
+
+impl From<kube::Error> for ApiError {
+    fn from(error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => {
+                ApiError::Refused { code: status.code, reason: status.reason.clone(), message: status.message.clone() }
+            }
+            other => {
+                let causes = std::iter::successors(std::error::Error::source(&other), |error| error.source());
+                ApiError::Unreachable(causes.fold(other.to_string(), |text, cause| {
+                    let cause = cause.to_string();
+                    if text.contains(&cause) { text } else { format!("{text}: {cause}") }
+                }))
+            }
+        }
+    }
+}
+
+/// A result of a request.
+pub type ApiResult<T> = Result<T, ApiError>;
+
+/// A client of one cluster.
+#[derive(Clone)]
+pub struct ClusterClient {
+    client: kube::Client,
+    permit: Permit,
+    metrics: Arc<Metrics>,
+}
+
+impl ClusterClient {
+    /// Every write asks `permit`.
+    pub fn new(client: kube::Client, permit: Permit, metrics: Arc<Metrics>) -> Self {
+        Self { client, permit, metrics }
+    }
+
+    /// kube's client, for watches.
+    pub fn inner(&self) -> kube::Client {
+        self.client.clone()
+    }
+
+    /// Whether this process may write.
+    pub fn may_write(&self) -> bool {
+        (self.permit)()
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        verb: Verb,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> ApiResult<T> {
+        let request = request.map_err(|error| ApiError::Unreachable(error.to_string()))?;
+        let answer = tokio::time::timeout(TIMEOUT, self.client.request(request)).await;
+        self.metrics.requested(verb, answer.as_ref().map_or(Answer::Unreachable, Answer::of));
+        answer.map_err(|_| ApiError::Timeout)?.map_err(ApiError::from)
+    }
+
+    async fn write<T: DeserializeOwned>(
+        &self,
+        verb: Verb,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> ApiResult<T> {
+        if !self.may_write() {
+            return Err(ApiError::NotLeading);
+        }
+        self.ask(verb, request).await
+    }
+
+    /// An object; `None` where there is none.
+    ///
+    /// # Errors
+    /// Every other answer.
+    pub async fn get(&self, key: &Key) -> ApiResult<Option<Value>> {
+        match self.ask(Verb::Get, request(key.kind, &key.namespace).get(&key.name, &GetParams::default())).await {
+            Ok(object) => Ok(Some(object)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Any path of the API, such as `/version`.
+    ///
+    /// # Errors
+    /// The API server's refusal, or that there was none.
+    pub async fn get_path(&self, path: &str) -> ApiResult<Value> {
+        let request = http::Request::get(path).body(Vec::new()).map_err(|error| ApiError::Unreachable(error.to_string()))?;
+        self.ask(Verb::Get, Ok(request)).await
+    }
+
+    /// The objects of a path, such as `/api/v1/namespaces/x/secrets`, that match a label selector.
+    ///
+    /// # Errors
+    /// The API server's refusal, or that there was none.
+    pub async fn list(&self, path: &str, labels: &str) -> ApiResult<Vec<Value>> {
+        let mut list: Value = self.ask(Verb::List, Request::new(path).list(&ListParams::default().labels(labels))).await?;
+        match list["items"].take() {
+            Value::Array(items) => Ok(items),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Asks by a review, an object that is never stored.
+    ///
+    /// # Errors
+    /// The API server's refusal, or that there was none.
+    pub async fn review(&self, path: &str, review: &Value) -> ApiResult<Value> {
+        let request = Request::new(path).create(&PostParams::default(), review.to_string().into_bytes());
+        self.ask(Verb::Create, request).await
+    }
+
+    /// Makes an object that must not exist yet.
+    ///
+    /// # Errors
+    /// A conflict where it does.
+    pub async fn create(&self, key: &Key, manifest: &Value) -> ApiResult<Value> {
+        let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        self.write(Verb::Create, request(key.kind, &key.namespace).create(&parameters, manifest.to_string().into_bytes())).await
+    }
+
+    /// Applies our fields, whoever had them before.
+    ///
+    /// # Errors
+    /// The API server's refusal, or that there was none.
+    pub async fn apply(&self, key: &Key, manifest: &Value) -> ApiResult<Value> {
+        let parameters = PatchParams::apply(MANAGER).force();
+        self.write(Verb::Patch, request(key.kind, &key.namespace).patch(&key.name, &parameters, &Patch::Apply(manifest))).await
+    }
+
+    /// A JSON merge patch.
+    ///
+    /// # Errors
+    /// The API server's refusal, or that there was none.
+    pub async fn merge(&self, key: &Key, patch: &Value) -> ApiResult<Value> {
+        let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        self.write(Verb::Patch, request(key.kind, &key.namespace).patch(&key.name, &parameters, &Patch::Merge(patch))).await
+    }
+
+    /// A JSON Patch.
+    ///
+    /// # Errors
+    /// The API server's refusal, or that there was none.
+    pub async fn json_patch(&self, key: &Key, patch: &Value) -> ApiResult<Value> {
+        let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        // The dynamic patch is JSON already; kube's type wants operations, which are the same text.
+        let patch: json_patch::Patch =
+            serde_json::from_value(patch.clone()).map_err(|error| ApiError::Unreachable(error.to_string()))?;
+        self.write(Verb::Patch, request(key.kind, &key.namespace).patch(&key.name, &parameters, &Patch::Json::<()>(patch))).await
+    }
+
+    /// Deletes this very object and what it owns. One that is gone is fine.
+    ///
+    /// # Errors
+    /// Every other answer.
+    pub async fn delete(&self, key: &Key, uid: &str) -> ApiResult<()> {
+        let parameters = DeleteParams {
+            preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
+            propagation_policy: Some(PropagationPolicy::Background),
+            ..DeleteParams::default()
+        };
+        match self.write::<Value>(Verb::Delete, request(key.kind, &key.namespace).delete(&key.name, &parameters)).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A patch of one of Sluicegate's own objects.
+    ///
+    /// # Errors
+    /// The API server's refusal, or that there was none.
+    pub async fn patch_own<K>(&self, namespace: Option<&str>, name: &str, patch: OwnPatch<'_>) -> ApiResult<Value>
+    where
+        K: Resource,
+        K::DynamicType: Default,
+    {
+        let request = Request::new(K::url_path(&K::DynamicType::default(), namespace));
+        let merge = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let (verb, request) = match patch {
+            OwnPatch::Merge(patch) => (Verb::Patch, request.patch(name, &merge, &Patch::Merge(patch))),
+            OwnPatch::Status(status) => {
+                let parameters = PatchParams::apply(MANAGER).force();
+                (Verb::Patch, request.patch_subresource("status", name, &parameters, &Patch::Apply(status)))
+            }
+        };
+        self.write(verb, request).await
+    }
+
+    /// Deletes one of Sluicegate's own objects: a FluxConfig whose time is over.
+    ///
+    /// # Errors
+    /// Every answer but that it is gone.
+    pub async fn delete_own<K>(&self, namespace: Option<&str>, name: &str, uid: &str) -> ApiResult<()>
+    where
+        K: Resource,
+        K::DynamicType: Default,
+    {
+        let parameters = DeleteParams {
+            preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
+            ..DeleteParams::default()
+        };
+        let request = Request::new(K::url_path(&K::DynamicType::default(), namespace)).delete(name, &parameters);
+        match self.write::<Value>(Verb::Delete, request).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// A patch of one of Sluicegate's own objects.
+#[derive(Clone, Copy, Debug)]
+pub enum OwnPatch<'a> {
+    /// A JSON merge patch of the object.
+    Merge(&'a Value),
+    /// The whole status: what it does not name is removed.
+    Status(&'a Value),
+}
+
+fn request(kind: Kind, namespace: &str) -> Request {
+    let namespace = Some(namespace).filter(|namespace| !namespace.is_empty());
+    Request::new(DynamicObject::url_path(&kind.api_resource(), namespace))
+}

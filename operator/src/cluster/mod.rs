@@ -1,0 +1,12 @@
+//! One cluster that is deployed to: its client, its inventory, its queue and its tasks. Nothing here waits for another
+//! cluster.
+
+pub mod client;
+pub mod connect;
+pub mod queue;
+pub mod runtime;
+pub mod store;
+pub mod watch;
+
+pub use client::{ApiError, ApiResult, ClusterClient};
+pub use runtime::Runtime;

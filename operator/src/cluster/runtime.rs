@@ -1,0 +1,372 @@
+//! What runs for one cluster: a watch for each kind, workers, and what they know.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::Duration,
+};
+
+use kube::{Api, core::DynamicObject};
+use serde_json::Value;
+use tokio::{task::AbortHandle, time::Instant};
+
+use super::{
+    client::{ApiResult, ClusterClient},
+    queue::Queue,
+    store::{Store, Touched, Watched},
+    watch::{News, watch},
+};
+use crate::{
+    fields::Fingerprint,
+    object::{ConfigKey, Key, Kind, MANAGED_BY_LABEL, MANAGER},
+    reconcile::Report,
+    render::Account,
+};
+
+/// How long a change of what Flux says may wait, so that several become one.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// What is known of a cluster as a whole.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Info {
+    /// Why it cannot be reached; absent where it can.
+    pub unreachable: Option<String>,
+    /// Version of the API server, such as `v1.35.4`.
+    pub kubernetes_version: Option<String>,
+    /// Where pods reach the API server.
+    pub api_servers: Vec<SocketAddr>,
+    /// A platform-wide Flux that does not leave our objects alone: its Deployment.
+    pub platform_flux: Option<String>,
+}
+
+/// What a reconcile left for the next one.
+#[derive(Debug, Default)]
+pub struct UnitState {
+    /// Failures in a row.
+    pub failures: u32,
+    /// When the Lease holders were seen last.
+    pub leading_since: Option<Instant>,
+    /// Objects whose stored form differs from what we applied, and is fine: what was applied, and what it became.
+    pub accepted: HashMap<Key, (Fingerprint, Fingerprint)>,
+    /// What is told to the FluxConfigs.
+    pub report: Arc<Report>,
+}
+
+/// Who is told of news.
+pub trait Listener: Send + Sync {
+    /// Something was seen that a FluxConfig's status may show.
+    fn config(&self, key: ConfigKey);
+    /// A watch was answered; `None`: it works.
+    fn watched(&self, kind: Kind, failure: Option<&str>);
+}
+
+/// One cluster.
+pub struct Runtime {
+    /// Its logical id.
+    pub id: String,
+    /// Its client.
+    pub client: ClusterClient,
+    /// Who we are there.
+    pub account: Account,
+    /// Whether it is the management cluster too.
+    pub management: bool,
+    /// What there is of ours.
+    pub store: Store,
+    /// Agents to reconcile.
+    pub queue: Queue<Arc<str>>,
+    info: RwLock<Info>,
+    units: Mutex<HashMap<Arc<str>, UnitState>>,
+    copies: Mutex<HashMap<Box<str>, Vec<AbortHandle>>>,
+    tasks: Mutex<Vec<AbortHandle>>,
+    listener: Arc<dyn Listener>,
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Runtime {
+    /// A cluster that nobody watches yet.
+    pub fn new(id: String, client: ClusterClient, account: Account, management: bool, listener: Arc<dyn Listener>) -> Arc<Self> {
+        let store = Store::default();
+        for kind in cluster_wide() {
+            store.expect(Watched::Kind(kind));
+        }
+        Arc::new(Self {
+            id,
+            client,
+            account,
+            management,
+            store,
+            queue: Queue::default(),
+            info: RwLock::default(),
+            units: Mutex::default(),
+            copies: Mutex::default(),
+            tasks: Mutex::default(),
+            listener,
+        })
+    }
+
+    /// Begins to watch.
+    pub fn start(self: &Arc<Self>) {
+        for kind in cluster_wide() {
+            let task = tokio::spawn(watch_kind(self.clone(), kind));
+            self.keep(task.abort_handle());
+        }
+        let task = tokio::spawn(keep_informed(self.clone()));
+        self.keep(task.abort_handle());
+    }
+
+    /// Adds a task that ends with this cluster.
+    pub fn keep(&self, task: AbortHandle) {
+        lock(&self.tasks).push(task);
+    }
+
+    /// Ends everything that runs for it.
+    pub fn stop(&self) {
+        for task in lock(&self.tasks).drain(..) {
+            task.abort();
+        }
+        for (_, tasks) in lock(&self.copies).drain() {
+            tasks.iter().for_each(AbortHandle::abort);
+        }
+    }
+
+    /// What is known of it as a whole.
+    pub fn info(&self) -> Info {
+        self.info.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Works on what a reconcile left for the next one.
+    pub fn unit<T>(&self, agent: &Arc<str>, work: impl FnOnce(&mut UnitState) -> T) -> T {
+        work(lock(&self.units).entry(agent.clone()).or_default())
+    }
+
+    /// What was told last about an agent.
+    pub fn report(&self, agent: &str) -> Option<Arc<Report>> {
+        lock(&self.units).get(agent).map(|unit| unit.report.clone())
+    }
+
+    /// Forgets an agent that is gone.
+    pub fn forget(&self, agent: &str) {
+        lock(&self.units).remove(agent);
+        for task in lock(&self.copies).remove(agent).unwrap_or_default() {
+            task.abort();
+        }
+    }
+
+    /// Takes note of an answer to a write.
+    pub fn saw(&self, kind: Kind, object: &Value) {
+        self.store.saw(kind, object);
+    }
+
+    /// Watches the copies in a namespace, in which we have been given the right to; `true` where their list has come.
+    pub fn watch_copies(self: &Arc<Self>, namespace: &str) -> bool {
+        let mut copies = lock(&self.copies);
+        if !copies.contains_key(namespace) {
+            let tasks = [Kind::Secret, Kind::ConfigMap].map(|kind| {
+                let watched = Watched::Copies(kind, namespace.into());
+                self.store.expect(watched.clone());
+                let api = Api::namespaced_with(self.client.inner(), namespace, &kind.api_resource());
+                // Weak, since the task would keep its own cluster alive.
+                let runtime = Arc::downgrade(self);
+                tokio::spawn(async move {
+                    watch(api, Some(&ours()), |news| {
+                        if let Some(runtime) = runtime.upgrade() {
+                            runtime.take(&watched, news);
+                        }
+                    })
+                    .await;
+                })
+                .abort_handle()
+            });
+            copies.insert(namespace.into(), tasks.into());
+        }
+        drop(copies);
+        self.store.is_whole(namespace)
+    }
+
+    fn take(&self, watched: &Watched, news: News) {
+        let kind = match watched {
+            Watched::Kind(kind) | Watched::Copies(kind, _) => *kind,
+        };
+        let touched = match news {
+            News::Saw(object) => {
+                if kind.is_flux() {
+                    self.tell_config(&object);
+                }
+                self.store.saw(kind, &object)
+            }
+            News::Lost(object) => {
+                if kind.is_flux() {
+                    self.tell_config(&object);
+                }
+                self.store.lost(kind, &object)
+            }
+            News::Listed(listed) => {
+                let listed: HashSet<Key> =
+                    listed.into_iter().map(|(namespace, name)| Key { kind, namespace, name }).collect();
+                let touched = self.store.only(watched, &listed);
+                let whole = self.store.is_synced();
+                self.store.synced(watched, false);
+                self.listener.watched(kind, None);
+                self.begin(whole);
+                if let Watched::Copies(_, namespace) = watched {
+                    self.queue.push(Arc::from(&**namespace));
+                }
+                touched
+            }
+            News::Missing => {
+                let whole = self.store.is_synced();
+                let touched = self.store.only(watched, &HashSet::new());
+                self.store.synced(watched, true);
+                self.listener.watched(kind, Some("the cluster does not have this kind"));
+                self.begin(whole);
+                touched
+            }
+            News::Failed(failure) => {
+                self.listener.watched(kind, Some(&failure));
+                return;
+            }
+        };
+        let Touched { agents, status_only } = touched;
+        for agent in agents {
+            if !status_only {
+                self.queue.push(agent);
+            } else if kind == Kind::Deployment {
+                self.queue.push_after(agent, SETTLE);
+            }
+        }
+    }
+
+    /// When the last of the first lists has come, everything that is there is looked at: also what nobody wants any more.
+    fn begin(&self, was_synced: bool) {
+        if !was_synced && self.store.is_synced() {
+            for agent in self.store.agents() {
+                self.queue.push(agent);
+            }
+        }
+    }
+
+    fn tell_config(&self, object: &Value) {
+        let labels = &object["metadata"]["labels"];
+        if let (Some(home), Some(name)) = (labels[crate::object::HOME_LABEL].as_str(), labels[crate::object::CONFIG_LABEL].as_str()) {
+            self.listener.config(ConfigKey { home: home.to_owned(), name: name.to_owned() });
+        }
+    }
+}
+
+/// Kinds that are watched everywhere. Secrets and ConfigMaps are not: there is no right to.
+fn cluster_wide() -> impl Iterator<Item = Kind> {
+    Kind::ALL.iter().copied().filter(|kind| !matches!(kind, Kind::Secret | Kind::ConfigMap))
+}
+
+fn ours() -> String {
+    format!("{MANAGED_BY_LABEL}={MANAGER}")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn watch_kind(runtime: Arc<Runtime>, kind: Kind) {
+    let api: Api<DynamicObject> = Api::all_with(runtime.client.inner(), &kind.api_resource());
+    // Of namespaces all are seen: whose they are is asked before anything is put into them.
+    let labels = (kind != Kind::Namespace).then(ours);
+    let watched = Watched::Kind(kind);
+    let runtime = Arc::downgrade(&runtime);
+    watch(api, labels.as_deref(), |news| {
+        if let Some(runtime) = runtime.upgrade() {
+            runtime.take(&watched, news);
+        }
+    })
+    .await;
+}
+
+/// Asks for what changes seldom: version, addresses, a platform-wide Flux.
+async fn keep_informed(runtime: Arc<Runtime>) {
+    let weak = Arc::downgrade(&runtime);
+    drop(runtime);
+    loop {
+        let Some(runtime) = weak.upgrade() else { return };
+        let before = runtime.info();
+        let info = match inform(&runtime.client).await {
+            Ok(info) => info,
+            Err(error) => Info { unreachable: Some(error.to_string()), ..before.clone() },
+        };
+        let reachable = info.unreachable.is_none();
+        if info.api_servers != before.api_servers {
+            runtime.store.agents().into_iter().for_each(|agent| runtime.queue.push(agent));
+        }
+        *runtime.info.write().unwrap_or_else(PoisonError::into_inner) = info;
+        drop(runtime);
+        tokio::time::sleep(Duration::from_secs(if reachable { 60 } else { 5 })).await;
+    }
+}
+
+async fn inform(client: &ClusterClient) -> ApiResult<Info> {
+    let version = client.get_path("/version").await?;
+    let service = client.get_path("/api/v1/namespaces/default/services/kubernetes").await?;
+    let slices = client
+        .list("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices", "kubernetes.io/service-name=kubernetes")
+        .await?;
+    let flux = client.list("/apis/apps/v1/deployments", "app.kubernetes.io/part-of=flux").await?;
+    Ok(Info {
+        unreachable: None,
+        kubernetes_version: version["gitVersion"].as_str().map(str::to_owned),
+        api_servers: api_servers(&service, &slices),
+        platform_flux: flux.iter().find_map(reaches_us),
+    })
+}
+
+fn texts<'v>(value: &'v Value) -> impl Iterator<Item = &'v str> {
+    value.as_array().into_iter().flatten().filter_map(Value::as_str)
+}
+
+/// The Service's addresses and its endpoints': which of the two a NetworkPolicy sees depends on what enforces it.
+fn api_servers(service: &Value, slices: &[Value]) -> Vec<SocketAddr> {
+    let mut found = Vec::new();
+    let ports = |value: &Value| -> Vec<u16> {
+        let ports = value.as_array().into_iter().flatten();
+        ports.filter_map(|port| port["port"].as_u64()?.try_into().ok()).collect()
+    };
+    let mut add = |addresses: &mut dyn Iterator<Item = &str>, ports: &[u16]| {
+        for address in addresses.filter_map(|text| text.parse::<IpAddr>().ok()) {
+            found.extend(ports.iter().map(|port| SocketAddr::new(address, *port)));
+        }
+    };
+    add(&mut texts(&service["spec"]["clusterIPs"]), &ports(&service["spec"]["ports"]));
+    for slice in slices {
+        for endpoint in slice["endpoints"].as_array().into_iter().flatten() {
+            add(&mut texts(&endpoint["addresses"]), &ports(&slice["ports"]));
+        }
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// A controller of Flux that watches all namespaces and does not leave out what carries our label; `namespace/name` of it.
+fn reaches_us(deployment: &Value) -> Option<String> {
+    let metadata = &deployment["metadata"];
+    if metadata["labels"][MANAGED_BY_LABEL] == MANAGER {
+        return None;
+    }
+    let mut all = false;
+    let mut left_out = false;
+    for container in deployment["spec"]["template"]["spec"]["containers"].as_array()? {
+        for argument in texts(&container["args"]) {
+            all |= matches!(argument, "--watch-all-namespaces" | "--watch-all-namespaces=true");
+            left_out |= argument
+                .strip_prefix("--watch-label-selector=")
+                .is_some_and(|selector| selector.split(',').any(|part| part.trim() == format!("!{}", crate::object::AGENT_LABEL)));
+        }
+    }
+    // notification-controller has no selector, and acts for nobody.
+    let harmless = metadata["name"].as_str().is_some_and(|name| name.starts_with("notification-controller"));
+    (all && !left_out && !harmless)
+        .then(|| format!("{}/{}", metadata["namespace"].as_str().unwrap_or_default(), metadata["name"].as_str().unwrap_or_default()))
+}

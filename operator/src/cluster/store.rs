@@ -1,0 +1,358 @@
+//! What a cluster has of ours: pruned to what reconciling asks for, tens of thousands of objects in some tens of megabytes.
+//!
+//! The inventory is the cluster itself: every object that carries our labels, under the agent that the labels name. It is
+//! written with the object in one request, so that nothing can be lost between the two.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use serde_json::Value;
+use sluicegate_crds::TENANT_LABEL;
+
+use crate::{
+    fields::{self, Fingerprint},
+    flux::state::FluxState,
+    object::{AGENT_LABEL, CONFIG_LABEL, ConfigKey, HOME_LABEL, Key, Kind, MANAGED_BY_LABEL, MANAGER, Owner},
+};
+
+/// An object of ours, as it was seen last.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// For whom it is, by its labels.
+    pub owner: Owner,
+    /// `metadata.uid`: what is deleted is this object and no later one of its name.
+    pub uid: Box<str>,
+    /// Of the fields that we own; absent where we own none.
+    pub fingerprint: Option<Fingerprint>,
+    /// Somebody has added fields.
+    pub foreign: bool,
+    /// It is being deleted.
+    pub deleting: bool,
+    /// What Flux says; for Flux objects.
+    pub flux: Option<Box<FluxState>>,
+    /// Whether all replicas are available, as many as asked for; for Deployments.
+    pub available: Option<bool>,
+    version: Option<u64>,
+}
+
+/// A namespace, of ours or not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamespaceState {
+    /// The tenant that it belongs to.
+    pub tenant: Option<Box<str>>,
+    /// The agent that it belongs to.
+    pub agent: Option<Box<str>>,
+    /// It is one of ours, and we made it: what is in it came after us.
+    pub created: bool,
+    /// It is being deleted.
+    pub deleting: bool,
+}
+
+/// Annotation on Namespaces that Sluicegate has made. Those that it found are given back, not deleted.
+pub const CREATED_ANNOTATION: &str = "sluicegate.dev/created";
+
+/// What changed for whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Touched {
+    /// The agents whose objects changed.
+    pub agents: Vec<Arc<str>>,
+    /// Only what Flux or a Deployment says has changed, so that there is nothing to repair.
+    pub status_only: bool,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    by_agent: HashMap<Arc<str>, HashMap<Arc<Key>, Observed>>,
+    agent_of: HashMap<Arc<Key>, Arc<str>>,
+    by_config: HashMap<ConfigKey, HashSet<Arc<Key>>>,
+    namespaces: HashMap<Box<str>, NamespaceState>,
+    missing: HashSet<Kind>,
+    unsynced: HashSet<Watched>,
+}
+
+/// What a watch is of.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Watched {
+    /// A kind, in the whole cluster.
+    Kind(Kind),
+    /// Copies of Secrets and ConfigMaps in one namespace: there is no right to read them everywhere.
+    Copies(Kind, Box<str>),
+}
+
+/// The inventory of one cluster.
+#[derive(Debug, Default)]
+pub struct Store(Mutex<Inner>);
+
+impl Store {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        // A poisoned lock would mean a panic while a map was changed; every change is a single insert or remove.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts down a watch whose first list has not come yet; nothing is removed from a cluster before all have.
+    pub fn expect(&self, watched: Watched) {
+        self.inner().unsynced.insert(watched);
+    }
+
+    /// The first list of a watch has come; `missing` where the cluster does not have the kind.
+    pub fn synced(&self, watched: &Watched, missing: bool) {
+        let mut inner = self.inner();
+        inner.unsynced.remove(watched);
+        if let Watched::Kind(kind) = watched {
+            if missing {
+                inner.missing.insert(*kind);
+            } else {
+                inner.missing.remove(kind);
+            }
+        }
+    }
+
+    /// Whether the inventory of an agent is whole: all kinds have been listed, and the copies in its namespace.
+    pub fn is_whole(&self, agent: &str) -> bool {
+        self.inner().unsynced.iter().all(|watched| match watched {
+            Watched::Kind(_) => false,
+            Watched::Copies(_, namespace) => &**namespace != agent,
+        })
+    }
+
+    /// Whether all kinds have been listed.
+    pub fn is_synced(&self) -> bool {
+        !self.inner().unsynced.iter().any(|watched| matches!(watched, Watched::Kind(_)))
+    }
+
+    /// Kinds that the cluster does not have.
+    pub fn missing(&self) -> Vec<Kind> {
+        let mut missing: Vec<Kind> = self.inner().missing.iter().copied().collect();
+        missing.sort_unstable();
+        missing
+    }
+
+    /// Takes note of an object as the API server gave it, by a watch or as the answer to a write. Older news than what is
+    /// known is passed over. What is not ours is not kept.
+    pub fn saw(&self, kind: Kind, object: &Value) -> Touched {
+        let metadata = &object["metadata"];
+        let text = |field: &str| metadata[field].as_str().unwrap_or_default();
+        let key = Key { kind, namespace: text("namespace").to_owned(), name: text("name").to_owned() };
+        let version: Option<u64> = text("resourceVersion").parse().ok();
+        let mut inner = self.inner();
+        if kind == Kind::Namespace {
+            inner.namespaces.insert(key.name.as_str().into(), namespace_state(object));
+        }
+        if let Some(agent) = inner.agent_of.get(&key)
+            && let Some(known) = inner.by_agent.get(agent).and_then(|objects| objects.get(&key))
+            && known.version.is_some()
+            && version < known.version
+        {
+            return Touched { agents: Vec::new(), status_only: true };
+        }
+        let labels = &metadata["labels"];
+        let label = |name: &str| labels[name].as_str();
+        let (Some(MANAGER), Some(agent)) = (label(MANAGED_BY_LABEL), label(AGENT_LABEL)) else {
+            return Touched { agents: inner.forget(&key, None).into_iter().collect(), status_only: false };
+        };
+        let owner = match (label(TENANT_LABEL), label(HOME_LABEL), label(CONFIG_LABEL)) {
+            (Some(tenant), Some(home), Some(name)) => Owner::Config {
+                tenant: tenant.to_owned(),
+                config: ConfigKey { home: home.to_owned(), name: name.to_owned() },
+            },
+            (Some(tenant), _, _) => Owner::Tenant(tenant.to_owned()),
+            _ => Owner::Agent,
+        };
+        let observed = Observed {
+            owner,
+            uid: text("uid").into(),
+            fingerprint: Fingerprint::of_live(object),
+            foreign: !fields::foreign(object).is_empty(),
+            deleting: metadata["deletionTimestamp"].is_string(),
+            flux: kind.is_flux().then(|| Box::new(FluxState::read(object))),
+            available: (kind == Kind::Deployment).then(|| is_available(object)),
+            version,
+        };
+        inner.keep(key, agent, observed)
+    }
+
+    /// An object is gone; `object` is the last that was seen of it.
+    pub fn lost(&self, kind: Kind, object: &Value) -> Touched {
+        let metadata = &object["metadata"];
+        let text = |field: &str| metadata[field].as_str().unwrap_or_default();
+        let key = Key { kind, namespace: text("namespace").to_owned(), name: text("name").to_owned() };
+        let mut inner = self.inner();
+        if kind == Kind::Namespace {
+            inner.namespaces.remove(key.name.as_str());
+        }
+        let agents = inner.forget(&key, text("resourceVersion").parse().ok()).into_iter().collect();
+        Touched { agents, status_only: false }
+    }
+
+    /// An object was not there when we asked for it.
+    pub fn absent(&self, key: &Key) {
+        let mut inner = self.inner();
+        if key.kind == Kind::Namespace {
+            inner.namespaces.remove(key.name.as_str());
+        }
+        inner.forget(key, None);
+    }
+
+    /// After a watch has listed everything anew: what it did not name is gone.
+    pub fn only(&self, watched: &Watched, listed: &HashSet<Key>) -> Touched {
+        let mut inner = self.inner();
+        let of_watch = |key: &Key| match watched {
+            Watched::Kind(kind) => key.kind == *kind,
+            Watched::Copies(kind, namespace) => key.kind == *kind && *key.namespace == **namespace,
+        };
+        if *watched == Watched::Kind(Kind::Namespace) {
+            let named = |name: &str| listed.contains(&Key { kind: Kind::Namespace, namespace: String::new(), name: name.to_owned() });
+            inner.namespaces.retain(|name, _| named(name));
+        }
+        let gone: Vec<Arc<Key>> =
+            inner.agent_of.keys().filter(|key| of_watch(key) && !listed.contains(&***key)).cloned().collect();
+        let mut agents: Vec<Arc<str>> = gone.iter().filter_map(|key| inner.forget(key, None)).collect();
+        agents.sort_unstable();
+        agents.dedup();
+        Touched { agents, status_only: false }
+    }
+
+    /// Everything of an agent.
+    pub fn inventory(&self, agent: &str) -> HashMap<Arc<Key>, Observed> {
+        self.inner().by_agent.get(agent).cloned().unwrap_or_default()
+    }
+
+    /// All agents that have something.
+    pub fn agents(&self) -> Vec<Arc<str>> {
+        self.inner().by_agent.keys().cloned().collect()
+    }
+
+    /// Whether there is anything of a FluxConfig.
+    pub fn has_config(&self, config: &ConfigKey) -> bool {
+        self.inner().by_config.contains_key(config)
+    }
+
+    /// An agent that has something of a FluxConfig.
+    pub fn agent_with(&self, config: &ConfigKey) -> Option<Arc<str>> {
+        let inner = self.inner();
+        let key = inner.by_config.get(config)?.iter().next()?;
+        inner.agent_of.get(key).cloned()
+    }
+
+    /// What Flux says of the objects of a FluxConfig.
+    pub fn flux_of(&self, config: &ConfigKey) -> Vec<(Arc<Key>, FluxState)> {
+        let inner = self.inner();
+        let keys = inner.by_config.get(config).into_iter().flatten();
+        let mut found: Vec<(Arc<Key>, FluxState)> = keys
+            .filter_map(|key| {
+                let observed = inner.by_agent.get(inner.agent_of.get(key)?)?.get(key)?;
+                Some((key.clone(), (**observed.flux.as_ref()?).clone()))
+            })
+            .collect();
+        found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        found
+    }
+
+    /// A deletion has been asked for.
+    pub fn deleting(&self, key: &Key) {
+        let mut inner = self.inner();
+        let Some(agent) = inner.agent_of.get(key).cloned() else { return };
+        if let Some(observed) = inner.by_agent.get_mut(&agent).and_then(|objects| objects.get_mut(key)) {
+            observed.deleting = true;
+        }
+    }
+
+    /// A namespace.
+    pub fn namespace(&self, name: &str) -> Option<NamespaceState> {
+        self.inner().namespaces.get(name).cloned()
+    }
+}
+
+impl Inner {
+    fn keep(&mut self, key: Key, agent: &str, observed: Observed) -> Touched {
+        let key = match self.agent_of.get_key_value(&key) {
+            Some((known, _)) => known.clone(),
+            None => Arc::new(key),
+        };
+        let agent = match self.by_agent.get_key_value(agent) {
+            Some((known, _)) => known.clone(),
+            None => Arc::from(agent),
+        };
+        let config = match &observed.owner {
+            Owner::Config { config, .. } => Some(config.clone()),
+            Owner::Agent | Owner::Tenant(_) => None,
+        };
+        let moved = self.agent_of.insert(key.clone(), agent.clone()).filter(|before| *before != agent);
+        let mut agents = vec![agent.clone()];
+        if let Some(before) = moved {
+            self.drop_from(&before, &key);
+            agents.push(before);
+        }
+        let before = self.by_agent.entry(agent).or_default().insert(key.clone(), observed.clone());
+        if let Some(Observed { owner: Owner::Config { config, .. }, .. }) = &before {
+            self.leave_config(&config.clone(), &key);
+        }
+        if let Some(config) = config {
+            self.by_config.entry(config).or_default().insert(key);
+        }
+        let status_only = agents.len() == 1
+            && before.is_some_and(|before| {
+                before.fingerprint == observed.fingerprint
+                    && before.foreign == observed.foreign
+                    && before.deleting == observed.deleting
+                    && before.uid == observed.uid
+            });
+        Touched { agents, status_only }
+    }
+
+    /// `version` is that of the deletion: of an object that was made again since, nothing is forgotten.
+    fn forget(&mut self, key: &Key, version: Option<u64>) -> Option<Arc<str>> {
+        let agent = self.agent_of.get(key)?.clone();
+        let known = self.by_agent.get(&agent).and_then(|objects| objects.get(key)).and_then(|known| known.version);
+        if let (Some(known), Some(version)) = (known, version)
+            && version < known
+        {
+            return None;
+        }
+        self.agent_of.remove(key);
+        self.drop_from(&agent, key);
+        Some(agent)
+    }
+
+    fn drop_from(&mut self, agent: &Arc<str>, key: &Key) {
+        let Some(objects) = self.by_agent.get_mut(agent) else { return };
+        let dropped = objects.remove(key);
+        if objects.is_empty() {
+            self.by_agent.remove(agent);
+        }
+        if let Some(Observed { owner: Owner::Config { config, .. }, .. }) = dropped {
+            self.leave_config(&config, key);
+        }
+    }
+
+    fn leave_config(&mut self, config: &ConfigKey, key: &Key) {
+        if let Some(keys) = self.by_config.get_mut(config) {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.by_config.remove(config);
+            }
+        }
+    }
+}
+
+fn namespace_state(object: &Value) -> NamespaceState {
+    let metadata = &object["metadata"];
+    let label = |name: &str| metadata["labels"][name].as_str().map(Into::into);
+    NamespaceState {
+        tenant: label(TENANT_LABEL),
+        agent: label(AGENT_LABEL),
+        created: metadata["annotations"][CREATED_ANNOTATION].is_string(),
+        deleting: metadata["deletionTimestamp"].is_string(),
+    }
+}
+
+/// Deployments with no replica asked for are asleep, not available.
+fn is_available(object: &Value) -> bool {
+    let wanted = object["spec"]["replicas"].as_i64().unwrap_or(1);
+    let status = &object["status"];
+    let count = |field: &str| status[field].as_i64().unwrap_or(0);
+    let current = object["metadata"]["generation"].as_i64() == status["observedGeneration"].as_i64();
+    wanted > 0 && current && count("availableReplicas") >= wanted && count("updatedReplicas") >= wanted
+}

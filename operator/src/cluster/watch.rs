@@ -1,0 +1,76 @@
+//! Watches, a task each: a kind that is missing or a cluster that is away delays nobody else.
+
+use std::{collections::HashSet, pin::pin, time::Duration};
+
+use futures::StreamExt as _;
+use kube::{
+    Api,
+    core::DynamicObject,
+    runtime::{
+        WatchStreamExt as _,
+        watcher::{self, Event},
+    },
+};
+use serde_json::Value;
+
+/// What a watch tells.
+#[derive(Debug)]
+pub enum News {
+    /// An object as it is now.
+    Saw(Value),
+    /// An object that is gone, as it was last.
+    Lost(Value),
+    /// All objects have been told: namespace and name of each. What is not named is gone.
+    Listed(HashSet<(String, String)>),
+    /// The kind does not exist there.
+    Missing,
+    /// It did not work; it is tried again.
+    Failed(String),
+}
+
+/// Watches objects for as long as it is polled, and tells `sink`.
+pub async fn watch(api: Api<DynamicObject>, labels: Option<&str>, mut sink: impl FnMut(News)) {
+    let config = watcher::Config { label_selector: labels.map(str::to_owned), ..watcher::Config::default() };
+    let mut events = pin!(watcher::watcher(api, config).default_backoff());
+    let mut listed = HashSet::new();
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(Event::Init) => listed.clear(),
+            Ok(Event::InitApply(object)) => {
+                let metadata = &object.metadata;
+                listed.insert((metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default()));
+                tell(object, News::Saw, &mut sink);
+            }
+            Ok(Event::InitDone) => sink(News::Listed(std::mem::take(&mut listed))),
+            Ok(Event::Apply(object)) => tell(object, News::Saw, &mut sink),
+            Ok(Event::Delete(object)) => tell(object, News::Lost, &mut sink),
+            Err(error) => {
+                if is_missing(&error) {
+                    sink(News::Missing);
+                    // kube's own backoff begins in milliseconds; kinds are installed by people.
+                    tokio::time::sleep(Duration::from_secs(2)).await;
+                } else {
+                    sink(News::Failed(error.to_string()));
+                }
+            }
+        }
+    }
+}
+
+fn tell(object: DynamicObject, news: fn(Value) -> News, sink: &mut impl FnMut(News)) {
+    // An object that came as JSON is JSON.
+    if let Ok(value) = serde_json::to_value(object) {
+        sink(news(value));
+    }
+}
+
+fn is_missing(error: &watcher::Error) -> bool {
+    let source = match error {
+        watcher::Error::InitialListFailed(source)
+        | watcher::Error::WatchStartFailed(source)
+        | watcher::Error::WatchFailed(source) => source,
+        watcher::Error::WatchError(status) => return status.code == 404,
+        watcher::Error::NoResourceVersion => return false,
+    };
+    matches!(source, kube::Error::Api(status) if status.code == 404)
+}

@@ -1,0 +1,234 @@
+//! Which clusters are connected: a runtime for each FluxCluster, made anew when its connection changes.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use k8s_openapi::jiff::Timestamp;
+use kube::Client;
+use serde_json::{Value, json};
+use sluicegate_crds::{API_VERSION, FluxCluster, GuardMode};
+use tokio::sync::Notify;
+use tracing::{info, warn};
+
+use crate::{
+    cluster::{
+        ApiResult, ClusterClient, Runtime,
+        client::{OwnPatch, Permit},
+        connect,
+    },
+    context::{Context, ContextListener},
+    fields::{self, Fingerprint},
+    object::Kind,
+    reconcile::{self, agent::Next},
+    render::Account,
+    status::{self, ClusterSeen},
+    telemetry::metrics::Queue,
+};
+
+/// Agents of one cluster that are reconciled at the same time.
+const WORKERS: usize = 16;
+/// How often clusters are looked at when nothing tells of a change.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// Connects clusters as FluxClusters come and go, for ever.
+pub async fn run(context: Arc<Context>, management: Client, permit: Permit, changed: Arc<Notify>) {
+    let mut connected: BTreeMap<String, Fingerprint> = BTreeMap::new();
+    loop {
+        // Nobody to tell: the look comes in any case.
+        let _ = tokio::time::timeout(LOOK, changed.notified()).await;
+        if !context.plan.is_complete() {
+            continue;
+        }
+        let clusters = context.plan.clusters();
+        let gone: Vec<String> = connected.keys().filter(|id| !clusters.contains_key(*id)).cloned().collect();
+        for id in gone {
+            info!(cluster = id, "is not connected any more");
+            connected.remove(&id);
+            context.set_cluster(&id, Err(None));
+        }
+        for (id, cluster) in &clusters {
+            let wanted = match Wanted::of(&context, cluster) {
+                Ok(wanted) => wanted,
+                Err(problem) => {
+                    connected.remove(id);
+                    context.set_cluster(id, Err(Some(problem)));
+                    continue;
+                }
+            };
+            let fingerprint = wanted.fingerprint();
+            if connected.get(id) == Some(&fingerprint) {
+                continue;
+            }
+            match connect(&context, id, &wanted, &management, &permit).await {
+                Ok(runtime) => {
+                    info!(cluster = id, "connected");
+                    connected.insert(id.clone(), fingerprint);
+                    context.set_cluster(id, Ok(runtime.clone()));
+                    start(&context, &runtime);
+                }
+                Err(problem) => {
+                    warn!(cluster = id, problem, "cannot be connected");
+                    connected.remove(id);
+                    context.set_cluster(id, Err(Some(problem)));
+                }
+            }
+        }
+        if context.management.may_write() {
+            for (id, cluster) in &clusters {
+                if let Err(error) = tell(&context, id, cluster).await {
+                    warn!(cluster = id, %error, "cannot write the status");
+                }
+            }
+        }
+    }
+}
+
+/// How a cluster is reached.
+enum Wanted {
+    InCluster,
+    Kubeconfig(String),
+}
+
+impl Wanted {
+    fn of(context: &Context, cluster: &FluxCluster) -> Result<Self, String> {
+        let connection = &cluster.spec.connection;
+        match (&connection.in_cluster, &connection.kubeconfig) {
+            (Some(_), None) => Ok(Wanted::InCluster),
+            (None, Some(kubeconfig)) => {
+                let reference = &kubeconfig.secret_ref;
+                let key = reference.key.as_deref().unwrap_or("value");
+                context.secrets.text(&reference.name, key).map(Wanted::Kubeconfig).ok_or_else(|| {
+                    format!("Secret {} in namespace {} has no kubeconfig under the key {key}", reference.name, context.namespace)
+                })
+            }
+            _ => Err("spec.connection needs exactly one of inCluster, kubeconfig".to_owned()),
+        }
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        match self {
+            Wanted::InCluster => Fingerprint::of_text("in-cluster"),
+            Wanted::Kubeconfig(text) => Fingerprint::of_text(text),
+        }
+    }
+}
+
+async fn connect(
+    context: &Arc<Context>,
+    id: &str,
+    wanted: &Wanted,
+    management: &Client,
+    permit: &Permit,
+) -> Result<Arc<Runtime>, String> {
+    let (client, is_management) = match wanted {
+        Wanted::InCluster => (management.clone(), true),
+        Wanted::Kubeconfig(text) => (connect::from_kubeconfig(text).await.map_err(|error| error.to_string())?, false),
+    };
+    let client = ClusterClient::new(client, permit.clone(), context.metrics.clone());
+    let account = tokio::time::timeout(Duration::from_secs(10), whoami(&client))
+        .await
+        .map_err(|_| "it does not answer".to_owned())?
+        .map_err(|error| error.to_string())?;
+    let listener = Arc::new(ContextListener { context: context.clone() });
+    Ok(Runtime::new(id.to_owned(), client, account, is_management, listener))
+}
+
+/// Who the operator is on a cluster: it binds itself, by name, where it keeps copies of Secrets.
+async fn whoami(client: &ClusterClient) -> ApiResult<Account> {
+    let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
+    let answer = client.review("/apis/authentication.k8s.io/v1/selfsubjectreviews", &review).await?;
+    let user = answer["status"]["userInfo"]["username"].as_str().unwrap_or_default();
+    let account = user.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
+    Ok(match account {
+        Some((namespace, name)) => Account::ServiceAccount { namespace: namespace.to_owned(), name: name.to_owned() },
+        None => Account::User(user.to_owned()),
+    })
+}
+
+fn start(context: &Arc<Context>, runtime: &Arc<Runtime>) {
+    runtime.start();
+    for agent in context.plan.agents(&runtime.id) {
+        runtime.queue.push(Arc::from(agent.namespace.as_str()));
+    }
+    for _ in 0..WORKERS {
+        let task = tokio::spawn(work(context.clone(), Arc::downgrade(runtime)));
+        runtime.keep(task.abort_handle());
+    }
+}
+
+/// Reconciles agents of one cluster, one after the other, for as long as it is connected.
+async fn work(context: Arc<Context>, runtime: std::sync::Weak<Runtime>) {
+    loop {
+        context.lead().await;
+        let Some(runtime) = runtime.upgrade() else { return };
+        let agent = runtime.queue.pop().await;
+        let began = tokio::time::Instant::now();
+        let next = reconcile::agent::reconcile(&context, &runtime, &agent).await;
+        context.metrics.reconciled(next.outcome(), began.elapsed());
+        context.metrics.queued(Queue::Agents, runtime.queue.len());
+        let failures = runtime.unit(&agent, |unit| {
+            unit.failures = if next == Next::Retry { unit.failures.saturating_add(1) } else { 0 };
+            unit.failures
+        });
+        runtime.queue.done(&agent);
+        match next {
+            Next::Change => {}
+            Next::After(delay) => runtime.queue.push_after(agent, delay),
+            Next::Retry => runtime.queue.push_after(agent, backoff(failures)),
+        }
+    }
+}
+
+/// Half a second at first, a minute at most, and never all at the same moment.
+pub fn backoff(failures: u32) -> Duration {
+    let base = Duration::from_millis(500).saturating_mul(1 << failures.clamp(1, 8).saturating_sub(1));
+    base.min(Duration::from_secs(60)).mul_f64(0.75 + fastrand::f64() / 2.0)
+}
+
+/// Writes the status of a FluxCluster where it says something else than before.
+async fn tell(context: &Context, id: &str, cluster: &FluxCluster) -> ApiResult<()> {
+    let runtime = context.cluster(id);
+    let problem = context.problem(id);
+    let info = runtime.as_ref().map(|runtime| runtime.info()).unwrap_or_default();
+    if problem.is_none() && info.kubernetes_version.is_none() && info.unreachable.is_none() {
+        // Nothing has been heard of it yet.
+        return Ok(());
+    }
+    let agents = context.plan.agents(id);
+    let tenants: std::collections::BTreeSet<String> = agents
+        .iter()
+        .flat_map(|agent| context.plan.members(agent))
+        .filter_map(|planned| Some(planned.judgement.known()?.resolved().tenant.as_str().to_owned()))
+        .collect();
+    let missing: Vec<&str> = runtime
+        .iter()
+        .flat_map(|runtime| runtime.store.missing())
+        .filter(|kind| kind.is_flux())
+        .map(Kind::name)
+        .collect();
+    let missing = (!missing.is_empty()).then(|| format!("the cluster does not have {}", missing.join(", ")));
+    let platform: Vec<String> = info.platform_flux.into_iter().collect();
+    let status = status::flux_cluster(&ClusterSeen {
+        old: cluster.status.as_ref(),
+        generation: cluster.metadata.generation,
+        reachable: match (&problem, &info.unreachable) {
+            (Some(why), _) | (None, Some(why)) => Err(why),
+            (None, None) => Ok(()),
+        },
+        kubernetes_version: info.kubernetes_version.as_deref(),
+        flux: missing.as_deref().map_or(Ok(None), Err),
+        agents: agents.len(),
+        tenants: tenants.len(),
+        // Guards come with admission; until then none is in force.
+        guard: Ok(GuardMode::Off),
+        platform_flux: &platform,
+        now: Timestamp::now(),
+    });
+    let digest = |status: &Value| fields::digest(status);
+    let new = json!(status);
+    if cluster.status.as_ref().is_some_and(|old| digest(&json!(old)) == digest(&new)) {
+        return Ok(());
+    }
+    let body = json!({"apiVersion": API_VERSION, "kind": "FluxCluster", "metadata": {"name": id}, "status": new});
+    context.management.patch_own::<FluxCluster>(None, id, OwnPatch::Status(&body)).await?;
+    Ok(())
+}

@@ -1,0 +1,219 @@
+//! What should be: every FluxConfig with its verdict, and which agent serves it. Made by the [`planner`] from the management
+//! cluster's objects, read by those who reconcile.
+
+pub mod planner;
+mod world;
+
+pub use world::{Policies, status_digest};
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+};
+
+use sluicegate_crds::{DeletionPolicy, FluxCluster, FluxConfig, OnViolation};
+use sluicegate_policy::{Admitted, Violation};
+
+use crate::{fields::Fingerprint, object::ConfigKey, render::AgentId};
+
+/// Finalizer on every FluxConfig that has been admitted.
+pub const FINALIZER: &str = "sluicegate.dev/agent";
+
+/// What the engine said of a FluxConfig, in the form in which it is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Judgement {
+    /// It is deployed.
+    Admitted(Arc<Admitted>),
+    /// It is not; what had been deployed before is treated as `kept` says.
+    Refused {
+        /// Why.
+        violations: Arc<[Violation]>,
+        /// What policies say of FluxConfigs that were admitted before.
+        on_violation: OnViolation,
+        /// As it was admitted last, where this process has seen it.
+        last: Option<Arc<Admitted>>,
+    },
+    /// A fact is missing: nothing changes.
+    Undetermined {
+        /// Which.
+        violations: Arc<[Violation]>,
+        /// As it was admitted last, where this process has seen it.
+        last: Option<Arc<Admitted>>,
+    },
+}
+
+impl Judgement {
+    /// What is or was admitted.
+    pub fn known(&self) -> Option<&Arc<Admitted>> {
+        match self {
+            Judgement::Admitted(admitted) => Some(admitted),
+            Judgement::Refused { last, .. } | Judgement::Undetermined { last, .. } => last.as_ref(),
+        }
+    }
+}
+
+/// A FluxConfig and what was decided about it.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// Which.
+    pub key: ConfigKey,
+    /// The object, without managed fields; of its status only the conditions.
+    pub config: Arc<FluxConfig>,
+    /// Of the whole status as it was read.
+    pub status: Fingerprint,
+    /// The verdict.
+    pub judgement: Judgement,
+    /// The agent that serves it, or did.
+    pub agent: Option<AgentId>,
+    /// It is being deleted, and what becomes of what it deployed.
+    pub leaving: Option<DeletionPolicy>,
+    /// Digest of the policies that judged it.
+    pub policy_digest: Arc<str>,
+    /// When this was planned: grows with every plan.
+    pub version: u64,
+}
+
+impl Planned {
+    /// Whether it carries our finalizer.
+    pub fn is_held(&self) -> bool {
+        self.config.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER)
+    }
+
+    /// Whether its blanks are filled and our finalizer is on it, so that it may be deployed.
+    pub fn is_prepared(&self) -> bool {
+        match &self.judgement {
+            Judgement::Admitted(admitted) => self.is_held() && admitted.additions().is_empty(),
+            Judgement::Refused { .. } | Judgement::Undetermined { .. } => self.is_held(),
+        }
+    }
+}
+
+/// What one policy means to the tenants: for its status.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PolicyCounts {
+    /// Tenants with FluxConfigs that it judges.
+    pub tenants: BTreeSet<String>,
+    /// FluxConfigs that it judges and that are admitted.
+    pub admitted: usize,
+    /// FluxConfigs that it judges and that are not.
+    pub refused: usize,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    configs: HashMap<ConfigKey, Arc<Planned>>,
+    agents: HashMap<AgentId, BTreeSet<ConfigKey>>,
+    targets: HashMap<(String, String), BTreeSet<ConfigKey>>,
+    clusters: BTreeMap<String, Arc<FluxCluster>>,
+    homes: HashMap<String, usize>,
+    complete: bool,
+}
+
+/// The plan. Written by the planner alone.
+#[derive(Debug, Default)]
+pub struct Plan(RwLock<Inner>);
+
+impl Plan {
+    fn read(&self) -> RwLockReadGuard<'_, Inner> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether everything on the management cluster has been seen. Before, nothing may be concluded from absence.
+    pub fn is_complete(&self) -> bool {
+        self.read().complete
+    }
+
+    /// A FluxConfig.
+    pub fn config(&self, key: &ConfigKey) -> Option<Arc<Planned>> {
+        self.read().configs.get(key).cloned()
+    }
+
+    /// The FluxConfigs of an agent, in order.
+    pub fn members(&self, agent: &AgentId) -> Vec<Arc<Planned>> {
+        let inner = self.read();
+        let keys = inner.agents.get(agent).into_iter().flatten();
+        keys.filter_map(|key| inner.configs.get(key)).cloned().collect()
+    }
+
+    /// All agents on a cluster that have a FluxConfig.
+    pub fn agents(&self, cluster: &str) -> Vec<AgentId> {
+        self.read().agents.keys().filter(|agent| agent.cluster == cluster).cloned().collect()
+    }
+
+    /// All FluxConfigs.
+    pub fn configs(&self) -> Vec<Arc<Planned>> {
+        self.read().configs.values().cloned().collect()
+    }
+
+    /// Whether some FluxConfig that stays deploys into a namespace.
+    pub fn is_target(&self, cluster: &str, namespace: &str) -> bool {
+        let inner = self.read();
+        let target = (cluster.to_owned(), namespace.to_owned());
+        let stays = |key: &ConfigKey| inner.configs.get(key).is_some_and(|planned| planned.leaving.is_none());
+        inner.targets.get(&target).is_some_and(|keys| keys.iter().any(stays))
+    }
+
+    /// Whether FluxConfigs live in this namespace of the management cluster.
+    pub fn is_home(&self, namespace: &str) -> bool {
+        self.read().homes.contains_key(namespace)
+    }
+
+    /// A cluster.
+    pub fn cluster(&self, id: &str) -> Option<Arc<FluxCluster>> {
+        self.read().clusters.get(id).cloned()
+    }
+
+    /// All clusters.
+    pub fn clusters(&self) -> BTreeMap<String, Arc<FluxCluster>> {
+        self.read().clusters.clone()
+    }
+
+    fn write<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
+        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Inner {
+    /// Puts in a FluxConfig, in place of what was known of it.
+    fn put(&mut self, planned: Arc<Planned>) {
+        self.remove(&planned.key);
+        if let Some(agent) = &planned.agent {
+            self.agents.entry(agent.clone()).or_default().insert(planned.key.clone());
+        }
+        if let Some(target) = target(&planned) {
+            self.targets.entry(target).or_default().insert(planned.key.clone());
+        }
+        *self.homes.entry(planned.key.home.clone()).or_default() += 1;
+        self.configs.insert(planned.key.clone(), planned);
+    }
+
+    fn remove(&mut self, key: &ConfigKey) {
+        let Some(planned) = self.configs.remove(key) else { return };
+        if let Some(agent) = &planned.agent {
+            leave(&mut self.agents, agent, key);
+        }
+        if let Some(target) = target(&planned) {
+            leave(&mut self.targets, &target, key);
+        }
+        if let Some(count) = self.homes.get_mut(&key.home) {
+            *count -= 1;
+            if *count == 0 {
+                self.homes.remove(&key.home);
+            }
+        }
+    }
+}
+
+fn leave<K: std::hash::Hash + Eq + Clone>(index: &mut HashMap<K, BTreeSet<ConfigKey>>, at: &K, key: &ConfigKey) {
+    if let Some(keys) = index.get_mut(at) {
+        keys.remove(key);
+        if keys.is_empty() {
+            index.remove(at);
+        }
+    }
+}
+
+fn target(planned: &Planned) -> Option<(String, String)> {
+    let resolved = planned.judgement.known()?.resolved();
+    Some((resolved.cluster.value.as_str().to_owned(), resolved.namespace.value.as_str().to_owned()))
+}

@@ -1,0 +1,327 @@
+//! The task that keeps the plan: it alone reads the management cluster's news, and asks the engine.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use kube::{
+    Api,
+    core::{ApiResource, DynamicObject},
+};
+use serde_json::Value;
+use sluicegate_crds::{FluxCluster, FluxConfig, FluxPolicy};
+use tokio::{
+    sync::{mpsc, watch as channel},
+    time::{Instant, sleep, timeout_at},
+};
+use tracing::{debug, info, warn};
+
+use super::{
+    Judgement, Planned,
+    world::{Change, Policies, World},
+};
+use crate::{
+    cluster::watch::{News, watch},
+    context::Context,
+    object::{ConfigKey, Kind},
+    telemetry::{
+        health::{Beat, Gate},
+        metrics::{Verdict, Watched},
+    },
+};
+
+/// News that come this close together are taken as one.
+const GATHER: Duration = Duration::from_millis(20);
+/// How often the loop turns at least, for those who watch whether it does.
+const BEAT: Duration = Duration::from_secs(5);
+/// Counts for the policies' statuses are made at most this often.
+const COUNT: Duration = Duration::from_secs(1);
+
+/// What of the management cluster is watched for decisions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Source {
+    Config,
+    Policy,
+    Cluster,
+    Namespace,
+    Secret,
+}
+
+impl Source {
+    const ALL: [Source; 5] = [Source::Config, Source::Policy, Source::Cluster, Source::Namespace, Source::Secret];
+
+    fn resource(self) -> ApiResource {
+        match self {
+            Source::Config => ApiResource::erase::<FluxConfig>(&()),
+            Source::Policy => ApiResource::erase::<FluxPolicy>(&()),
+            Source::Cluster => ApiResource::erase::<FluxCluster>(&()),
+            Source::Namespace => Kind::Namespace.api_resource(),
+            Source::Secret => Kind::Secret.api_resource(),
+        }
+    }
+}
+
+impl Source {
+    fn shown(self) -> Watched {
+        match self {
+            Source::Config => Watched::FluxConfig,
+            Source::Policy => Watched::FluxPolicy,
+            Source::Cluster => Watched::FluxCluster,
+            Source::Namespace => Watched::Object(Kind::Namespace),
+            Source::Secret => Watched::Object(Kind::Secret),
+        }
+    }
+}
+
+enum Message {
+    Change(Change),
+    Listed(Source, HashSet<(String, String)>),
+}
+
+/// What the planner tells to other tasks.
+pub struct Channels {
+    /// Clusters, or Secrets with a kubeconfig, have changed.
+    pub clusters: Arc<tokio::sync::Notify>,
+    /// What policies mean now.
+    pub policies: channel::Sender<Arc<Policies>>,
+}
+
+/// Watches the management cluster and plans, for ever.
+pub async fn run(context: Arc<Context>, channels: Channels, beat: Beat, complete: Gate) {
+    let (sender, mut receiver) = mpsc::unbounded_channel();
+    for source in Source::ALL {
+        tokio::spawn(follow(context.clone(), source, sender.clone(), channels.clusters.clone()));
+    }
+    drop(sender);
+    let mut world = World::default();
+    let mut listed: HashSet<Source> = HashSet::new();
+    let mut pending: Vec<Change> = Vec::new();
+    let mut count_at: Option<Instant> = None;
+    loop {
+        beat.turn();
+        let at = count_at.unwrap_or_else(|| Instant::now() + BEAT);
+        let message = match timeout_at(at, receiver.recv()).await {
+            Ok(message) => message,
+            Err(_) => {
+                if count_at.take().is_some() {
+                    count(&context);
+                    let _ = channels.policies.send(Arc::new(world.policies()));
+                }
+                continue;
+            }
+        };
+        let Some(message) = message else { return };
+        sleep(GATHER).await;
+        let mut messages = vec![message];
+        while let Ok(message) = receiver.try_recv() {
+            messages.push(message);
+        }
+        for message in messages {
+            match message {
+                Message::Change(change) => pending.push(change),
+                Message::Listed(source, names) => {
+                    pending.extend(removed(&world, &pending, source, &names));
+                    listed.insert(source);
+                }
+            }
+        }
+        // From half of the facts wrong conclusions would be drawn.
+        if listed.len() < Source::ALL.len() {
+            continue;
+        }
+        let began = Instant::now();
+        let outcome = world.take(pending.drain(..));
+        let (clusters, policies) = (outcome.clusters, outcome.policies || !outcome.planned.is_empty() || !outcome.gone.is_empty());
+        debug!(decided = outcome.decided, planned = outcome.planned.len(), took = ?began.elapsed(), "planned");
+        beat.turn();
+        let was_complete = context.plan.is_complete();
+        publish(&context, &world, outcome.planned, &outcome.gone);
+        if !was_complete {
+            complete.open();
+            info!(configs = context.plan.configs().len(), "the plan is complete");
+            for runtime in context.clusters() {
+                runtime.store.agents().into_iter().for_each(|agent| runtime.queue.push(agent));
+            }
+        }
+        if clusters || !was_complete {
+            channels.clusters.notify_one();
+        }
+        if policies && count_at.is_none() {
+            count_at = Some(Instant::now() + COUNT);
+        }
+    }
+}
+
+fn count(context: &Context) {
+    let (mut admitted, mut refused, mut undetermined) = (0, 0, 0);
+    for planned in context.plan.configs() {
+        match planned.judgement {
+            Judgement::Admitted(_) => admitted += 1,
+            Judgement::Refused { .. } => refused += 1,
+            Judgement::Undetermined { .. } => undetermined += 1,
+        }
+    }
+    context.metrics.fluxconfigs(Verdict::Admitted, admitted);
+    context.metrics.fluxconfigs(Verdict::Refused, refused);
+    context.metrics.fluxconfigs(Verdict::Undetermined, undetermined);
+}
+
+/// Puts the new plans in, and has everybody looked at whom they concern.
+fn publish(context: &Context, world: &World, planned: Vec<Arc<Planned>>, gone: &[Arc<Planned>]) {
+    let mut agents = HashSet::new();
+    let mut configs: HashMap<ConfigKey, bool> = HashMap::new();
+    context.plan.write(|inner| {
+        inner.clusters = world.clusters().clone();
+        for planned in gone {
+            agents.extend(planned.agent.clone());
+            inner.remove(&planned.key);
+        }
+        for planned in planned {
+            let before = inner.configs.get(&planned.key);
+            let concerns_agent = before.is_none_or(|before| {
+                before.version != planned.version
+                    || before.is_prepared() != planned.is_prepared()
+                    || before.config.metadata.annotations != planned.config.metadata.annotations
+            });
+            if concerns_agent {
+                agents.extend(before.and_then(|before| before.agent.clone()));
+                agents.extend(planned.agent.clone());
+            }
+            // A status that comes back as it was written asks for nothing.
+            let restated = before.is_some_and(|before| before.version == planned.version && !concerns_agent);
+            configs.insert(planned.key.clone(), restated);
+            inner.put(planned);
+        }
+        inner.complete = true;
+    });
+    for (key, restated) in configs {
+        if restated {
+            context.configs.push_after(key, Duration::from_millis(500));
+        } else {
+            context.configs.push(key);
+        }
+    }
+    for planned in gone {
+        context.written().remove(&planned.key);
+    }
+    for agent in agents {
+        context.push_agent(&agent.cluster, Arc::from(agent.namespace.as_str()));
+    }
+}
+
+/// What a new list does not name any more.
+fn removed(world: &World, pending: &[Change], source: Source, names: &HashSet<(String, String)>) -> Vec<Change> {
+    let gone = |namespace: &str, name: &str| !names.contains(&(namespace.to_owned(), name.to_owned()));
+    let known = world.names();
+    let waiting = pending.iter().map(Change::name);
+    match source {
+        Source::Config => {
+            let keys = known.configs.into_iter().chain(pending.iter().filter_map(|change| match change {
+                Change::Config(key, _) => Some(key.clone()),
+                _ => None,
+            }));
+            keys.filter(|key| gone(&key.home, &key.name)).map(|key| Change::Config(key, None)).collect()
+        }
+        Source::Policy => {
+            let all = known.policies.into_iter().chain(waiting.filter_map(|(kind, name)| (kind == "policy").then_some(name)));
+            all.filter(|name| gone("", name)).map(|name| Change::Policy(name, None)).collect()
+        }
+        Source::Cluster => {
+            let all = known.clusters.into_iter().chain(waiting.filter_map(|(kind, name)| (kind == "cluster").then_some(name)));
+            all.filter(|name| gone("", name)).map(|name| Change::Cluster(name, None)).collect()
+        }
+        Source::Namespace => {
+            let all = known.namespaces.into_iter().chain(waiting.filter_map(|(kind, name)| (kind == "namespace").then_some(name)));
+            all.filter(|name| gone("", name)).map(|name| Change::Namespace(name, None)).collect()
+        }
+        Source::Secret => Vec::new(),
+    }
+}
+
+async fn follow(
+    context: Arc<Context>,
+    source: Source,
+    sender: mpsc::UnboundedSender<Message>,
+    clusters: Arc<tokio::sync::Notify>,
+) {
+    let client = context.management.inner();
+    let resource = source.resource();
+    let api: Api<DynamicObject> = match source {
+        Source::Secret => Api::namespaced_with(client, &context.namespace, &resource),
+        _ => Api::all_with(client, &resource),
+    };
+    let shown = source.shown();
+    watch(api, None, |news| {
+        let message = match news {
+            News::Saw(object) if source == Source::Secret => {
+                for (cluster, agent) in context.secrets.saw(&object) {
+                    context.push_agent(&cluster, agent);
+                }
+                clusters.notify_one();
+                return;
+            }
+            News::Lost(object) if source == Source::Secret => {
+                for (cluster, agent) in context.secrets.lost(object["metadata"]["name"].as_str().unwrap_or_default()) {
+                    context.push_agent(&cluster, agent);
+                }
+                clusters.notify_one();
+                return;
+            }
+            News::Saw(object) => Message::Change(change(source, object, false)),
+            News::Lost(object) => Message::Change(change(source, object, true)),
+            News::Listed(names) => {
+                if source == Source::Secret {
+                    for name in context.secrets.names() {
+                        if !names.contains(&(context.namespace.clone(), name.clone())) {
+                            for (cluster, agent) in context.secrets.lost(&name) {
+                                context.push_agent(&cluster, agent);
+                            }
+                        }
+                    }
+                }
+                Message::Listed(source, names)
+            }
+            News::Missing => {
+                warn!(kind = resource.kind, "the management cluster does not have this kind: install Sluicegate's CRDs");
+                return;
+            }
+            News::Failed(failure) => {
+                warn!(kind = resource.kind, failure, "watch");
+                context.metrics.watch_restarted(shown);
+                return;
+            }
+        };
+        // The planner lives as long as the process.
+        let _ = sender.send(message);
+    })
+    .await;
+}
+
+/// Decodes leniently: what cannot be read is known to be there, and that it cannot be read.
+fn change(source: Source, object: Value, gone: bool) -> Change {
+    let metadata = &object["metadata"];
+    let text = |field: &str| metadata[field].as_str().unwrap_or_default().to_owned();
+    let (namespace, name) = (text("namespace"), text("name"));
+    match source {
+        Source::Config => {
+            let key = ConfigKey { home: namespace, name };
+            if gone { Change::Config(key, None) } else { Change::config(key, object) }
+        }
+        Source::Policy if gone => Change::Policy(name, None),
+        Source::Policy => Change::policy(name, object),
+        Source::Cluster if gone => Change::Cluster(name, None),
+        Source::Cluster => match serde_json::from_value(object) {
+            Ok(cluster) => Change::Cluster(name, Some(Box::new(cluster))),
+            Err(error) => {
+                warn!(cluster = name, %error, "FluxCluster cannot be read");
+                Change::Cluster(name, None)
+            }
+        },
+        Source::Namespace | Source::Secret => {
+            let labels = serde_json::from_value(metadata["labels"].clone()).unwrap_or_default();
+            Change::Namespace(name, (!gone).then_some(labels))
+        }
+    }
+}

@@ -1,0 +1,467 @@
+//! The management cluster's objects, and what the engine says of them. Pure: news in, changed plans out.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
+
+use serde_json::{Value, json};
+use sluicegate_crds::{
+    DeletionPolicy, FluxCluster, FluxConfig, FluxConfigSpec, FluxConfigStatus, FluxPolicy, FluxPolicySpec,
+};
+use sluicegate_policy::{
+    Admitted, Declaration, Facts, InvalidPolicy, Labels, PolicySet, Rule, Unseen, Verdict, Violation, compile, concern,
+    decide,
+};
+
+use super::{Judgement, Planned, PolicyCounts};
+use crate::{
+    fields::{self, Fingerprint},
+    object::ConfigKey,
+    render::AgentId,
+};
+
+/// Something that changed on the management cluster. Of all but the readable ones `None` says that it is gone.
+#[derive(Debug)]
+pub enum Change {
+    /// A FluxConfig.
+    Config(ConfigKey, Option<Box<ReadConfig>>),
+    /// A FluxPolicy.
+    Policy(String, Option<Box<ReadPolicy>>),
+    /// A FluxCluster.
+    Cluster(String, Option<Box<FluxCluster>>),
+    /// Labels of a Namespace.
+    Namespace(String, Option<Labels>),
+}
+
+/// A FluxConfig as it was read.
+#[derive(Debug)]
+pub struct ReadConfig {
+    config: FluxConfig,
+    /// Why it could not be read; then only its metadata is there.
+    error: Option<String>,
+}
+
+/// A FluxPolicy as it was read.
+#[derive(Debug)]
+pub struct ReadPolicy {
+    policy: FluxPolicy,
+    error: Option<String>,
+}
+
+/// What policies mean, by name: the policy, its errors, and its counts.
+pub type Policies = BTreeMap<String, (Arc<FluxPolicy>, Vec<Violation>, PolicyCounts)>;
+
+/// Names of all that is known.
+pub struct Names {
+    /// FluxConfigs.
+    pub configs: Vec<ConfigKey>,
+    /// FluxPolicies.
+    pub policies: Vec<String>,
+    /// FluxClusters.
+    pub clusters: Vec<String>,
+    /// Namespaces.
+    pub namespaces: Vec<String>,
+}
+
+impl Change {
+    /// A FluxConfig from its JSON. The API server checks the shape, so one that cannot be read is of another version; what it
+    /// deployed is left as it is.
+    pub fn config(key: ConfigKey, object: Value) -> Self {
+        let metadata = object["metadata"].clone();
+        let read = match serde_json::from_value(object) {
+            Ok(config) => ReadConfig { config, error: None },
+            Err(error) => {
+                let mut config = FluxConfig::new(&key.name, FluxConfigSpec::default());
+                config.metadata = serde_json::from_value(metadata).unwrap_or_default();
+                ReadConfig { config, error: Some(error.to_string()) }
+            }
+        };
+        Change::Config(key, Some(Box::new(read)))
+    }
+
+    /// A FluxPolicy from its JSON. One that cannot be read denies everybody.
+    pub fn policy(name: String, object: Value) -> Self {
+        let metadata = object["metadata"].clone();
+        let read = match serde_json::from_value(object) {
+            Ok(policy) => ReadPolicy { policy, error: None },
+            Err(error) => {
+                let mut policy = FluxPolicy::new(&name, FluxPolicySpec::default());
+                policy.metadata = serde_json::from_value(metadata).unwrap_or_default();
+                ReadPolicy { policy, error: Some(error.to_string()) }
+            }
+        };
+        Change::Policy(name, Some(Box::new(read)))
+    }
+
+    /// Kind and name, of those that have no namespace.
+    pub fn name(&self) -> (&'static str, String) {
+        match self {
+            Change::Config(key, _) => ("config", key.to_string()),
+            Change::Policy(name, _) => ("policy", name.clone()),
+            Change::Cluster(name, _) => ("cluster", name.clone()),
+            Change::Namespace(name, _) => ("namespace", name.clone()),
+        }
+    }
+}
+
+struct Known {
+    config: Arc<FluxConfig>,
+    error: Option<String>,
+    status: Fingerprint,
+    declaration: Declaration,
+    target: Option<(String, String)>,
+    policies: Vec<Arc<str>>,
+    digest: Arc<str>,
+}
+
+struct KnownPolicy {
+    policy: Arc<FluxPolicy>,
+    error: Option<String>,
+    digest: Fingerprint,
+}
+
+/// Everything that decisions are made from.
+#[derive(Default)]
+pub struct World {
+    policies: BTreeMap<String, KnownPolicy>,
+    set: PolicySet,
+    clusters: BTreeMap<String, Arc<FluxCluster>>,
+    namespaces: BTreeMap<String, Labels>,
+    configs: HashMap<ConfigKey, Known>,
+    plans: HashMap<ConfigKey, Arc<Planned>>,
+    version: u64,
+}
+
+/// What a batch of changes did.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// FluxConfigs that are planned anew.
+    pub planned: Vec<Arc<Planned>>,
+    /// FluxConfigs that are gone, as they were planned last.
+    pub gone: Vec<Arc<Planned>>,
+    /// FluxConfigs that the engine was asked about.
+    pub decided: usize,
+    /// FluxClusters or their connections may have changed.
+    pub clusters: bool,
+    /// Policies may have changed.
+    pub policies: bool,
+}
+
+#[derive(Default)]
+struct Dirty {
+    configs: HashSet<ConfigKey>,
+    policies: bool,
+    everything: bool,
+    targets: HashSet<(String, String)>,
+    homes: HashSet<String>,
+}
+
+impl World {
+    /// The clusters.
+    pub fn clusters(&self) -> &BTreeMap<String, Arc<FluxCluster>> {
+        &self.clusters
+    }
+
+    /// Names of all that is known.
+    pub fn names(&self) -> Names {
+        Names {
+            configs: self.configs.keys().cloned().collect(),
+            policies: self.policies.keys().cloned().collect(),
+            clusters: self.clusters.keys().cloned().collect(),
+            namespaces: self.namespaces.keys().cloned().collect(),
+        }
+    }
+
+    /// Takes in changes and decides what they may concern, and nothing else.
+    pub fn take(&mut self, changes: impl IntoIterator<Item = Change>) -> Outcome {
+        let mut dirty = Dirty::default();
+        let mut outcome = Outcome::default();
+        let mut replaced: Vec<(ConfigKey, Box<ReadConfig>)> = Vec::new();
+        for change in changes {
+            match change {
+                Change::Config(key, Some(config)) => replaced.push((key, config)),
+                Change::Config(key, None) => {
+                    replaced.retain(|(other, _)| *other != key);
+                    if let Some(known) = self.configs.remove(&key) {
+                        dirty.targets.extend(known.target);
+                        dirty.homes.insert(key.home.clone());
+                    }
+                    outcome.gone.extend(self.plans.remove(&key));
+                }
+                Change::Policy(name, policy) => {
+                    let known = policy.map(|read| {
+                        let ReadPolicy { policy, error } = *read;
+                        let digest = fields::digest(&json!([policy.spec, error]));
+                        KnownPolicy { policy: Arc::new(policy), error, digest }
+                    });
+                    let digest = known.as_ref().map(|known| known.digest);
+                    let before = match known {
+                        Some(known) => self.policies.insert(name, known),
+                        None => self.policies.remove(&name),
+                    };
+                    dirty.policies |= before.map(|before| before.digest) != digest;
+                    outcome.policies = true;
+                }
+                Change::Cluster(id, cluster) => {
+                    outcome.clusters = true;
+                    let cluster = cluster.map(|cluster| Arc::new(*cluster));
+                    let labels = |cluster: Option<&Arc<FluxCluster>>| {
+                        cluster.map(|cluster| cluster.metadata.labels.clone().unwrap_or_default())
+                    };
+                    dirty.everything |= labels(self.clusters.get(&id)) != labels(cluster.as_ref());
+                    match cluster {
+                        Some(cluster) => self.clusters.insert(id, cluster),
+                        None => self.clusters.remove(&id),
+                    };
+                }
+                Change::Namespace(name, labels) => {
+                    let before = match labels.clone() {
+                        Some(labels) => self.namespaces.insert(name.clone(), labels),
+                        None => self.namespaces.remove(&name),
+                    };
+                    if before != labels && self.configs.keys().any(|key| key.home == name) {
+                        dirty.everything = true;
+                    }
+                }
+            }
+        }
+        if dirty.policies {
+            self.set = PolicySet::new(self.policies.iter().map(|(name, known)| match &known.error {
+                Some(_) => Err(InvalidPolicy::unreadable(name)),
+                None => compile(&known.policy),
+            }));
+        }
+        let mut restated = Vec::new();
+        self.replace(replaced, &mut dirty, &mut restated);
+        let facts = self.facts(dirty.policies || dirty.everything);
+        self.find_concerned(&facts, &mut dirty);
+        outcome.decided = dirty.configs.len();
+        for key in &dirty.configs {
+            restated.retain(|other| other != key);
+            if let Some(planned) = self.plan(key, &facts) {
+                outcome.planned.push(planned);
+            }
+        }
+        // Of these only the status or metadata changed: the verdict stands.
+        for key in restated {
+            let (Some(known), Some(plan)) = (self.configs.get(&key), self.plans.get(&key)) else { continue };
+            let planned = Arc::new(Planned { config: known.config.clone(), status: known.status, ..(**plan).clone() });
+            self.plans.insert(key, planned.clone());
+            outcome.planned.push(planned);
+        }
+        outcome
+    }
+
+    fn replace(&mut self, replaced: Vec<(ConfigKey, Box<ReadConfig>)>, dirty: &mut Dirty, restated: &mut Vec<ConfigKey>) {
+        let empty = self.bare_facts();
+        for (key, read) in replaced {
+            let ReadConfig { mut config, error } = *read;
+            let status = status_digest(config.status.as_ref());
+            slim(&mut config);
+            let before = self.configs.get(&key);
+            let same = before.is_some_and(|before| {
+                before.config.spec == config.spec
+                    && before.error == error
+                    && before.config.metadata.deletion_timestamp == config.metadata.deletion_timestamp
+                    && before.config.metadata.uid == config.metadata.uid
+            });
+            if same && let Some(known) = self.configs.get_mut(&key) {
+                known.config = Arc::new(config);
+                known.status = status;
+                restated.push(key);
+                continue;
+            }
+            dirty.targets.extend(self.configs.get(&key).and_then(|before| before.target.clone()));
+            let declaration = Declaration::of(&config, &self.set, &empty, since(&config));
+            let target = declaration.target().map(|(cluster, namespace)| (cluster.to_string(), namespace.to_string()));
+            dirty.targets.extend(target.clone());
+            dirty.homes.insert(key.home.clone());
+            dirty.configs.insert(key.clone());
+            let known = Known {
+                config: Arc::new(config),
+                error,
+                status,
+                declaration,
+                target,
+                policies: Vec::new(),
+                digest: Arc::from(""),
+            };
+            self.configs.insert(key, known);
+        }
+    }
+
+    fn bare_facts(&self) -> Facts {
+        let mut facts = Facts::new(Unseen::Absent);
+        for (name, labels) in &self.namespaces {
+            facts.namespace(name, labels.clone());
+        }
+        for (id, cluster) in &self.clusters {
+            facts.cluster(id, cluster.metadata.labels.clone().unwrap_or_default());
+        }
+        facts
+    }
+
+    /// The facts as they are now. Where policies or labels changed, so may have the places of all.
+    fn facts(&mut self, anew: bool) -> Facts {
+        let mut facts = self.bare_facts();
+        if anew {
+            for known in self.configs.values_mut() {
+                known.declaration = Declaration::of(&known.config, &self.set, &facts, since(&known.config));
+                known.target = known
+                    .declaration
+                    .target()
+                    .map(|(cluster, namespace)| (cluster.to_string(), namespace.to_string()));
+            }
+        }
+        for known in self.configs.values() {
+            facts.declare(known.declaration.clone());
+        }
+        facts.seal();
+        facts
+    }
+
+    /// Adds those whose verdict may be another now: judged by another set of policies, in one tenant with what changed (limits
+    /// and dependencies), or with one target (claims).
+    fn find_concerned(&mut self, facts: &Facts, dirty: &mut Dirty) {
+        let tenants: HashSet<String> =
+            dirty.homes.iter().filter_map(|home| Some(facts.tenant(home)?.as_str().to_owned())).collect();
+        let all = dirty.everything || dirty.policies;
+        for (key, known) in &mut self.configs {
+            let of_tenant = || facts.tenant(&key.home).is_some_and(|tenant| tenants.contains(tenant.as_str()));
+            let of_target = || known.target.as_ref().is_some_and(|target| dirty.targets.contains(target));
+            let fresh = dirty.configs.contains(key);
+            if !(all || fresh) {
+                if of_tenant() || of_target() {
+                    dirty.configs.insert(key.clone());
+                }
+                continue;
+            }
+            let concern = concern(&known.config, &self.set, facts);
+            let digest = policies_digest(&concern.policies, &self.policies);
+            if dirty.everything || *known.digest != *digest || of_tenant() || of_target() {
+                dirty.configs.insert(key.clone());
+            }
+            known.policies = concern.policies;
+            known.digest = digest;
+        }
+    }
+
+    /// Decides one; `None` where its plan stays as it is.
+    fn plan(&mut self, key: &ConfigKey, facts: &Facts) -> Option<Arc<Planned>> {
+        let known = self.configs.get(key)?;
+        let before = self.plans.get(key);
+        let last = before.and_then(|before| before.judgement.known()).cloned();
+        let shared = |violations: Vec<Violation>| Arc::from(violations.into_boxed_slice());
+        let verdict = match &known.error {
+            None => decide(&known.config, &self.set, facts),
+            Some(error) => {
+                let message = format!("this version of Sluicegate cannot read it: {error}");
+                Verdict::Undetermined(vec![Violation::new(Rule::UnreadableFile, "spec", message)])
+            }
+        };
+        let judgement = match verdict {
+            Verdict::Admitted(admitted) => Judgement::Admitted(Arc::new(*admitted)),
+            Verdict::Refused(violations) => Judgement::Refused {
+                violations: shared(violations),
+                on_violation: concern(&known.config, &self.set, facts).on_violation,
+                last,
+            },
+            Verdict::Undetermined(violations) => Judgement::Undetermined { violations: shared(violations), last },
+        };
+        let metadata = &known.config.metadata;
+        let leaving = metadata.deletion_timestamp.as_ref().map(|_| deletion(&judgement, &known.config));
+        let agent = judgement
+            .known()
+            .map(|admitted| AgentId::of(admitted.resolved()))
+            .or_else(|| before.and_then(|before| before.agent.clone()));
+        let unchanged = before.is_some_and(|before| {
+            before.judgement == judgement
+                && before.leaving == leaving
+                && before.policy_digest == known.digest
+                && before.agent == agent
+                && before.config.metadata.generation == metadata.generation
+                && before.config.metadata.uid == metadata.uid
+                && before.config.metadata.finalizers == metadata.finalizers
+        });
+        if unchanged {
+            return None;
+        }
+        self.version += 1;
+        let planned = Arc::new(Planned {
+            key: key.clone(),
+            config: known.config.clone(),
+            status: known.status,
+            judgement,
+            agent,
+            leaving,
+            policy_digest: known.digest.clone(),
+            version: self.version,
+        });
+        self.plans.insert(key.clone(), planned.clone());
+        Some(planned)
+    }
+
+    /// What each policy means, for its status: errors of the policy, and counts.
+    pub fn policies(&self) -> Policies {
+        let mut counts: HashMap<&str, PolicyCounts> = HashMap::new();
+        for (key, known) in &self.configs {
+            let admitted = self.plans.get(key).is_some_and(|plan| matches!(plan.judgement, Judgement::Admitted(_)));
+            for policy in &known.policies {
+                let count = counts.entry(policy).or_default();
+                count.tenants.insert(known.declaration.tenant().map_or_else(|| key.home.clone(), ToString::to_string));
+                if admitted {
+                    count.admitted += 1;
+                } else {
+                    count.refused += 1;
+                }
+            }
+        }
+        let errors: HashMap<&str, &[Violation]> =
+            self.set.invalid().iter().map(|invalid| (invalid.name(), invalid.errors())).collect();
+        self.policies
+            .iter()
+            .map(|(name, known)| {
+                let mut errors = errors.get(name.as_str()).map(|errors| errors.to_vec()).unwrap_or_default();
+                if let Some(error) = &known.error {
+                    let message = format!("this version of Sluicegate cannot read it: {error}");
+                    errors.push(Violation::new(Rule::UnreadableFile, "spec", message));
+                }
+                let count = counts.remove(name.as_str()).unwrap_or_default();
+                (name.clone(), (known.policy.clone(), errors, count))
+            })
+            .collect()
+    }
+}
+
+/// What becomes of what a FluxConfig deployed when it is deleted: as decided, or, where nothing could be decided, as it says.
+fn deletion(judgement: &Judgement, config: &FluxConfig) -> DeletionPolicy {
+    let decided = judgement.known().map(|admitted: &Arc<Admitted>| admitted.resolved().deletion.value);
+    config.spec.deletion.or(decided).unwrap_or_default()
+}
+
+fn since(config: &FluxConfig) -> Option<i64> {
+    config.metadata.creation_timestamp.as_ref().map(|time| time.0.as_second())
+}
+
+fn policies_digest(names: &[Arc<str>], policies: &BTreeMap<String, KnownPolicy>) -> Arc<str> {
+    let parts: BTreeSet<(&str, String)> = names
+        .iter()
+        .filter_map(|name| Some((&**name, policies.get(&**name)?.digest.to_string())))
+        .collect();
+    Arc::from(fields::digest(&json!(parts)).to_string())
+}
+
+/// Digest of a status as this version of Sluicegate would write it.
+pub fn status_digest(status: Option<&FluxConfigStatus>) -> Fingerprint {
+    fields::digest(&status.map_or(Value::Null, |status| serde_json::to_value(status).unwrap_or_default()))
+}
+
+/// Drops what is not looked at again. Ten thousand of them are kept.
+fn slim(config: &mut FluxConfig) {
+    config.metadata.managed_fields = None;
+    if let Some(status) = &mut config.status {
+        status.resolved = Vec::new();
+        status.violations = Vec::new();
+    }
+}

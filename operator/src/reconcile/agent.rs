@@ -1,0 +1,284 @@
+//! An agent and everything that it serves, made what it should be in five steps: dereference, decide, render, apply, report.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use super::{
+    Report,
+    apply::{self, Applied, Difference, Inventory},
+    dereference,
+    members::{Members, Served},
+};
+use crate::{
+    cluster::Runtime,
+    context::Context,
+    object::{ConfigKey, Key, Kind, Object, Owner},
+    plan::Planned,
+    render::{self, AgentId, CopySource, Member, RenderError, Rendered, Site},
+    status::AgentHealth,
+    telemetry::metrics::Reconciled,
+};
+
+/// Annotation by which people ask Flux to reconcile now; it is passed on.
+const REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
+/// ClusterRole that the operator binds to itself where it keeps copies of Secrets.
+const SECRETS_ROLE: &str = "sluicegate-operator-secrets";
+/// A Lease holder is believed for this long.
+const LEASE_CHECK: Duration = Duration::from_secs(60);
+/// Originals that are not watched are read again this often.
+const POLL: Duration = Duration::from_secs(60);
+
+/// When to look again, if nothing happens before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// When something changes.
+    Change,
+    /// After this time.
+    After(Duration),
+    /// After a backoff: something went wrong.
+    Retry,
+}
+
+impl Next {
+    /// As the metrics say it.
+    pub fn outcome(self) -> Reconciled {
+        match self {
+            Next::Change => Reconciled::Unchanged,
+            Next::After(_) => Reconciled::Waiting,
+            Next::Retry => Reconciled::Failed,
+        }
+    }
+}
+
+/// Makes an agent what it should be.
+pub async fn reconcile(context: &Context, runtime: &Arc<Runtime>, agent: &Arc<str>) -> Next {
+    if !context.plan.is_complete() || !runtime.store.is_synced() {
+        return Next::After(Duration::from_millis(200));
+    }
+    let id = AgentId { cluster: runtime.id.clone(), namespace: agent.to_string() };
+    let inventory = runtime.store.inventory(agent);
+    if has_copies(&inventory, agent) && !runtime.watch_copies(agent) {
+        // Their list has been asked for, and will push this agent again.
+        return Next::After(Duration::from_secs(5));
+    }
+    let members = Members::sort(&id, concerned(context, &id, &inventory), |name| runtime.store.namespace(name));
+    let seen: HashMap<ConfigKey, u64> =
+        concerned(context, &id, &inventory).into_iter().map(|planned| (planned.key.clone(), planned.version)).collect();
+    let site = site(context, runtime);
+    let rendered = match render_members(&id, &members, &site) {
+        Ok(rendered) => rendered,
+        Err(error) => {
+            let blocked = vec![(Owner::Agent, error.to_string())];
+            let health = runtime.unit(agent, |unit| unit.report.health.clone());
+            tell(context, runtime, agent, Report { seen, blocked, health, ..Report::default() });
+            return Next::Retry;
+        }
+    };
+    let RenderedMembers { staying, full } = rendered;
+    let is_first = !runtime.unit(agent, |unit| unit.report.seen.is_empty());
+    let platform = staying.iter().flat_map(|rendered| &rendered.copies).filter_map(|copy| match &copy.from {
+        CopySource::Platform { name } => Some(name.clone()),
+        CopySource::Tenant { .. } => None,
+    });
+    context.secrets.uses(&runtime.id, agent, platform);
+
+    let (mut desired, filled) = objects(staying, context).await;
+    let (full, filled_full) = objects(full, context).await;
+    let polled = filled.polled || filled_full.polled;
+    pass_on_requests(&mut desired, &members);
+    let health_of: Vec<Key> = desired.keys().filter(|key| key.kind == Kind::Deployment).cloned().collect();
+    let mut unknown = filled.unknown;
+    unknown.extend(filled_full.unknown);
+    let mut difference = Difference::between(desired, full, &inventory, &members, &unknown);
+    // What was not listed yet is not missing.
+    if !runtime.store.is_whole(agent) {
+        difference.removals.retain(|removal| !matches!(removal.key.kind, Kind::Secret | Kind::ConfigMap));
+    }
+    let waiting = difference.waiting.clone();
+    let applied = apply::carry_out(runtime, agent, &inventory, &context.plan, difference).await;
+    let inventory = runtime.store.inventory(agent);
+    if has_copies(&inventory, agent) {
+        runtime.watch_copies(agent);
+    }
+    let Applied { blocked, failures, repaired, writes, deposed } = applied;
+    if deposed {
+        return Next::After(Duration::from_secs(1));
+    }
+    if writes > 0 {
+        debug!(cluster = %runtime.id, agent = %agent, writes, first = is_first, "applied");
+    }
+    for kind in repaired {
+        context.metrics.drift_repaired(kind);
+    }
+    for (_, failure) in &failures {
+        warn!(cluster = %runtime.id, agent = %agent, failure, "not applied, will be tried again");
+    }
+    let health = health(runtime, agent, &health_of, &inventory).await;
+    let next = match (&failures[..], &health) {
+        ([_, ..], _) => Next::Retry,
+        _ if !blocked.is_empty() => Next::Retry,
+        (_, AgentHealth::Starting(_)) => Next::After(Duration::from_secs(2)),
+        _ if !waiting.is_empty() => Next::After(Duration::from_secs(10)),
+        _ if polled => Next::After(POLL),
+        (_, AgentHealth::Ready) => Next::After(LEASE_CHECK),
+        _ => Next::Change,
+    };
+    let is_gone = inventory.is_empty() && members.staying.is_empty();
+    let mut all_blocked = members.blocked;
+    all_blocked.extend(filled.blocked);
+    all_blocked.extend(blocked);
+    all_blocked.extend(failures);
+    let waiting = waiting.into_iter().filter(|(_, key)| inventory.contains_key(key)).collect();
+    let frozen = members.frozen.into_keys().collect();
+    tell(context, runtime, agent, Report { seen, waiting, blocked: all_blocked, frozen, health });
+    if is_gone && context.plan.members(&id).is_empty() {
+        info!(cluster = %runtime.id, agent = %agent, "agent is gone");
+        runtime.forget(agent);
+        return Next::Change;
+    }
+    next
+}
+
+/// FluxConfigs that the plan gives to the agent, and those of which it has objects.
+fn concerned(context: &Context, id: &AgentId, inventory: &Inventory) -> Vec<Arc<Planned>> {
+    let mut planned = context.plan.members(id);
+    let known: HashSet<ConfigKey> = planned.iter().map(|planned| planned.key.clone()).collect();
+    let mut others: Vec<&ConfigKey> = inventory
+        .values()
+        .filter_map(|observed| match &observed.owner {
+            Owner::Config { config, .. } if !known.contains(config) => Some(config),
+            _ => None,
+        })
+        .collect();
+    others.sort_unstable();
+    others.dedup();
+    planned.extend(others.into_iter().filter_map(|config| context.plan.config(config)));
+    planned
+}
+
+fn site(context: &Context, runtime: &Runtime) -> Site {
+    let spec = context.plan.cluster(&runtime.id).map(|cluster| cluster.spec.clone());
+    Site {
+        flux_version: spec.and_then(|spec| spec.flux?.version),
+        api_servers: runtime.info().api_servers,
+        operator: runtime.account.clone(),
+        management: runtime.management,
+    }
+}
+
+struct RenderedMembers {
+    staying: Option<Rendered>,
+    full: Option<Rendered>,
+}
+
+/// Third step. An agent that serves nobody is not rendered.
+fn render_members(id: &AgentId, members: &Members, site: &Site) -> Result<RenderedMembers, RenderError> {
+    let render = |served: &[&Served]| -> Result<Option<Rendered>, RenderError> {
+        if served.is_empty() {
+            return Ok(None);
+        }
+        let list: Vec<Member<'_>> =
+            served.iter().map(|one| Member { admitted: &one.admitted, suspended: one.suspended }).collect();
+        render::render(id, &list, site).map(Some)
+    };
+    let staying: Vec<&Served> = members.staying.iter().collect();
+    let full = if members.leaving.is_empty() {
+        None
+    } else {
+        // Whatever can be said of those who leave helps to keep their agent up; where nothing can, it is left alone.
+        let all: Vec<&Served> = members.staying.iter().chain(&members.leaving).collect();
+        render(&all).unwrap_or_default()
+    };
+    Ok(RenderedMembers { staying: render(&staying)?, full })
+}
+
+async fn objects(rendered: Option<Rendered>, context: &Context) -> (BTreeMap<Key, Object>, dereference::Filled) {
+    let (objects, copies) = rendered.map(|rendered| (rendered.objects, rendered.copies)).unwrap_or_default();
+    let mut filled = dereference::fill(copies, &context.secrets, &context.management).await;
+    let all = objects.into_iter().chain(std::mem::take(&mut filled.objects));
+    (all.map(|object| (object.key.clone(), object)).collect(), filled)
+}
+
+/// Whoever asks for a sync asks by an annotation on the FluxConfig; Flux reads the same on its own objects.
+fn pass_on_requests(desired: &mut BTreeMap<Key, Object>, members: &Members) {
+    let requests: HashMap<&ConfigKey, &String> = members
+        .staying
+        .iter()
+        .filter_map(|served| {
+            let annotations = served.planned.config.metadata.annotations.as_ref()?;
+            Some((&served.planned.key, annotations.get(REQUESTED_AT)?))
+        })
+        .collect();
+    if requests.is_empty() {
+        return;
+    }
+    for object in desired.values_mut().filter(|object| object.key.kind.is_flux()) {
+        if let Owner::Config { config, .. } = &object.owner
+            && let Some(request) = requests.get(config)
+        {
+            object.manifest["metadata"]["annotations"][REQUESTED_AT] = json!(request);
+        }
+    }
+}
+
+/// Whether the operator has bound itself to Secrets in the agent's namespace.
+fn has_copies(inventory: &Inventory, agent: &str) -> bool {
+    inventory.iter().any(|(key, _)| {
+        matches!(key.kind, Kind::Secret | Kind::ConfigMap)
+            || (key.kind == Kind::RoleBinding && key.namespace == agent && key.name == SECRETS_ROLE)
+    })
+}
+
+/// Whether the controllers work: their pods are there, and each holds its Lease, since a Flux pod is Ready even when it can do
+/// nothing.
+async fn health(runtime: &Runtime, agent: &Arc<str>, deployments: &[Key], inventory: &Inventory) -> AgentHealth {
+    if deployments.is_empty() {
+        return AgentHealth::Absent;
+    }
+    let available = |key: &&Key| inventory.get(*key).is_some_and(|observed| observed.available == Some(true));
+    let down: Vec<&str> = deployments.iter().filter(|key| !available(key)).map(|key| key.name.as_str()).collect();
+    if !down.is_empty() {
+        runtime.unit(agent, |unit| unit.leading_since = None);
+        return AgentHealth::Starting(format!("no pod is ready of {}", down.join(", ")));
+    }
+    let since = runtime.unit(agent, |unit| unit.leading_since);
+    if since.is_some_and(|since| since.elapsed() < LEASE_CHECK - Duration::from_secs(1)) {
+        return AgentHealth::Ready;
+    }
+    let path = format!("/apis/coordination.k8s.io/v1/namespaces/{agent}/leases");
+    let leases = match runtime.client.list(&path, "").await {
+        Ok(leases) => leases,
+        Err(error) => return AgentHealth::Starting(format!("the Leases of its controllers cannot be read: {error}")),
+    };
+    let holds = |name: &str| {
+        leases.iter().any(|lease: &Value| {
+            let of_controller = lease["metadata"]["name"]
+                .as_str()
+                .is_some_and(|lease| lease.starts_with(&format!("{name}-leader-election")));
+            of_controller && lease["spec"]["holderIdentity"].as_str().is_some_and(|holder| !holder.is_empty())
+        })
+    };
+    let idle: Vec<&str> = deployments.iter().map(|key| key.name.as_str()).filter(|name| !holds(name)).collect();
+    if idle.is_empty() {
+        runtime.unit(agent, |unit| unit.leading_since = Some(Instant::now()));
+        AgentHealth::Ready
+    } else {
+        AgentHealth::Starting(format!("no pod leads of {}", idle.join(", ")))
+    }
+}
+
+/// Last step: the FluxConfigs hear of it.
+fn tell(context: &Context, runtime: &Runtime, agent: &Arc<str>, report: Report) {
+    let configs: Vec<ConfigKey> = report.seen.keys().cloned().collect();
+    runtime.unit(agent, |unit| unit.report = Arc::new(report));
+    for config in configs {
+        context.configs.push(config);
+    }
+}

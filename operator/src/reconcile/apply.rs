@@ -1,0 +1,324 @@
+//! Fourth step: what should be against what is. [`Difference::between`] is pure and says what to write and what to remove;
+//! [`carry_out`] does it, by stage, and writes nothing where nothing differs.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use futures::{StreamExt as _, stream};
+use serde_json::{Value, json};
+
+use super::members::Members;
+use crate::{
+    cluster::{
+        ApiError, Runtime,
+        store::{CREATED_ANNOTATION, Observed},
+    },
+    fields::{self, Fingerprint},
+    object::{ConfigKey, Key, Kind, Object, Owner, Stage},
+    plan::Plan,
+};
+
+/// Requests of one reconcile at the same time.
+const CONCURRENCY: usize = 8;
+
+/// What there is of an agent.
+pub type Inventory = HashMap<Arc<Key>, Observed>;
+
+/// An object that is to go.
+#[derive(Clone, Debug)]
+pub struct Removal {
+    /// Which.
+    pub key: Arc<Key>,
+    /// As it was seen.
+    pub observed: Observed,
+    /// What it deployed stays.
+    pub orphan: bool,
+}
+
+/// What is to be done.
+#[derive(Debug, Default)]
+pub struct Difference {
+    /// To be applied where it differs, by stage.
+    pub wanted: BTreeMap<Stage, Vec<Object>>,
+    /// To be removed now.
+    pub removals: Vec<Removal>,
+    /// To be removed some time, the ones above included, with their owners.
+    pub waiting: Vec<(Owner, Key)>,
+    /// To be left alone, but suspended.
+    pub to_suspend: Vec<Arc<Key>>,
+}
+
+impl Difference {
+    /// Compares. `desired` is what stays; `full` is that and what those who leave had, of which everything is kept, and
+    /// repaired, that something needs which is not gone yet: an agent, until its last Kustomization has been pruned.
+    pub fn between(
+        desired: BTreeMap<Key, Object>,
+        full: BTreeMap<Key, Object>,
+        inventory: &Inventory,
+        members: &Members,
+        unknown: &[Key],
+    ) -> Self {
+        let undesired: Vec<(&Arc<Key>, &Observed)> = inventory
+            .iter()
+            .filter(|(key, observed)| {
+                !desired.contains_key(key) && !members.is_frozen(&observed.owner) && !unknown.contains(key)
+            })
+            .collect();
+        let needed = |owner: &Owner, stage: Stage| {
+            undesired.iter().any(|(key, other)| key.kind.stage() > stage && other.owner.within(owner))
+        };
+        let mut difference = Self::default();
+        for (key, observed) in &undesired {
+            difference.waiting.push((observed.owner.clone(), (***key).clone()));
+            if !needed(&observed.owner, key.kind.stage()) {
+                let orphan = match &observed.owner {
+                    Owner::Config { config, .. } => members.orphaned.contains(config),
+                    Owner::Agent | Owner::Tenant(_) => false,
+                };
+                difference.removals.push(Removal { key: (*key).clone(), observed: (*observed).clone(), orphan });
+            }
+        }
+        let kept: Vec<Object> = full
+            .into_values()
+            .filter(|object| !desired.contains_key(&object.key) && needed(&object.owner, object.key.kind.stage()))
+            .collect();
+        for object in desired.into_values().chain(kept) {
+            difference.wanted.entry(object.key.kind.stage()).or_default().push(object);
+        }
+        let suspended = |config: &ConfigKey| members.frozen.get(config).is_some_and(|(_, suspend)| *suspend);
+        for (key, observed) in inventory {
+            if let Owner::Config { config, .. } = &observed.owner
+                && key.kind.is_flux()
+                && suspended(config)
+                && observed.flux.as_ref().is_some_and(|flux| !flux.suspended)
+            {
+                difference.to_suspend.push(key.clone());
+            }
+        }
+        difference.waiting.sort();
+        difference.removals.sort_by(|a, b| b.key.kind.stage().cmp(&a.key.kind.stage()).then_with(|| a.key.cmp(&b.key)));
+        difference
+    }
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// What is in the way.
+    pub blocked: Vec<(Owner, String)>,
+    /// Requests that went wrong in passing; they are worth another try.
+    pub failures: Vec<(Owner, String)>,
+    /// Objects that had been changed by somebody else, or were gone.
+    pub repaired: Vec<Kind>,
+    /// Objects written.
+    pub writes: usize,
+    /// This process may not write any more.
+    pub deposed: bool,
+}
+
+/// Why one object is not as it should be.
+enum Failure {
+    /// People have to do something.
+    Blocked(String),
+    /// It is worth another try.
+    Api(ApiError),
+    /// It is being deleted, and made again when it is gone.
+    Deleting,
+}
+
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Self {
+        Failure::Api(error)
+    }
+}
+
+/// Does what is to be done.
+pub async fn carry_out(runtime: &Arc<Runtime>, agent: &Arc<str>, inventory: &Inventory, plan: &Plan, difference: Difference) -> Applied {
+    let applied = Mutex::new(Applied::default());
+    let note = |owner: &Owner, key: &Key, result: Result<bool, Failure>| {
+        let mut applied = applied.lock().unwrap_or_else(PoisonError::into_inner);
+        match result {
+            Ok(written) => applied.writes += usize::from(written),
+            Err(Failure::Deleting) => {}
+            Err(Failure::Blocked(why)) => applied.blocked.push((owner.clone(), why)),
+            Err(Failure::Api(ApiError::NotLeading)) => applied.deposed = true,
+            Err(Failure::Api(error)) if error.is_final() => {
+                applied.blocked.push((owner.clone(), format!("{key}: {error}")));
+            }
+            Err(Failure::Api(error)) => applied.failures.push((owner.clone(), format!("{key}: {error}"))),
+        }
+    };
+    let Difference { wanted, removals, waiting: _, to_suspend } = difference;
+    for objects in wanted.into_values() {
+        stream::iter(&objects)
+            .for_each_concurrent(CONCURRENCY, |object| async {
+                let result = put(runtime, agent, object, inventory.get(&object.key)).await;
+                note(&object.owner, &object.key, result);
+            })
+            .await;
+        if applied.lock().unwrap_or_else(PoisonError::into_inner).deposed {
+            break;
+        }
+    }
+    stream::iter(to_suspend)
+        .for_each_concurrent(CONCURRENCY, |key| async move {
+            if let Some(observed) = inventory.get(&key) {
+                note(&observed.owner, &key, suspend(runtime, &key, true).await.map(|()| true));
+            }
+        })
+        .await;
+    // One after the other where it matters has been settled: what may go now may go in any order.
+    stream::iter(removals)
+        .for_each_concurrent(CONCURRENCY, |removal| async move {
+            let result = remove(runtime, plan, &removal).await;
+            note(&removal.observed.owner, &removal.key, result);
+        })
+        .await;
+    applied.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes an object what it should be; whether anything had to be written.
+async fn put(runtime: &Arc<Runtime>, agent: &Arc<str>, object: &Object, observed: Option<&Observed>) -> Result<bool, Failure> {
+    let key = &object.key;
+    let wanted = Fingerprint::of_manifest(&object.manifest);
+    match observed {
+        Some(observed) if observed.deleting => return Err(Failure::Deleting),
+        Some(observed) => {
+            let accepted = runtime.unit(agent, |unit| unit.accepted.get(key).copied());
+            let same = observed.fingerprint == Some(wanted)
+                || accepted.is_some_and(|(was, became)| was == wanted && observed.fingerprint == Some(became));
+            if same && !observed.foreign {
+                return Ok(false);
+            }
+        }
+        None if key.kind == Kind::Namespace => {
+            if let Some(done) = take_namespace(runtime, object).await? {
+                return Ok(done);
+            }
+        }
+        None => {
+            // What came into a namespace of our own making came after us. Elsewhere it may be somebody's.
+            let made_by_us = runtime.store.namespace(&key.namespace).is_some_and(|namespace| namespace.created);
+            if !made_by_us && let Some(existing) = runtime.client.get(key).await?
+                && !fields::is_ours(&existing)
+            {
+                return Err(Failure::Blocked(format!(
+                    "{key} exists and is not Sluicegate's: whoever made it removes or renames it"
+                )));
+            }
+        }
+    }
+    let live = match runtime.client.apply(key, &object.manifest).await {
+        // These fields never change; the object is made again.
+        Err(ApiError::Refused { code: 422, .. }) if matches!(key.kind, Kind::RoleBinding | Kind::Secret) && observed.is_some() => {
+            if let Some(observed) = observed {
+                runtime.client.delete(key, &observed.uid).await?;
+            }
+            runtime.client.apply(key, &object.manifest).await?
+        }
+        answer => answer?,
+    };
+    let live = without_additions(runtime, key, live).await?;
+    runtime.saw(key.kind, &live);
+    let became = Fingerprint::of_live(&live);
+    runtime.unit(agent, |unit| match became {
+        Some(became) if became != wanted => {
+            unit.accepted.insert(key.clone(), (wanted, became));
+        }
+        _ => {
+            unit.accepted.remove(key);
+        }
+    });
+    Ok(true)
+}
+
+/// Removes what others have added to an object of ours.
+async fn without_additions(runtime: &Runtime, key: &Key, live: Value) -> Result<Value, ApiError> {
+    let additions = fields::foreign(&live);
+    if additions.is_empty() {
+        return Ok(live);
+    }
+    runtime.client.json_patch(key, &fields::removal(&live, &additions)).await
+}
+
+/// A namespace that is not ours yet: it is made, or taken, or somebody else's. `None`: it is to be applied.
+async fn take_namespace(runtime: &Runtime, object: &Object) -> Result<Option<bool>, Failure> {
+    let name = &object.key.name;
+    let tenant = object.manifest["metadata"]["labels"][sluicegate_crds::TENANT_LABEL].as_str();
+    match runtime.store.namespace(name) {
+        None => {
+            let mut manifest = object.manifest.clone();
+            manifest["metadata"]["annotations"][CREATED_ANNOTATION] = json!("true");
+            let live = runtime.client.create(&object.key, &manifest).await?;
+            runtime.saw(Kind::Namespace, &live);
+            // Applied as well, so that from now on the fields are ours as those of everything else are.
+            Ok(None)
+        }
+        Some(state) if state.deleting => Err(Failure::Deleting),
+        Some(state) => match (state.tenant.as_deref(), tenant, &object.owner) {
+            (Some(owner), Some(tenant), _) if owner == tenant => Ok(None),
+            (Some(owner), _, _) => {
+                Err(Failure::Blocked(format!("namespace {name} on cluster {} belongs to tenant {owner}", runtime.id)))
+            }
+            // A target namespace of nobody, which policy lets Sluicegate create: that was asked before.
+            (None, Some(_), Owner::Tenant(_)) => Ok(None),
+            (None, _, _) => Err(Failure::Blocked(format!(
+                "namespace {name} on cluster {} exists and is not Sluicegate's: an administrator removes it, or gives it the label {}",
+                runtime.id,
+                match tenant {
+                    Some(tenant) => format!("{}={tenant}", sluicegate_crds::TENANT_LABEL),
+                    None => format!("{}={name}", crate::object::AGENT_LABEL),
+                }
+            ))),
+        },
+    }
+}
+
+async fn suspend(runtime: &Runtime, key: &Key, suspended: bool) -> Result<(), Failure> {
+    let live = runtime.client.merge(key, &json!({"spec": {"suspend": suspended}})).await?;
+    runtime.saw(key.kind, &live);
+    Ok(())
+}
+
+/// Removes an object; whether anything had to be written.
+async fn remove(runtime: &Runtime, plan: &Plan, removal: &Removal) -> Result<bool, Failure> {
+    let Removal { key, observed, orphan } = removal;
+    let is_suspended = observed.flux.as_ref().is_some_and(|flux| flux.suspended);
+    if key.kind.stage() == Stage::Delivery && !(observed.deleting && is_suspended == *orphan) && is_suspended != *orphan {
+        // Flux prunes what it deployed, unless it is suspended.
+        match suspend(runtime, key, *orphan).await {
+            Err(Failure::Api(error)) if error.is_not_found() => {
+                runtime.store.absent(key);
+                return Ok(false);
+            }
+            other => other?,
+        }
+    }
+    if observed.deleting {
+        return Ok(false);
+    }
+    if key.kind == Kind::Namespace {
+        let state = runtime.store.namespace(&key.name).unwrap_or_default();
+        if plan.is_target(&runtime.id, &key.name) {
+            return Ok(false);
+        }
+        if !state.created || (runtime.management && plan.is_home(&key.name)) {
+            // It was there before us, and is given back as it was.
+            let bare = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": key.name}});
+            let live = runtime.client.apply(key, &bare).await?;
+            runtime.saw(Kind::Namespace, &live);
+            return Ok(true);
+        }
+    }
+    match runtime.client.delete(key, &observed.uid).await {
+        // It is another object by now; the watch tells.
+        Err(error) if error.is_conflict() => Ok(false),
+        other => {
+            other?;
+            runtime.store.deleting(key);
+            Ok(true)
+        }
+    }
+}

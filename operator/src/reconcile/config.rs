@@ -1,0 +1,271 @@
+//! A FluxConfig: its blanks are filled and it is held by our finalizer before anything is deployed; its status is told; it is
+//! let go when nothing of it is left.
+
+use std::{sync::Arc, time::Duration};
+
+use k8s_openapi::jiff::Timestamp;
+use kube::{
+    Resource as _,
+    runtime::events::{Event, EventType},
+};
+use serde_json::{Value, json};
+use sluicegate_crds::{API_VERSION, DeletionPolicy, FluxConfig, FluxConfigStatus, OnViolation};
+use tracing::{info, warn};
+
+use super::{Report, agent::Next};
+use crate::{
+    cluster::{ApiError, ApiResult, Runtime, client::OwnPatch},
+    context::{Context, Written},
+    flux::state::FluxState,
+    object::{ConfigKey, Key, Owner, Stage},
+    plan::{FINALIZER, Judgement, Planned, status_digest},
+    status::{self, AgentHealth, Judged, Progress, Seen},
+};
+
+/// Prepares a FluxConfig, tells its status, or lets it go.
+pub async fn reconcile(context: &Context, key: &ConfigKey) -> Next {
+    let Some(planned) = context.plan.config(key) else { return Next::Change };
+    match step(context, &planned).await {
+        Ok(next) => next,
+        // It is gone, or another by now: the watch tells.
+        Err(error) if error.is_not_found() => Next::Change,
+        Err(error) if error.is_conflict() => Next::After(Duration::from_millis(500)),
+        Err(ApiError::NotLeading) => Next::After(Duration::from_secs(1)),
+        Err(error) => {
+            warn!(config = %key, %error, "will be tried again");
+            Next::Retry
+        }
+    }
+}
+
+async fn step(context: &Context, planned: &Arc<Planned>) -> ApiResult<Next> {
+    let situation = Situation::of(context, planned);
+    if planned.leaving.is_some() {
+        if !planned.is_held() {
+            return Ok(Next::Change);
+        }
+        if situation.is_gone() {
+            let_go(context, planned).await?;
+            return Ok(Next::Change);
+        }
+    } else {
+        if let Some(left) = time_left(planned) {
+            if left.is_zero() {
+                info!(config = %planned.key, "its time to live is over");
+                context.management.delete_own::<FluxConfig>(Some(&planned.key.home), &planned.key.name, uid(planned)).await?;
+                return Ok(Next::Change);
+            }
+        }
+        if let Judgement::Admitted(admitted) = &planned.judgement
+            && !planned.is_prepared()
+        {
+            prepare(context, planned, &admitted.complete(&planned.config)).await?;
+        }
+    }
+    tell(context, planned, &situation).await?;
+    Ok(time_left(planned).map_or(Next::Change, |left| Next::After(left + Duration::from_secs(1))))
+}
+
+/// What there is of a FluxConfig.
+struct Situation {
+    runtime: Option<Arc<Runtime>>,
+    unreachable: Option<String>,
+    report: Option<Arc<Report>>,
+    owner: Owner,
+    flux: Vec<(Arc<Key>, FluxState)>,
+    anywhere: bool,
+    looked_at: bool,
+}
+
+impl Situation {
+    fn of(context: &Context, planned: &Planned) -> Self {
+        let tenant = planned.judgement.known().map(|admitted| admitted.resolved().tenant.as_str().to_owned());
+        let tenant = tenant.unwrap_or_else(|| planned.key.home.clone());
+        // One that was refused ever since this process began is known by what it has on some cluster.
+        let found = || {
+            context.clusters().into_iter().find_map(|runtime| {
+                let agent = runtime.store.agent_with(&planned.key)?;
+                Some((runtime, agent))
+            })
+        };
+        let (cluster, runtime, agent) = match &planned.agent {
+            Some(agent) => {
+                (Some(agent.cluster.clone()), context.cluster(&agent.cluster), Some(Arc::from(agent.namespace.as_str())))
+            }
+            None => match found() {
+                Some((runtime, agent)) => (Some(runtime.id.clone()), Some(runtime), Some(agent)),
+                None => (None, None, None),
+            },
+        };
+        let unreachable = cluster.and_then(|id| match &runtime {
+            Some(runtime) => runtime.info().unreachable.map(|why| format!("cluster {id} does not answer: {why}")),
+            None => Some(match context.problem(&id) {
+                Some(problem) => format!("cluster {id}: {problem}"),
+                None if context.plan.cluster(&id).is_none() => format!("cluster {id} has no FluxCluster any more"),
+                None => format!("cluster {id} is not connected yet"),
+            }),
+        });
+        let report = runtime.as_ref().zip(agent).and_then(|(runtime, agent)| runtime.report(&agent));
+        Self {
+            looked_at: planned.agent.is_none()
+                || report.as_ref().is_some_and(|report| report.has_seen(&planned.key, planned.version)),
+            flux: runtime.as_ref().map(|runtime| runtime.store.flux_of(&planned.key)).unwrap_or_default(),
+            anywhere: context.clusters().iter().any(|runtime| !runtime.store.is_synced() || runtime.store.has_config(&planned.key)),
+            owner: Owner::Config { tenant, config: planned.key.clone() },
+            runtime,
+            unreachable,
+            report,
+        }
+    }
+
+    fn waiting(&self) -> Vec<Key> {
+        self.report.iter().flat_map(|report| report.waiting_for(&self.owner)).cloned().collect()
+    }
+
+    /// Whether nothing of it is left anywhere, and nothing that goes with it.
+    fn is_gone(&self) -> bool {
+        !self.anywhere && self.looked_at && self.unreachable.is_none() && self.waiting().is_empty()
+    }
+
+    fn blocked(&self) -> Vec<String> {
+        let mut blocked: Vec<String> = self.unreachable.iter().cloned().collect();
+        blocked.extend(self.report.iter().flat_map(|report| report.blocked_for(&self.owner)).map(str::to_owned));
+        blocked.sort();
+        blocked.dedup();
+        blocked
+    }
+
+    fn state(&self, stage: Stage) -> Option<&FluxState> {
+        self.flux.iter().find(|(key, _)| key.kind.stage() == stage).map(|(_, state)| state)
+    }
+}
+
+fn uid(planned: &Planned) -> &str {
+    planned.config.metadata.uid.as_deref().unwrap_or_default()
+}
+
+/// How long a review environment still lives.
+fn time_left(planned: &Planned) -> Option<Duration> {
+    let ttl = planned.judgement.known()?.resolved().ttl?;
+    let created = planned.config.metadata.creation_timestamp.as_ref()?.0;
+    let age = Timestamp::now().duration_since(created);
+    // A clock that runs behind the API server's makes it younger, not older.
+    Some(ttl.saturating_sub(Duration::try_from(age).unwrap_or_default()))
+}
+
+/// Fills the blanks and puts our finalizer on, in one write and only onto the very object that was judged.
+async fn prepare(context: &Context, planned: &Planned, complete: &FluxConfig) -> ApiResult<()> {
+    let metadata = &planned.config.metadata;
+    let mut finalizers = metadata.finalizers.clone().unwrap_or_default();
+    if !planned.is_held() {
+        finalizers.push(FINALIZER.to_owned());
+    }
+    let mut patch = json!({"metadata": {"resourceVersion": metadata.resource_version, "finalizers": finalizers}});
+    if complete.spec != planned.config.spec {
+        patch["spec"] = serde_json::to_value(&complete.spec).unwrap_or(Value::Null);
+    }
+    context.management.patch_own::<FluxConfig>(Some(&planned.key.home), &planned.key.name, OwnPatch::Merge(&patch)).await?;
+    Ok(())
+}
+
+async fn let_go(context: &Context, planned: &Planned) -> ApiResult<()> {
+    let metadata = &planned.config.metadata;
+    let finalizers: Vec<&String> =
+        metadata.finalizers.iter().flatten().filter(|finalizer| *finalizer != FINALIZER).collect();
+    let patch = json!({"metadata": {"resourceVersion": metadata.resource_version, "finalizers": finalizers}});
+    context.management.patch_own::<FluxConfig>(Some(&planned.key.home), &planned.key.name, OwnPatch::Merge(&patch)).await?;
+    info!(config = %planned.key, "nothing is left of it");
+    Ok(())
+}
+
+/// Writes the status where it says something else than before, and events for what changed.
+async fn tell(context: &Context, planned: &Arc<Planned>, situation: &Situation) -> ApiResult<()> {
+    // What was written last and has not come back yet is what the next status goes on from.
+    let written = context.written().get(&planned.key).filter(|written| written.over == planned.status).cloned();
+    let config = match &written {
+        Some(written) => {
+            let mut config = (*planned.config).clone();
+            config.status = Some(written.status.clone());
+            Arc::new(config)
+        }
+        None => planned.config.clone(),
+    };
+    let deployed = !situation.flux.is_empty();
+    let judged = match &planned.judgement {
+        Judgement::Admitted(admitted) => Judged::Admitted(admitted),
+        Judgement::Refused { violations, on_violation, .. } => {
+            Judged::Refused { violations, kept: deployed.then_some(*on_violation) }
+        }
+        Judgement::Undetermined { violations, .. } => Judged::Undetermined(violations),
+    };
+    let waiting = situation.waiting();
+    let blocked = situation.blocked();
+    let is_removed = matches!(planned.judgement, Judgement::Refused { on_violation: OnViolation::Remove, .. });
+    let progress = if planned.leaving.is_some() || (is_removed && deployed) {
+        if situation.unreachable.is_some() && !blocked.is_empty() {
+            Progress::Blocked(&blocked)
+        } else {
+            Progress::Removing { waiting: &waiting, orphan: planned.leaving == Some(DeletionPolicy::Orphan) }
+        }
+    } else if !blocked.is_empty() {
+        Progress::Blocked(&blocked)
+    } else if situation.looked_at && planned.is_prepared() {
+        Progress::Applied
+    } else {
+        Progress::Applying
+    };
+    let health = match (&situation.runtime, &situation.unreachable, &situation.report) {
+        (None, _, _) | (_, Some(_), _) => AgentHealth::Unknown,
+        (Some(_), None, Some(report)) => report.health.clone(),
+        (Some(_), None, None) => AgentHealth::Absent,
+    };
+    let digest = Some(&*planned.policy_digest).filter(|digest| !digest.is_empty());
+    let status = status::flux_config(&Seen {
+        config: &config,
+        judged,
+        progress,
+        agent: &health,
+        source: situation.state(Stage::Source),
+        chart: None,
+        delivery: situation.state(Stage::Delivery),
+        policy_digest: digest,
+        now: Timestamp::now(),
+    });
+    let now = status_digest(Some(&status));
+    let before = match &written {
+        Some(written) => status_digest(Some(&written.status)),
+        None => planned.status,
+    };
+    if now == before {
+        return Ok(());
+    }
+    let (home, name) = (&planned.key.home, &planned.key.name);
+    let body = json!({
+        "apiVersion": API_VERSION, "kind": "FluxConfig",
+        "metadata": {"name": name, "namespace": home, "uid": uid(planned)},
+        "status": status,
+    });
+    context.management.patch_own::<FluxConfig>(Some(home), name, OwnPatch::Status(&body)).await?;
+    announce(context, &config, &status).await;
+    context.written().insert(planned.key.clone(), Written { over: planned.status, status });
+    Ok(())
+}
+
+/// Events are for people; one that cannot be written changes nothing.
+async fn announce(context: &Context, config: &FluxConfig, status: &FluxConfigStatus) {
+    for transition in status::transitions(config.status.as_ref(), status) {
+        let event = Event {
+            type_: if transition.warning { EventType::Warning } else { EventType::Normal },
+            reason: transition.reason.to_string(),
+            note: Some(transition.message),
+            action: "Reconcile".to_owned(),
+            secondary: None,
+        };
+        if !context.management.may_write() {
+            return;
+        }
+        if let Err(error) = context.events.publish(&event, &config.object_ref(&())).await {
+            warn!(%error, "cannot write an event");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The settings of an agent: what policy says, what several policies say, and what cannot be.
+
+use serde_json::Value;
+use sluicegate_operator::{object::Kind, render::Rendered};
+
+use crate::world::{World, config, smallest};
+
+/// A container of a controller.
+#[track_caller]
+fn container(rendered: &Rendered, controller: &str) -> Value {
+    let deployment =
+        rendered.objects.iter().find(|object| object.key.kind == Kind::Deployment && object.key.name == controller);
+    let spec = &deployment.unwrap_or_else(|| panic!("there is no {controller}")).manifest["spec"]["template"]["spec"];
+    spec["containers"][0].clone()
+}
+
+fn controllers(rendered: &Rendered) -> Vec<&str> {
+    let deployments = rendered.objects.iter().filter(|object| object.key.kind == Kind::Deployment);
+    deployments.map(|object| object.key.name.as_str()).collect()
+}
+
+const CHART: &str = "  source: {url: https://charts.example.com/stable, kind: Helm}\n  chart: {name: redis}";
+
+#[test]
+fn components_are_those_that_are_needed() {
+    let world = World::new();
+    for (spec, expected) in [
+        ("", &["kustomize-controller", "source-controller"][..]),
+        ("\n  notify: [{channel: chat}]", &["kustomize-controller", "notification-controller", "source-controller"]),
+        (
+            "\n  imageUpdates: {images: [{name: app, image: registry.example.com/shop/app, policy: {semver: {range: 1.x}}}]}",
+            &["image-automation-controller", "image-reflector-controller", "kustomize-controller", "source-controller"],
+        ),
+    ] {
+        let (_, rendered) =
+            world.agent(&config("shop/app", &format!("  source: {{url: https://git.example.com/shop/app}}{spec}")));
+        assert_eq!(controllers(&rendered), expected);
+    }
+    let (_, rendered) = world.agent(&config("shop/app", CHART));
+    assert_eq!(controllers(&rendered), ["helm-controller", "kustomize-controller", "source-controller"]);
+}
+
+#[test]
+fn what_is_needed_is_there_whatever_policy_lists() {
+    let world = World::new().policy("  tenants: {names: [shop]}\n  agent: {components: [source, notification]}");
+    let (_, rendered) = world.agent(&config("shop/app", CHART));
+    assert_eq!(controllers(&rendered), ["helm-controller", "notification-controller", "source-controller"]);
+    let (_, rendered) = world.agent(&smallest("shop/app"));
+    assert_eq!(controllers(&rendered), ["kustomize-controller", "notification-controller", "source-controller"]);
+}
+
+#[test]
+fn events_are_sent_only_where_somebody_hears_them() {
+    let quiet = World::new().agent(&smallest("shop/app")).1;
+    assert!(!container(&quiet, "source-controller").to_string().contains("--events-addr"));
+    let world = World::new().policy("  tenants: {names: [shop]}\n  agent: {components: [notification]}");
+    let heard = world.agent(&smallest("shop/app")).1;
+    assert!(
+        container(&heard, "source-controller").to_string().contains("--events-addr=http://notification-controller.")
+    );
+    assert!(!container(&heard, "notification-controller").to_string().contains("--events-addr"));
+}
+
+#[test]
+fn a_pool_is_given_the_most_that_any_of_its_tenants_needs() {
+    let world = World::new()
+        .policy(
+            "  tenants: {names: [pool-a]}
+  agent:
+    version: 2.8.x
+    components: [notification]
+    imageRegistry: mirror.example.com/a
+    concurrency: 2
+    resources: {requests: {cpu: 50m, memory: 1Gi}, limits: {memory: 2Gi, cpu: 1}}
+    scheduling: {nodeSelector: {pool: a}}",
+        )
+        .policy(
+            "  tenants: {names: [pool-b]}
+  agent:
+    version: 2.9.2
+    components: [helm]
+    imageRegistry: mirror.example.com/b
+    concurrency: 8
+    resources: {requests: {cpu: '0.2'}, limits: {memory: 512Mi}}",
+        );
+    let (_, rendered) = world.agent(&(smallest("pool-b/app") + &smallest("pool-a/app")));
+    assert_eq!(rendered.release.version, "2.9.2");
+    assert_eq!(
+        controllers(&rendered),
+        ["helm-controller", "kustomize-controller", "notification-controller", "source-controller"]
+    );
+    let found = container(&rendered, "source-controller");
+    assert_eq!(found["image"], "mirror.example.com/a/source-controller:v1.9.3");
+    assert!(found["args"].as_array().unwrap().contains(&"--concurrent=8".into()));
+    // Of the CPU one of them has no limit.
+    let expected = serde_json::json!({"limits": {"memory": "2Gi"}, "requests": {"cpu": "200m", "memory": "1Gi"}});
+    assert_eq!(found["resources"], expected);
+}
+
+#[test]
+fn defaults_of_resources_stay_within_what_policy_says() {
+    for (resources, expected) in [
+        ("{limits: {memory: 32Mi}}", r#"{"limits":{"memory":"32Mi"},"requests":{"cpu":"10m","memory":"32Mi"}}"#),
+        ("{requests: {memory: 2Gi}}", r#"{"limits":{"memory":"2Gi"},"requests":{"cpu":"10m","memory":"2Gi"}}"#),
+        ("{limits: {cpu: 5m}}", r#"{"limits":{"cpu":"5m","memory":"1Gi"},"requests":{"cpu":"5m","memory":"64Mi"}}"#),
+    ] {
+        let world = World::new().policy(&format!("  tenants: {{names: [shop]}}\n  agent: {{resources: {resources}}}"));
+        let found = container(&world.agent(&smallest("shop/app")).1, "source-controller");
+        assert_eq!(found["resources"].to_string(), expected);
+    }
+}
+
+#[test]
+fn the_cluster_says_the_release_where_no_policy_does() {
+    let mut world = World::new().policy("  tenants: {names: [shop]}\n  agent: {version: 2.7.x}");
+    world.site.flux_version = Some("2.8.x".to_owned());
+    assert_eq!(world.agent(&smallest("shop/app")).1.release.version, "2.7.5");
+}
+
+#[test]
+fn what_cannot_be_followed_is_named() {
+    for (agent, message) in [
+        (
+            "{version: 1.x}",
+            "FluxPolicy/extra-3 spec.agent.version names no release of Flux: \"1.x\" matches none of the Flux releases that are known: 2.7.5, 2.8.8, 2.9.0, 2.9.1, 2.9.2, 2.9.3, 2.9.4",
+        ),
+        (
+            "{resources: {requests: {cpu: lots}}}",
+            "FluxPolicy/extra-3 spec.agent.resources.requests.cpu is \"lots\": this is no quantity, such as 100m, 0.5 or 512Mi",
+        ),
+        (
+            "{resources: {requests: {cpu: 2}, limits: {cpu: 1000m}}}",
+            "FluxPolicy/extra-3 spec.agent.resources.requests.cpu is 2, which is more than the limit of 1",
+        ),
+    ] {
+        let world = World::new().policy(&format!("  tenants: {{names: [shop]}}\n  agent: {agent}"));
+        assert_eq!(world.refuses(&smallest("shop/app")), message);
+    }
+    let mut world = World::new();
+    world.site.api_servers.clear();
+    assert_eq!(world.refuses(&smallest("shop/app")), "no address of an API server of cluster prod is known");
+}
+
+#[test]
+fn remote_bases_open_the_way_out_for_kustomize_only() {
+    let world = World::new().policy("  tenants: {names: [shop]}\n  features: {remoteBases: true}");
+    let (_, rendered) = world.agent(&(smallest("shop/app") + &config("shop/redis", CHART)));
+    let anywhere = |controller: &str| {
+        let name = format!("sluicegate-{controller}");
+        let policy =
+            rendered.objects.iter().find(|object| object.key.kind == Kind::NetworkPolicy && object.key.name == name);
+        policy.unwrap().manifest.to_string().contains("0.0.0.0/0")
+    };
+    assert!(anywhere("kustomize-controller") && anywhere("source-controller") && !anywhere("helm-controller"));
+    assert!(!container(&rendered, "kustomize-controller").to_string().contains("--no-remote-bases"));
+    assert!(
+        container(&World::new().agent(&smallest("shop/app")).1, "kustomize-controller")
+            .to_string()
+            .contains("--no-remote-bases=true")
+    );
+}
