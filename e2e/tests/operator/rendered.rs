@@ -6,6 +6,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use sluicegate_e2e::Error;
 use sluicegate_e2e::error::Result;
+use sluicegate_e2e::network::{API_PORT, API_SERVICE_ADDRESS, NODE_ADDRESS};
 use sluicegate_e2e::suite::operator::{CLUSTER, documents, program};
 use sluicegate_e2e::suite::snapshot::{Snapshot, lacks};
 
@@ -49,6 +50,10 @@ async fn render(platform: &Platform, tenants: &[&Tenant]) -> Result<Vec<Value>> 
     }
     let mut command = Command::new(program()?);
     command.arg("render").arg(&input).arg("-o").arg(&output);
+    // As `kubectl get service,endpointslices --namespace default` shows them.
+    for address in [format!("{API_SERVICE_ADDRESS}:443"), format!("{NODE_ADDRESS}:{API_PORT}")] {
+        command.arg("--api-server").arg(format!("{CLUSTER}={address}"));
+    }
     let printed = command.output().expect("sluicegate runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(printed.status.success(), "{}{}", text(&printed.stdout), text(&printed.stderr));

@@ -135,6 +135,15 @@ impl Platform {
     pub(crate) async fn tenant(&self, suffix: &str) -> Result<Tenant> {
         let tenant = Tenant { platform: self.clone(), name: self.space.namespace(suffix).await? };
         tenant.token("right").await?;
+        // The operator reads a team's own Secrets only where an administrator lets it.
+        self.space
+            .apply(json!({
+                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+                "metadata": {"name": "sluicegate-operator-secrets", "namespace": tenant.name},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "sluicegate-operator-secrets"},
+                "subjects": [{"kind": "ServiceAccount", "name": "sluicegate-operator", "namespace": NAMESPACE}],
+            }))
+            .await?;
         Ok(tenant)
     }
 
