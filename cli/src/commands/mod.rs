@@ -4,6 +4,7 @@ mod can;
 mod check;
 mod complete;
 mod explain;
+mod operator;
 mod render;
 mod shell;
 mod tenant;
@@ -90,6 +91,8 @@ enum Command {
     Render(render::Args),
     /// Run the administrators' policy tests
     Test(test::Args),
+    /// Run the operator: what makes agents of FluxConfigs, in the management cluster
+    Operator(operator::Args),
     /// Print the JSON schema of a kind, for editors
     Schema(shell::SchemaArgs),
     /// Print the completion script of a shell
@@ -199,6 +202,7 @@ fn dispatch(command: Command, terminal: &mut Terminal<'_>) -> Result<Exit, Comma
         Command::Explain(args) => args.run(terminal),
         Command::Render(args) => args.run(terminal),
         Command::Test(args) => args.run(terminal),
+        Command::Operator(args) => args.run(),
         Command::Schema(args) => args.run(terminal),
         Command::Completions(args) => args.run(terminal),
         Command::Man(args) => args.run(terminal),
