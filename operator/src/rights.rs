@@ -189,7 +189,10 @@ pub fn operator_role() -> Role {
         rule(RBAC, &["roles"], &["bind"]).named(roles),
         // Whoever holds a controller's Lease is what reconciles: the health of an agent.
         rule("coordination.k8s.io", &["leases"], &["list", "watch"]),
-        rule("", &["events"], &["create", "patch"]),
+        rule("events.k8s.io", &["events"], &["create", "patch"]),
+        // Where the API servers are: agents may reach them and little else.
+        rule("", &["services"], &["get"]).named(["kubernetes"]),
+        rule("discovery.k8s.io", &["endpointslices"], &["list"]),
     ]);
     Role::cluster(OPERATOR, "what the operator does on a cluster", rules)
 }
