@@ -6,7 +6,8 @@ use crate::{
     automation, chart, delivery, effective,
     facts::Facts,
     grammar::TenantName,
-    placement, relations,
+    placement::{Placed, Placer},
+    relations,
     rule::Rule,
     set::{PolicySet, Selection},
     source,
@@ -25,9 +26,15 @@ use crate::{
 /// All violations are found at once, as far as one does not hide the next. The verdict is a function of the three
 /// arguments alone: no clock, no I/O, no order of policies.
 pub fn decide(config: &FluxConfig, policies: &PolicySet, facts: &Facts) -> Verdict {
+    decide_placed(config, Placer::new(policies, facts).place(config), facts)
+}
+
+/// As [`decide`], for one of many FluxConfigs, whose placement was needed for its
+/// [`Declaration`](crate::Declaration) already. It must come from the same FluxConfig, policies, namespaces and clusters.
+pub fn decide_placed(config: &FluxConfig, placed: Placed<'_>, facts: &Facts) -> Verdict {
     let mut found = Vec::new();
     identity(config, &mut found);
-    let place = match placement::place(config, policies, facts) {
+    let place = match placed.placement {
         Ok(place) => place,
         Err(violations) => {
             found.extend(violations);
