@@ -58,7 +58,7 @@ pub(crate) struct Declared {
 impl Declaration {
     /// Reads what a FluxConfig adds to the facts. Namespaces and clusters must be in `facts` already.
     pub fn of(config: &FluxConfig, policies: &PolicySet, facts: &Facts, since: Since) -> Self {
-        Placer::new(policies, facts).place(config).declaration(config, since)
+        Placer::new(policies, facts).place(config).declaration(since)
     }
 
     pub(crate) fn new(

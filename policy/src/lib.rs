@@ -31,7 +31,7 @@ pub mod verdict;
 pub mod workload;
 
 pub use compile::{CompiledPolicy, InvalidPolicy, check_cluster, compile};
-pub use decide::{decide, decide_placed};
+pub use decide::{decide, decide_placed, violations};
 pub use facts::{Declaration, Facts, Labels, LabelsOf, Since, Unseen};
 pub use grants::dangerous_grants;
 pub use placement::{Placed, Placer};

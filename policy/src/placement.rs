@@ -44,9 +44,10 @@ pub struct Placer<'p, 'f> {
     last: Option<Home<'p>>,
 }
 
-/// A placement for [`decide_placed`](crate::decide_placed), or why there is none.
+/// A FluxConfig and where it goes, or why it goes nowhere; for [`decide_placed`](crate::decide_placed).
 #[derive(Clone, Debug)]
 pub struct Placed<'p> {
+    pub(crate) config: &'p FluxConfig,
     tenant: Option<TenantName>,
     pub(crate) placement: Result<Placement<'p>, Vec<Violation>>,
 }
@@ -86,7 +87,7 @@ impl<'p, 'f> Placer<'p, 'f> {
     }
 
     /// Decides where a FluxConfig goes, and whether its tenant may deploy there.
-    pub fn place(&mut self, config: &FluxConfig) -> Placed<'p> {
+    pub fn place(&mut self, config: &'p FluxConfig) -> Placed<'p> {
         let name = config.metadata.namespace.as_deref().unwrap_or_default();
         let home = match self.last.take() {
             Some(home) if home.name == name => home,
@@ -98,16 +99,16 @@ impl<'p, 'f> Placer<'p, 'f> {
             (_, Err(violation)) => Err(violation.clone()),
             (None, Ok(_)) => Err(bad_tenant(name, self.facts)),
         };
-        Placed { tenant: home.tenant.clone(), placement: placement.map_err(|violation| vec![violation]) }
+        Placed { config, tenant: home.tenant.clone(), placement: placement.map_err(|violation| vec![violation]) }
     }
 }
 
 impl Placed<'_> {
-    /// What the FluxConfig that was placed adds to the facts.
-    pub fn declaration(&self, config: &FluxConfig, since: Since) -> Declaration {
+    /// What the FluxConfig adds to the facts.
+    pub fn declaration(&self, since: Since) -> Declaration {
         let target = self.placement.as_ref().ok();
         let target = target.map(|place| (place.cluster.value.clone(), place.namespace.value.clone()));
-        Declaration::new(config, self.tenant.clone(), target, since)
+        Declaration::new(self.config, self.tenant.clone(), target, since)
     }
 }
 

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use sluicegate_crds::FluxConfig;
 use sluicegate_policy::{
     Admitted, Declaration, Facts, InvalidPolicy, Placed, Placer, PolicySet, Rule, Unseen, Verdict, Violation,
-    check_cluster, compile, dangerous_grants, decide_placed, verdict::ObjectRef,
+    check_cluster, compile, dangerous_grants, decide_placed, verdict::ObjectRef, violations,
 };
 
 use super::{
@@ -79,7 +79,7 @@ impl Platform {
     }
 
     /// The facts, and the placement of each FluxConfig that was found out on the way.
-    fn facts<'p>(&self, policies: &'p PolicySet) -> (Facts, Vec<Placed<'p>>) {
+    fn facts<'p>(&'p self, policies: &'p PolicySet) -> (Facts, Vec<Placed<'p>>) {
         let mut facts = Facts::new(Unseen::Unknown);
         for namespace in &self.namespaces {
             facts.namespace(namespace.object.name.clone(), namespace.object.labels.clone());
@@ -100,7 +100,7 @@ impl Platform {
                 || Placer::new(policies, &facts),
                 |placer, config| {
                     let placed = placer.place(&config.object);
-                    let declaration = placed.declaration(&config.object, None);
+                    let declaration = placed.declaration(None);
                     (placed, declaration)
                 },
             )
@@ -134,9 +134,15 @@ impl Platform {
             .filter(|(_, (config, _))| !self.is_context(&config.at))
             .map(|(index, (config, placed))| {
                 bar.step();
-                let admitted = match decide_placed(&config.object, placed, &facts) {
-                    Verdict::Admitted(admitted) => Ok((keep == Keep::Admitted).then_some(admitted)),
-                    Verdict::Refused(violations) | Verdict::Undetermined(violations) => Err(violations),
+                let admitted = match keep {
+                    Keep::Outcome => match violations(placed, &facts) {
+                        none if none.is_empty() => Ok(None),
+                        violations => Err(violations),
+                    },
+                    Keep::Admitted => match decide_placed(placed, &facts) {
+                        Verdict::Admitted(admitted) => Ok(Some(admitted)),
+                        Verdict::Refused(violations) | Verdict::Undetermined(violations) => Err(violations),
+                    },
                 };
                 let outcome = if config.flawed { Outcome::Invalid } else { Outcome::Admitted };
                 (index, admitted, self.checked(config_id(&config.object), &config.at, outcome))
