@@ -317,7 +317,6 @@ impl World {
         for known in self.configs.values() {
             facts.declare(known.declaration.clone());
         }
-        facts.seal();
         facts
     }
 
