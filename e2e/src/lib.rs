@@ -2,7 +2,7 @@
 //!
 //! Calls go downwards: [`cli`] and [`suite`] use [`cluster`], which uses everything below it ([`namespaces`],
 //! [`components`], [`programs`], [`images`], …). [`helper`] is the other side: the small programs that run inside a
-//! cluster. Nothing here knows Sluicegate itself.
+//! cluster. Of Sluicegate only [`suite::operator`] knows anything, which starts the program under test.
 //!
 //! Ways in: [`cluster::Cluster`] starts, finds and ends clusters and holds the fault levers, [`suite`] is what tests
 //! use, [`cli`] is `cargo xtask cluster`.

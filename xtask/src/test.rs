@@ -51,6 +51,7 @@ fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
 /// The cluster suites: a cluster is started, and ended whatever happens.
 fn on_a_cluster() -> Result<()> {
     // Built first, so that the cluster does not wait for the compiler.
+    run(cargo().args(["build", "--package", "sluicegate-cli", "--quiet"]))?;
     run(cargo().args(["test", "--package", "sluicegate-e2e", "--no-run", "--quiet"]))?;
     let xtask = std::env::current_exe().context("cannot find this program")?;
     let mut command = Command::new(xtask);

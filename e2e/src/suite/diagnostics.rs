@@ -18,7 +18,7 @@ pub(super) async fn write(space: &Space) -> Result<PathBuf> {
     std::fs::create_dir_all(&folder).doing("making", &folder)?;
     let client = space.client();
     let discovery = Discovery::new(client.clone()).run().await.map_err(|error| Error::api("discovery", error))?;
-    for namespace in space.namespaces() {
+    for namespace in namespaces(space).await {
         let place = folder.join(&namespace);
         std::fs::create_dir_all(&place).doing("making", &place)?;
         for group in discovery.groups() {
@@ -47,12 +47,28 @@ pub(super) async fn write(space: &Space) -> Result<PathBuf> {
         write_logs(&client, &namespace, &place).await?;
     }
     if let Some(cluster) = space.cluster() {
-        for component in cluster.components() {
+        let mut components = cluster.components();
+        let logs = std::fs::read_dir(cluster.layout().path("logs")).into_iter().flatten().flatten();
+        let logs = logs.filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".log")?.to_owned()));
+        components.extend(logs.filter(|name| name.starts_with("operator-")));
+        for component in components {
             let path = folder.join("components").join(format!("{component}.log"));
             crate::layout::write(&path, cluster.log_tail(&component, COMPONENT_LINES))?;
         }
     }
     Ok(folder)
+}
+
+/// Those of the test, and those that others made for it: agents and targets have its names in theirs.
+async fn namespaces(space: &Space) -> Vec<String> {
+    let mut names = space.namespaces();
+    let api: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(space.client());
+    if let Ok(list) = api.list(&ListParams::default()).await {
+        names.extend(list.into_iter().filter_map(|one| one.metadata.name).filter(|name| name.contains(space.prefix())));
+    }
+    names.sort();
+    names.dedup();
+    names
 }
 
 fn save(path: &Path, items: &[DynamicObject]) -> Result<()> {

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use super::signing::Signer;
 use crate::accounts::{Account, Accounts};
 use crate::cluster::Cluster;
 use crate::error::{Context, Error, Result};
@@ -23,6 +24,19 @@ pub struct SshKey {
     pub private: String,
     /// The public key, one line.
     pub public: String,
+}
+
+/// One change of a commit; the first text is the path.
+#[derive(Clone, Copy, Debug)]
+pub enum Entry<'a> {
+    /// A file with this content.
+    File(&'a str, &'a str),
+    /// A symbolic link to this target.
+    Link(&'a str, &'a str),
+    /// Another repository's commit (what `.gitmodules` says where it is).
+    Submodule(&'a str, &'a str),
+    /// Gone.
+    Deleted(&'a str),
 }
 
 impl SshKey {
@@ -67,6 +81,18 @@ impl Repository {
     /// # Errors
     /// Where Git fails.
     pub fn commit(&self, branch: &str, message: &str, files: &[(&str, Option<&str>)]) -> Result<String> {
+        let entries = files.iter().map(|(path, content)| match content {
+            Some(content) => Entry::File(path, content),
+            None => Entry::Deleted(path),
+        });
+        self.commit_entries(branch, message, &entries.collect::<Vec<_>>())
+    }
+
+    /// As [`Repository::commit`], with links and submodules.
+    ///
+    /// # Errors
+    /// Where Git fails.
+    pub fn commit_entries(&self, branch: &str, message: &str, entries: &[Entry<'_>]) -> Result<String> {
         let reference = format!("refs/heads/{branch}");
         let parent = self.head(branch).ok();
         let seconds = std::time::SystemTime::now()
@@ -80,13 +106,16 @@ impl Repository {
         if let Some(parent) = parent {
             stream.push_str(&format!("from {parent}\n"));
         }
-        for (path, content) in files {
-            match content {
-                Some(content) => {
-                    stream.push_str(&format!("M 100644 inline {path}\ndata {}\n{content}\n", content.len()));
-                }
-                None => stream.push_str(&format!("D {path}\n")),
-            }
+        for entry in entries {
+            let inline = |mode: &str, path: &str, content: &str| {
+                format!("M {mode} inline {path}\ndata {}\n{content}\n", content.len())
+            };
+            stream.push_str(&match entry {
+                Entry::File(path, content) => inline("100644", path, content),
+                Entry::Link(path, target) => inline("120000", path, target),
+                Entry::Submodule(path, commit) => format!("M 160000 {commit} {path}\n"),
+                Entry::Deleted(path) => format!("D {path}\n"),
+            });
         }
         let mut import = Command::new("git")
             .arg("-C")
@@ -107,6 +136,35 @@ impl Repository {
             });
         }
         self.head(branch)
+    }
+
+    /// Replaces the newest commit of a branch by the same one with a signature, and gives its id.
+    ///
+    /// # Errors
+    /// Where Git or OpenPGP fails.
+    pub fn sign(&self, branch: &str, signer: &Signer) -> Result<String> {
+        let head = self.head(branch)?;
+        let ask = |arguments: &[&str]| -> Result<String> {
+            let mut command = Command::new("git");
+            command.arg("-C").arg(self.path()).args(arguments).env("GNUPGHOME", signer.home());
+            for role in ["AUTHOR", "COMMITTER"] {
+                command
+                    .env(format!("GIT_{role}_NAME"), "Tester")
+                    .env(format!("GIT_{role}_EMAIL"), "tester@example.com");
+            }
+            Ok(run_logged(command)?.trim().to_owned())
+        };
+        let message = ask(&["log", "-1", "--format=%B", &head])?;
+        let parents = ask(&["log", "-1", "--format=%P", &head])?;
+        let (key, tree) = (format!("-S{}", signer.fingerprint), format!("{head}^{{tree}}"));
+        let mut arguments = vec!["commit-tree", &key, "-m", &message];
+        for parent in parents.split(' ').filter(|parent| !parent.is_empty()) {
+            arguments.extend(["-p", parent]);
+        }
+        arguments.push(&tree);
+        let signed = ask(&arguments)?;
+        ask(&["update-ref", &format!("refs/heads/{branch}"), &signed])?;
+        Ok(signed)
     }
 
     /// The commit that a branch names.

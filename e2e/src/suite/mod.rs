@@ -10,6 +10,10 @@ pub mod git;
 pub mod helm;
 pub mod http;
 pub mod oci;
+pub mod operator;
+pub mod signing;
+pub mod snapshot;
+pub mod sops;
 mod space;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -70,7 +74,18 @@ pub fn test<F>(name: &str, body: impl FnOnce(Space) -> F)
 where
     F: Future<Output = Result<()>>,
 {
-    let outcome = catch_unwind(AssertUnwindSafe(|| run(name, body)));
+    test_on(name, Target::find, body);
+}
+
+/// As [`test()`], against a cluster that the caller finds or starts.
+///
+/// # Panics
+/// As [`test()`].
+pub fn test_on<F>(name: &str, find: impl FnOnce() -> Result<Target>, body: impl FnOnce(Space) -> F)
+where
+    F: Future<Output = Result<()>>,
+{
+    let outcome = catch_unwind(AssertUnwindSafe(|| run(name, find()?, body)));
     match outcome {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
@@ -81,7 +96,7 @@ where
     }
 }
 
-fn run<F>(name: &str, body: impl FnOnce(Space) -> F) -> Result<()>
+fn run<F>(name: &str, target: Target, body: impl FnOnce(Space) -> F) -> Result<()>
 where
     F: Future<Output = Result<()>>,
 {
@@ -90,7 +105,7 @@ where
         .enable_all()
         .build()
         .doing("starting", "the runtime")?;
-    let space = runtime.block_on(Space::new(name, Target::find()?))?;
+    let space = runtime.block_on(Space::new(name, target))?;
     let outcome = catch_unwind(AssertUnwindSafe(|| runtime.block_on(body(space.clone()))));
     let failed = !matches!(outcome, Ok(Ok(())));
     if failed {
@@ -109,6 +124,34 @@ where
         Err(panic) => resume_unwind(panic),
     }
 }
+
+/// Starts a cluster without a node that ends with this process, for tests that pull levers or count writes. `harness` is
+/// the harness's own program (`CARGO_BIN_EXE_sluicegate-e2e`).
+///
+/// # Errors
+/// Where it does not start.
+pub fn own_control_plane(harness: &std::path::Path, name: &str) -> Result<Cluster> {
+    let mut command = std::process::Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM", "--"]).arg(harness).args(["cluster", "run", "--name", name]);
+    command.args(["--control-plane-only", "--", "sleep", "infinity"]).stdin(std::process::Stdio::null());
+    command.stdout(std::process::Stdio::null());
+    let mut child = operator::spawn(command)?;
+    let deadline = std::time::Instant::now() + CONTROL_PLANE_LIMIT;
+    loop {
+        if let Ok(cluster) = Cluster::open(name) {
+            return Ok(cluster);
+        }
+        let ended = child.try_wait().doing("starting", name)?;
+        if ended.is_some() || std::time::Instant::now() >= deadline {
+            let what = format!("the cluster {name}");
+            return Err(Error::NotReady { what, seconds: CONTROL_PLANE_LIMIT.as_secs(), log: format!("; {ended:?}") });
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+}
+
+/// What a control plane may take to start; it takes ten seconds on a quiet machine.
+const CONTROL_PLANE_LIMIT: std::time::Duration = std::time::Duration::from_secs(180);
 
 /// Says why a test has nothing to do against this cluster.
 ///
