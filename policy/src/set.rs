@@ -73,7 +73,10 @@ impl PolicySet {
             let bindings = Bindings { tenant: tenant.as_str(), ..Bindings::default() };
             matcher.selects(tenant.as_str(), labels, &bindings) != Selected::No
         };
-        self.invalid.iter().filter(move |policy| policy.tenants.as_ref().is_none_or(selects)).map(|policy| policy.name.clone())
+        self.invalid
+            .iter()
+            .filter(move |policy| policy.tenants.as_ref().is_none_or(selects))
+            .map(|policy| policy.name.clone())
     }
 
     /// Policies without errors, by descending priority.

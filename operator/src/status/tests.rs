@@ -67,7 +67,6 @@ impl Case {
         let mut facts = Facts::new(Unseen::Absent);
         facts.cluster("prod", Labels::default());
         facts.declare(Declaration::of(&config, &set, &facts, None));
-        facts.seal();
         let Verdict::Admitted(admitted) = decide(&config, &set, &facts) else { panic!("not admitted") };
         let healthy = |status: Value| Some(FluxState::read(&json!({"metadata": {"generation": 1}, "status": status})));
         Self {

@@ -62,7 +62,6 @@ impl World {
         for config in &configs {
             facts.declare(Declaration::of(config, &policies, &self.facts, None));
         }
-        facts.seal();
         configs
             .iter()
             .map(|config| match decide(config, &policies, &facts) {
