@@ -121,7 +121,8 @@ pub enum GuardMode {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FluxClusterStatus {
-    /// `Ready` and `Reachable`.
+    /// `Ready` and `Reachable`; and, only while they hold, `PlatformFluxNotExcluded` (a platform-wide Flux would reconcile
+    /// tenants' objects with rights of its own) and `Reconciling`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = bounds::ITEMS))]
     pub conditions: Vec<Condition>,

@@ -396,11 +396,12 @@ pub enum NotificationSeverity {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FluxConfigStatus {
-    /// `Ready` (the summary), `Admitted`, `AgentReady`, `Synced`.
+    /// `Ready` (the summary), `Admitted`, `AgentReady`, `Synced`; and, only while they hold, `Reconciling` (it goes on or is
+    /// tried again) or `Stalled` (nothing changes before somebody acts).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = bounds::ITEMS))]
     pub conditions: Vec<Condition>,
-    /// Effective values and where each comes from.
+    /// Effective values and where each comes from; those of the last admission while what it deployed is still there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = bounds::ENTRIES))]
     pub resolved: Vec<ResolvedField>,
@@ -459,7 +460,7 @@ pub struct SyncStatus {
     /// First line of that commit's message, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit_message: Option<String>,
-    /// Flux' last error, in full.
+    /// Flux' last error, in full; it stays until Flux succeeds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// Number of objects that are deployed.

@@ -556,7 +556,7 @@ pub enum OnViolation {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FluxPolicyStatus {
-    /// `Ready`: it is valid and in force.
+    /// `Ready`: it is valid and in force; `Stalled` only while it is not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = bounds::ITEMS))]
     pub conditions: Vec<Condition>,

@@ -97,7 +97,10 @@ impl Wanted {
                 let reference = &kubeconfig.secret_ref;
                 let key = reference.key.as_deref().unwrap_or("value");
                 context.secrets.text(&reference.name, key).map(Wanted::Kubeconfig).ok_or_else(|| {
-                    format!("Secret {} in namespace {} has no kubeconfig under the key {key}", reference.name, context.namespace)
+                    format!(
+                        "Secret {} in namespace {} has no kubeconfig under the key {key}",
+                        reference.name, context.namespace
+                    )
                 })
             }
             _ => Err("spec.connection needs exactly one of inCluster, kubeconfig".to_owned()),

@@ -238,7 +238,8 @@ fn by_position(a: &str, b: &str) -> std::cmp::Ordering {
 
 /// The JSON Patch that removes what [`foreign`] found, from exactly this version of the object.
 pub fn removal(object: &Value, pointers: &[String]) -> Value {
-    let version = json!({"op": "test", "path": "/metadata/resourceVersion", "value": object["metadata"]["resourceVersion"]});
+    let version =
+        json!({"op": "test", "path": "/metadata/resourceVersion", "value": object["metadata"]["resourceVersion"]});
     let removals = pointers.iter().map(|pointer| json!({"op": "remove", "path": pointer}));
     Value::Array(std::iter::once(version).chain(removals).collect())
 }
@@ -249,11 +250,11 @@ mod tests {
 
     fn live(ours: Value, theirs: Value, body: Value) -> Value {
         let mut object = json!({"apiVersion": "v1", "kind": "X", "metadata": {"name": "n", "namespace": "s", "resourceVersion": "7", "labels": {"a": "b"},
-            "managedFields": [
-                {"manager": MANAGER, "operation": "Apply", "fieldsV1": ours},
-                {"manager": "kubectl-edit", "operation": "Update", "fieldsV1": theirs},
-                {"manager": "controller", "operation": "Update", "subresource": "status", "fieldsV1": {"f:status": {"f:x": {}}}},
-            ]}});
+        "managedFields": [
+            {"manager": MANAGER, "operation": "Apply", "fieldsV1": ours},
+            {"manager": "kubectl-edit", "operation": "Update", "fieldsV1": theirs},
+            {"manager": "controller", "operation": "Update", "subresource": "status", "fieldsV1": {"f:status": {"f:x": {}}}},
+        ]}});
         for (name, value) in body.as_object().unwrap() {
             object[name] = value.clone();
         }
@@ -270,10 +271,7 @@ mod tests {
             "spec": {"containers": [{"name": "one", "args": ["x"]}], "empty": {}, "replicas": 1}});
         let ours = json!({"f:metadata": labels(), "f:spec": {"f:containers": {"k:{\"name\":\"one\"}": {".": {}, "f:name": {}, "f:args": {}}}, "f:empty": {}, "f:replicas": {}}});
         let body = json!({"spec": {"replicas": 1, "empty": {}, "defaulted": true, "containers": [{"name": "one", "args": ["x"], "image": "y"}]}});
-        assert_eq!(
-            Fingerprint::of_live(&live(ours, json!({}), body)),
-            Some(Fingerprint::of_manifest(&manifest))
-        );
+        assert_eq!(Fingerprint::of_live(&live(ours, json!({}), body)), Some(Fingerprint::of_manifest(&manifest)));
     }
 
     #[test]
@@ -305,7 +303,8 @@ mod tests {
     #[test]
     fn finalizers_status_and_fields_that_both_own_are_not_foreign() {
         let ours = json!({"f:spec": {"f:url": {}}});
-        let theirs = json!({"f:metadata": {"f:finalizers": {"v:\"x\"": {}}}, "f:spec": {"f:url": {}}, "f:status": {"f:a": {}}});
+        let theirs =
+            json!({"f:metadata": {"f:finalizers": {"v:\"x\"": {}}}, "f:spec": {"f:url": {}}, "f:status": {"f:a": {}}});
         let object = live(ours, theirs, json!({"spec": {"url": "u"}, "status": {"a": 1}}));
         assert!(foreign(&object).is_empty());
     }

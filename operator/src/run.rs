@@ -185,7 +185,8 @@ async fn tell_policies(context: Arc<Context>, mut told: watch::Receiver<Arc<Poli
             if policy.status.as_ref().is_some_and(|old| fields::digest(&json!(old)) == fields::digest(&new)) {
                 continue;
             }
-            let body = json!({"apiVersion": API_VERSION, "kind": "FluxPolicy", "metadata": {"name": name}, "status": new});
+            let body =
+                json!({"apiVersion": API_VERSION, "kind": "FluxPolicy", "metadata": {"name": name}, "status": new});
             if let Err(error) = context.management.patch_own::<FluxPolicy>(None, name, OwnPatch::Status(&body)).await {
                 warn!(policy = name, %error, "cannot write the status");
             }

@@ -7,7 +7,7 @@ use sluicegate_crds::{FluxConfig, OnViolation};
 
 use crate::{
     facts::{Facts, LabelsOf},
-    placement,
+    placement::Placer,
     set::{PolicySet, Selection},
 };
 
@@ -27,7 +27,7 @@ pub fn concern(config: &FluxConfig, policies: &PolicySet, facts: &Facts) -> Conc
     let Some(tenant) = facts.tenant(home) else { return Concern::default() };
     let labels = facts.labels(home);
     let broken = policies.invalid_for(&tenant, labels);
-    let selection = match placement::place(config, policies, facts) {
+    let selection = match Placer::new(policies, facts).place(config).placement {
         Ok(place) => Some(place.policies),
         Err(_) => policies.select(&tenant, labels).ok().map(|selection| {
             let cluster = config.spec.cluster.as_deref().and_then(|id| facts.clusters().get_key_value(id));

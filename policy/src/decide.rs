@@ -3,14 +3,19 @@
 use sluicegate_crds::FluxConfig;
 
 use crate::{
-    automation, chart, delivery, effective,
+    automation, chart, delivery,
+    delivery::Times,
+    effective,
+    effective::Effective,
     facts::Facts,
     grammar::TenantName,
-    placement, relations,
+    placement::{Placed, Placement, Placer},
+    relations,
     rule::Rule,
     set::{PolicySet, Selection},
     source,
-    verdict::{Admitted, Resolved, Verdict, Violation},
+    source::SourceVerdict,
+    verdict::{Admitted, DecryptionPlan, Field, Resolved, Subscription, Verdict, Violation},
 };
 
 /// Completes a FluxConfig from the policies and validates the result against them.
@@ -25,15 +30,50 @@ use crate::{
 /// All violations are found at once, as far as one does not hide the next. The verdict is a function of the three
 /// arguments alone: no clock, no I/O, no order of policies.
 pub fn decide(config: &FluxConfig, policies: &PolicySet, facts: &Facts) -> Verdict {
+    decide_placed(Placer::new(policies, facts).place(config), facts)
+}
+
+/// As [`decide`], for one of many FluxConfigs, whose placement was needed for its [`Declaration`](crate::Declaration)
+/// already. Namespaces and clusters in `facts` must be those that it was placed by.
+pub fn decide_placed(placed: Placed<'_>, facts: &Facts) -> Verdict {
+    let config = placed.config;
+    match judge(placed, facts) {
+        Ok(judged) => Verdict::Admitted(Box::new(judged.admit(config))),
+        Err(found) if found.iter().any(|violation| violation.rule == Rule::UndeterminedSelector) => {
+            Verdict::Undetermined(found)
+        }
+        Err(found) => Verdict::Refused(found),
+    }
+}
+
+/// The violations of [`decide_placed`], for whoever need not know what an admitted FluxConfig resolves to; none where it is
+/// admitted.
+pub fn violations(placed: Placed<'_>, facts: &Facts) -> Vec<Violation> {
+    judge(placed, facts).err().unwrap_or_default()
+}
+
+/// What the steps found out about a FluxConfig without violations.
+struct Judged<'p> {
+    place: Placement<'p>,
+    source: SourceVerdict,
+    path: Option<Field<String>>,
+    times: Times,
+    decryption: Option<Field<DecryptionPlan>>,
+    notify: Vec<Subscription>,
+    effective: Effective,
+}
+
+fn judge<'p>(placed: Placed<'p>, facts: &Facts) -> Result<Judged<'p>, Vec<Violation>> {
+    let Placed { config, placement, .. } = placed;
     let mut found = Vec::new();
     identity(config, &mut found);
-    let place = match placement::place(config, policies, facts) {
+    let place = match placement {
         Ok(place) => place,
         Err(violations) => {
             found.extend(violations);
             // What does not depend on the place is worth saying all the same.
             found.extend(source::parse(&config.spec.source.url).err());
-            return refuse(found);
+            return Err(distinct(found));
         }
     };
     found.extend(writer(&place.policies, facts, &place.tenant).err());
@@ -71,60 +111,62 @@ pub fn decide(config: &FluxConfig, policies: &PolicySet, facts: &Facts) -> Verdi
     let (Some(source), Some(path), Some(times), Some(decryption), Some(notify), Some(effective), []) =
         (source, path, times, decryption, notify, effective, found.as_slice())
     else {
-        return refuse(found);
+        return Err(distinct(found));
     };
-    let spec = &config.spec;
-    let resolved = Resolved {
-        home: config.metadata.namespace.clone().unwrap_or_default(),
-        name: config.metadata.name.clone().unwrap_or_default(),
-        tenant: place.tenant,
-        cluster: place.cluster,
-        namespace: place.namespace,
-        create_namespace: place.granted.create_namespace(),
-        kind: source.kind,
-        url: spec.source.url.clone(),
-        source_allowed_by: source.allowed_by,
-        reference: source.reference,
-        path,
-        chart: spec.chart.as_deref().cloned(),
-        credentials: source.credentials,
-        verification: source.verification,
-        interval: times.interval,
-        retry_interval: times.retry_interval,
-        timeout: times.timeout,
-        prune: effective.prune,
-        wait: effective.wait,
-        depends_on: spec.depends_on.iter().map(|dependency| dependency.name.clone()).collect(),
-        substitute: spec.substitute.clone(),
-        decryption,
-        image_updates: spec.image_updates.as_deref().cloned(),
-        images: spec.images.clone(),
-        notify,
-        ttl: times.ttl,
-        deletion: effective.deletion,
-        suspend: spec.suspend.unwrap_or(false),
-        remote_bases: effective.remote_bases,
-        role: effective.role,
-        on_violation: effective.on_violation,
-        agent: effective.agent,
-    };
-    Verdict::Admitted(Box::new(Admitted::new(resolved, config)))
+    Ok(Judged { place, source, path, times, decryption, notify, effective })
 }
 
-fn refuse(found: Vec<Violation>) -> Verdict {
-    // One field can be found wrong by two steps, in the same words.
+impl Judged<'_> {
+    fn admit(self, config: &FluxConfig) -> Admitted {
+        let Self { place, source, path, times, decryption, notify, effective } = self;
+        let spec = &config.spec;
+        let resolved = Resolved {
+            home: config.metadata.namespace.clone().unwrap_or_default(),
+            name: config.metadata.name.clone().unwrap_or_default(),
+            tenant: place.tenant,
+            cluster: place.cluster,
+            namespace: place.namespace,
+            create_namespace: place.granted.create_namespace(),
+            kind: source.kind,
+            url: spec.source.url.clone(),
+            source_allowed_by: source.allowed_by,
+            reference: source.reference,
+            path,
+            chart: spec.chart.as_deref().cloned(),
+            credentials: source.credentials,
+            verification: source.verification,
+            interval: times.interval,
+            retry_interval: times.retry_interval,
+            timeout: times.timeout,
+            prune: effective.prune,
+            wait: effective.wait,
+            depends_on: spec.depends_on.iter().map(|dependency| dependency.name.clone()).collect(),
+            substitute: spec.substitute.clone(),
+            decryption,
+            image_updates: spec.image_updates.as_deref().cloned(),
+            images: spec.images.clone(),
+            notify,
+            ttl: times.ttl,
+            deletion: effective.deletion,
+            suspend: spec.suspend.unwrap_or(false),
+            remote_bases: effective.remote_bases,
+            role: effective.role,
+            on_violation: effective.on_violation,
+            agent: effective.agent,
+        };
+        Admitted::new(resolved, config)
+    }
+}
+
+/// One field can be found wrong by two steps, in the same words.
+fn distinct(found: Vec<Violation>) -> Vec<Violation> {
     let mut kept: Vec<Violation> = Vec::with_capacity(found.len());
     for violation in found {
         if !kept.contains(&violation) {
             kept.push(violation);
         }
     }
-    let found = kept;
-    if found.iter().any(|violation| violation.rule == Rule::UndeterminedSelector) {
-        Verdict::Undetermined(found)
-    } else {
-        Verdict::Refused(found)
-    }
+    kept
 }
 
 /// A FluxConfig is named by a DNS label: it becomes part of the names of Flux objects.

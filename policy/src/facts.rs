@@ -1,12 +1,14 @@
 //! Facts: what the engine has to know beside the object and the policies. Values only; whoever calls brings them, from
 //! files or from a cluster's caches.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{collections::BTreeMap, sync::Arc};
 
+use foldhash::HashMap;
 use sluicegate_crds::{FluxConfig, TENANT_LABEL};
 
 use crate::{
     grammar::{ClusterId, NamespaceName, TenantName},
+    placement::Placer,
     set::PolicySet,
     verdict::ObjectRef,
 };
@@ -37,70 +39,91 @@ pub enum Unseen {
 /// tell; then nobody is first.
 pub type Since = Option<i64>;
 
-/// The target that a FluxConfig claims, and the FluxConfig.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claim {
-    /// Who claims.
-    pub tenant: TenantName,
-    /// By which FluxConfig.
-    pub config: ObjectRef,
-    /// Since when.
-    pub since: Since,
-}
-
-/// What one FluxConfig adds to the facts; made by [`Declaration::of`], taken by [`Facts::declare`].
+/// What one FluxConfig adds to the facts; made by [`Declaration::of`], taken by [`Facts::declare`]. A clone shares its texts,
+/// so facts are made anew from declarations that were kept in a few milliseconds for ten thousand.
 #[derive(Clone, Debug)]
-pub struct Declaration {
-    tenant: Option<TenantName>,
-    home: String,
-    name: String,
-    target: Option<(ClusterId, NamespaceName)>,
+pub struct Declaration(pub(crate) Arc<Declared>);
+
+/// The texts of a [`Declaration`].
+#[derive(Debug)]
+pub(crate) struct Declared {
+    pub(crate) tenant: Option<TenantName>,
+    pub(crate) home: String,
+    name: Arc<str>,
+    pub(crate) target: Option<(ClusterId, NamespaceName)>,
     depends_on: Vec<String>,
-    since: Since,
+    pub(crate) since: Since,
 }
 
 impl Declaration {
     /// Reads what a FluxConfig adds to the facts. Namespaces and clusters must be in `facts` already.
     pub fn of(config: &FluxConfig, policies: &PolicySet, facts: &Facts, since: Since) -> Self {
-        let home = config.metadata.namespace.clone().unwrap_or_default();
-        let placement = crate::placement::place(config, policies, facts);
-        Self {
-            tenant: facts.tenant(&home),
-            name: config.metadata.name.clone().unwrap_or_default(),
-            target: placement.ok().map(|placement| (placement.cluster.value, placement.namespace.value)),
+        Placer::new(policies, facts).place(config).declaration(since)
+    }
+
+    pub(crate) fn new(
+        config: &FluxConfig,
+        tenant: Option<TenantName>,
+        target: Option<(ClusterId, NamespaceName)>,
+        since: Since,
+    ) -> Self {
+        Self(Arc::new(Declared {
+            tenant,
+            home: config.metadata.namespace.clone().unwrap_or_default(),
+            name: config.metadata.name.as_deref().unwrap_or_default().into(),
+            target,
             depends_on: config.spec.depends_on.iter().map(|dependency| dependency.name.clone()).collect(),
-            home,
             since,
-        }
+        }))
     }
 
     /// The tenant.
     pub fn tenant(&self) -> Option<&TenantName> {
-        self.tenant.as_ref()
+        self.0.tenant.as_ref()
     }
 
     /// Cluster and namespace, where they could be told.
     pub fn target(&self) -> Option<&(ClusterId, NamespaceName)> {
-        self.target.as_ref()
+        self.0.target.as_ref()
     }
 }
 
-#[derive(Clone, Debug, Default)]
-struct Declared {
-    depends_on: Vec<String>,
-    times: u32,
-    since: Since,
+impl Declared {
+    pub(crate) fn object(&self) -> ObjectRef {
+        ObjectRef { kind: "FluxConfig", namespace: self.home.clone(), name: self.name.as_ref().to_owned() }
+    }
 }
 
-/// Everything that the engine knows beside the object and the policies.
+/// All declarations of one object: one, but for mistakes.
+#[derive(Clone, Debug)]
+struct Known {
+    first: Arc<Declared>,
+    times: u32,
+    /// The earliest.
+    since: Since,
+    /// Where there are several: the names in `dependsOn` of all.
+    depends_on: Option<Vec<String>>,
+}
+
+/// Without a time, after those with one.
+fn age(since: Since) -> i64 {
+    since.unwrap_or(i64::MAX)
+}
+
+/// Everything that the engine knows beside the object and the policies. It does not depend on the order in which it was told.
+///
+/// Keys are names that come from files and objects. They are hashed with a seed of the process; whoever found names that
+/// collide all the same would slow down the check of their own merge request.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     unseen: Unseen,
     namespaces: HashMap<String, Labels>,
     clusters: BTreeMap<String, Labels>,
-    configs: HashMap<String, BTreeMap<String, Declared>>,
-    by_tenant: HashMap<TenantName, Vec<(Since, String, String)>>,
-    claims: HashMap<(ClusterId, NamespaceName), Vec<Claim>>,
+    configs: HashMap<String, BTreeMap<Arc<str>, Known>>,
+    /// By age and name, each object once.
+    by_tenant: HashMap<TenantName, Vec<(Since, Arc<Declared>)>>,
+    /// By tenant and name.
+    claims: BTreeMap<ClusterId, HashMap<NamespaceName, Vec<Arc<Declared>>>>,
     writer: Option<String>,
 }
 
@@ -127,39 +150,55 @@ impl Facts {
 
     /// Adds a FluxConfig.
     pub fn declare(&mut self, declaration: Declaration) {
-        let Declaration { tenant, home, name, target, depends_on, since } = declaration;
-        if let Some(tenant) = &tenant {
-            let list = self.by_tenant.entry(tenant.clone()).or_default();
-            list.push((since, home.clone(), name.clone()));
+        let Declaration(declared) = declaration;
+        if let (Some(tenant), Some((cluster, namespace))) = (&declared.tenant, &declared.target) {
+            let targets = match self.claims.get_mut(cluster) {
+                Some(targets) => targets,
+                None => self.claims.entry(cluster.clone()).or_default(),
+            };
+            let claims = match targets.get_mut(namespace) {
+                Some(claims) => claims,
+                // One is what nearly every target has.
+                None => targets.entry(namespace.clone()).or_insert_with(|| Vec::with_capacity(1)),
+            };
+            let before = |claim: &Arc<Declared>| {
+                (claim.tenant.as_ref(), &claim.home, &claim.name) < (Some(tenant), &declared.home, &declared.name)
+            };
+            let at = claims.partition_point(before);
+            claims.insert(at, Arc::clone(&declared));
         }
-        if let (Some(tenant), Some(target)) = (tenant, target) {
-            let config = ObjectRef { kind: "FluxConfig", namespace: home.clone(), name: name.clone() };
-            // One is what nearly every target has.
-            self.claims.entry(target).or_insert_with(|| Vec::with_capacity(1)).push(Claim { tenant, config, since });
+        let known = match self.configs.get_mut(&declared.home) {
+            Some(known) => known,
+            None => self.configs.entry(declared.home.clone()).or_default(),
+        };
+        let mut since = declared.since;
+        if let Some(known) = known.get_mut(&declared.name) {
+            // Of an object that is declared twice neither is admitted, so it matters only that the order of files does not.
+            let mut depends_on = known.depends_on.take().unwrap_or_else(|| known.first.depends_on.clone());
+            depends_on.extend(declared.depends_on.iter().cloned());
+            depends_on.sort_unstable();
+            known.depends_on = Some(depends_on);
+            known.times += 1;
+            since = if age(since) < age(known.since) { since } else { known.since };
+            known.since = since;
+            let earlier = declared.tenant.as_ref().and_then(|tenant| self.by_tenant.get_mut(tenant));
+            if let Some(list) = earlier {
+                list.retain(|(_, other)| (&other.home, &other.name) != (&declared.home, &declared.name));
+            }
+        } else {
+            let first = Arc::clone(&declared);
+            known.insert(Arc::clone(&declared.name), Known { first, times: 1, since, depends_on: None });
         }
-        let declared = self.configs.entry(home).or_default().entry(name).or_default();
-        declared.depends_on.extend(depends_on);
-        declared.times += 1;
-        // Of an object that is declared twice neither is admitted, so it matters only that the order of files does not.
-        declared.since = if declared.times > 1 { declared.since.min(since) } else { since };
-    }
-
-    /// To be called after the last [`Facts::declare`]: puts what was declared in an order that does not depend on the order
-    /// of declaration.
-    pub fn seal(&mut self) {
-        for list in self.by_tenant.values_mut() {
-            // Without a time, after those with one.
-            list.sort_unstable_by(|a, b| {
-                (a.0.unwrap_or(i64::MAX), &a.1, &a.2).cmp(&(b.0.unwrap_or(i64::MAX), &b.1, &b.2))
-            });
-            list.dedup_by(|a, b| a.1 == b.1 && a.2 == b.2);
-        }
-        for declared in self.configs.values_mut().flat_map(BTreeMap::values_mut).filter(|declared| declared.times > 1) {
-            declared.depends_on.sort_unstable();
-        }
-        for list in self.claims.values_mut() {
-            list.sort_unstable_by(|a, b| (&a.tenant, &a.config).cmp(&(&b.tenant, &b.config)));
-        }
+        let Some(tenant) = &declared.tenant else { return };
+        let list = match self.by_tenant.get_mut(tenant) {
+            Some(list) => list,
+            None => self.by_tenant.entry(tenant.clone()).or_default(),
+        };
+        let key = (age(since), declared.home.as_str(), &*declared.name);
+        // They mostly come in order.
+        let after = |(since, other): &(Since, Arc<Declared>)| (age(*since), other.home.as_str(), &*other.name) < key;
+        let at = if list.last().is_none_or(after) { list.len() } else { list.partition_point(after) };
+        list.insert(at, (since, Arc::clone(&declared)));
     }
 
     /// Name of the tenant that a namespace of the management cluster belongs to: the value of its label
@@ -214,38 +253,43 @@ impl Facts {
         self.namespaces.keys().chain(unseen).map(String::as_str)
     }
 
-    /// Who claims a target.
-    pub(crate) fn claims(&self, target: &(ClusterId, NamespaceName)) -> &[Claim] {
-        self.claims.get(target).map_or(&[], Vec::as_slice)
+    /// The FluxConfigs that claim a target.
+    pub(crate) fn claims(&self, cluster: &ClusterId, namespace: &NamespaceName) -> &[Arc<Declared>] {
+        self.claims.get(cluster).and_then(|targets| targets.get(namespace)).map_or(&[], Vec::as_slice)
+    }
+
+    fn known(&self, home: &str, name: &str) -> Option<&Known> {
+        self.configs.get(home)?.get(name)
     }
 
     /// The names in `dependsOn` of a FluxConfig; `None` where there is no such FluxConfig.
     pub(crate) fn depends_on(&self, home: &str, name: &str) -> Option<&[String]> {
-        self.configs.get(home)?.get(name).map(|declared| declared.depends_on.as_slice())
+        let known = self.known(home, name)?;
+        Some(known.depends_on.as_ref().unwrap_or(&known.first.depends_on))
     }
 
     /// Names of the FluxConfigs in a namespace.
     pub(crate) fn names(&self, home: &str) -> impl Iterator<Item = &str> {
-        self.configs.get(home).into_iter().flat_map(|configs| configs.keys().map(String::as_str))
+        self.configs.get(home).into_iter().flat_map(|configs| configs.keys().map(|name| &**name))
     }
 
     /// How often an object was declared.
     pub fn times(&self, home: &str, name: &str) -> u32 {
-        self.configs.get(home).and_then(|configs| configs.get(name)).map_or(0, |declared| declared.times)
+        self.known(home, name).map_or(0, |known| known.times)
     }
 
     /// Since when a FluxConfig exists.
     pub(crate) fn since(&self, home: &str, name: &str) -> Since {
-        self.configs.get(home).and_then(|configs| configs.get(name)).and_then(|declared| declared.since)
+        self.known(home, name)?.since
     }
 
     /// Which of a tenant's FluxConfigs, counted from 0, this one is (the oldest first, then by name), and how many there
     /// are with it. One that was not declared comes as one that was just created.
     pub(crate) fn rank(&self, tenant: &TenantName, home: &str, name: &str) -> (usize, usize) {
         let list = self.by_tenant.get(tenant).map_or(&[][..], Vec::as_slice);
-        let since = self.since(home, name).unwrap_or(i64::MAX);
-        let key = (since, home, name);
-        let rank = list.partition_point(|(s, h, n)| (s.unwrap_or(i64::MAX), h.as_str(), n.as_str()) < key);
-        (rank, list.len() + usize::from(self.times(home, name) == 0))
+        let known = self.known(home, name);
+        let key = (age(known.and_then(|known| known.since)), home, name);
+        let rank = list.partition_point(|(since, other)| (age(*since), other.home.as_str(), &*other.name) < key);
+        (rank, list.len() + usize::from(known.is_none()))
     }
 }

@@ -33,9 +33,10 @@ pub mod workload;
 
 pub use compile::{CompiledPolicy, InvalidPolicy, check_cluster, compile};
 pub use concern::{Concern, concern};
-pub use decide::decide;
-pub use facts::{Claim, Declaration, Facts, Labels, LabelsOf, Since, Unseen};
+pub use decide::{decide, decide_placed, violations};
+pub use facts::{Declaration, Facts, Labels, LabelsOf, Since, Unseen};
 pub use grants::dangerous_grants;
+pub use placement::{Placed, Placer};
 pub use query::{Answer, Question, ask};
 pub use rule::{Rule, Severity};
 pub use set::PolicySet;

@@ -5,7 +5,7 @@ use sluicegate_crds::{FluxConfig, TENANT_LABEL};
 
 use crate::{
     compile::{CompiledDestination, CompiledPolicy, Templated},
-    facts::{Facts, Labels, LabelsOf},
+    facts::{Declaration, Facts, Labels, LabelsOf, Since},
     grammar::{Bindings, ClusterId, NamespaceName, TenantName},
     rule::Rule,
     select::Selected,
@@ -35,34 +35,109 @@ impl Placement<'_> {
     }
 }
 
-/// Decides where a FluxConfig goes, and whether its tenant may deploy there.
-///
-/// # Errors
-/// Every reason why not.
-pub(crate) fn place<'p>(
-    config: &FluxConfig,
+/// Where FluxConfigs go, one after the other. What the policies say of a namespace of the management cluster is kept until
+/// another namespace comes: in files, and in most lists, those of a namespace stand together.
+#[derive(Debug)]
+pub struct Placer<'p, 'f> {
     policies: &'p PolicySet,
+    facts: &'f Facts,
+    last: Option<Home<'p>>,
+}
+
+/// A FluxConfig and where it goes, or why it goes nowhere; for [`decide_placed`](crate::decide_placed).
+#[derive(Clone, Debug)]
+pub struct Placed<'p> {
+    pub(crate) config: &'p FluxConfig,
+    tenant: Option<TenantName>,
+    pub(crate) placement: Result<Placement<'p>, Vec<Violation>>,
+}
+
+/// What policies say of a namespace of the management cluster.
+#[derive(Debug)]
+struct Home<'p> {
+    name: String,
+    tenant: Option<TenantName>,
+    selected: Result<Applicable<'p>, Violation>,
+}
+
+/// The policies that select a tenant.
+#[derive(Debug)]
+struct Applicable<'p> {
+    all: Selection<'p>,
+    everywhere: Selection<'p>,
+    on: Vec<(ClusterId, Selection<'p>)>,
+}
+
+impl<'p> Home<'p> {
+    fn of(name: &str, policies: &'p PolicySet, facts: &Facts) -> Self {
+        let tenant = facts.tenant(name);
+        let selected = match &tenant {
+            None => Err(bad_tenant(name, facts)),
+            Some(tenant) => policies.select(tenant, facts.labels(name)),
+        };
+        let selected = selected.map(|all| Applicable { everywhere: all.everywhere(), all, on: Vec::new() });
+        Self { name: name.to_owned(), tenant, selected }
+    }
+}
+
+impl<'p, 'f> Placer<'p, 'f> {
+    /// By these policies. Of the facts it asks for namespaces and clusters alone.
+    pub fn new(policies: &'p PolicySet, facts: &'f Facts) -> Self {
+        Self { policies, facts, last: None }
+    }
+
+    /// Decides where a FluxConfig goes, and whether its tenant may deploy there.
+    pub fn place(&mut self, config: &'p FluxConfig) -> Placed<'p> {
+        let name = config.metadata.namespace.as_deref().unwrap_or_default();
+        let home = match self.last.take() {
+            Some(home) if home.name == name => home,
+            _ => Home::of(name, self.policies, self.facts),
+        };
+        let home = self.last.insert(home);
+        let placement = match (&home.tenant, &mut home.selected) {
+            (Some(tenant), Ok(selected)) => place(config, tenant, selected, self.facts),
+            (_, Err(violation)) => Err(violation.clone()),
+            (None, Ok(_)) => Err(bad_tenant(name, self.facts)),
+        };
+        Placed { config, tenant: home.tenant.clone(), placement: placement.map_err(|violation| vec![violation]) }
+    }
+}
+
+impl Placed<'_> {
+    /// What the FluxConfig adds to the facts.
+    pub fn declaration(&self, since: Since) -> Declaration {
+        let target = self.placement.as_ref().ok();
+        let target = target.map(|place| (place.cluster.value.clone(), place.namespace.value.clone()));
+        Declaration::new(self.config, self.tenant.clone(), target, since)
+    }
+}
+
+fn place<'p>(
+    config: &FluxConfig,
+    tenant: &TenantName,
+    selected: &mut Applicable<'p>,
     facts: &Facts,
-) -> Result<Placement<'p>, Vec<Violation>> {
-    let home = config.metadata.namespace.as_deref().unwrap_or_default();
-    let Some(tenant) = facts.tenant(home) else {
-        return Err(vec![bad_tenant(home, facts)]);
-    };
-    let selection = policies.select(&tenant, facts.labels(home)).map_err(|violation| vec![violation])?;
-    let everywhere = selection.everywhere();
-    let cluster = cluster(config, &everywhere, facts).map_err(|violation| vec![violation])?;
+) -> Result<Placement<'p>, Violation> {
+    let everywhere = &selected.everywhere;
+    let cluster = cluster(config, everywhere, facts)?;
     let labels = facts.clusters().get(cluster.value.as_str()).map_or(LabelsOf::Unknown, LabelsOf::Known);
-    let namespace = namespace(config, &everywhere, &tenant, &cluster.value).map_err(|violation| vec![violation])?;
+    let namespace = namespace(config, everywhere, tenant, &cluster.value)?;
     let granted = destination(
-        &everywhere,
-        &tenant,
+        everywhere,
+        tenant,
         (&cluster.value, labels),
         &namespace.value,
         (config.spec.cluster.is_some(), config.spec.namespace.is_some()),
-    )
-    .map_err(|violation| vec![violation])?;
-    let policies = selection.on(cluster.value.as_str(), labels);
-    Ok(Placement { tenant, cluster, namespace, granted, policies })
+    )?;
+    let policies = match selected.on.iter().find(|(id, _)| *id == cluster.value) {
+        Some((_, policies)) => policies.clone(),
+        None => {
+            let policies = selected.all.on(cluster.value.as_str(), labels);
+            selected.on.push((cluster.value.clone(), policies.clone()));
+            policies
+        }
+    };
+    Ok(Placement { tenant: tenant.clone(), cluster, namespace, granted, policies })
 }
 
 fn bad_tenant(home: &str, facts: &Facts) -> Violation {

@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use sluicegate_crds::FluxConfig;
 
 use crate::{
-    facts::{Claim, Facts},
+    facts::Facts,
+    grammar::TenantName,
     placement::Placement,
     rule::Rule,
     show,
@@ -41,38 +42,34 @@ fn object(home: &str, name: &str) -> ObjectRef {
 
 /// Of several tenants that claim a target the first keeps it. Where nobody knows who was first, nobody has it.
 fn claim(place: &Placement<'_>, facts: &Facts, home: &str, name: &str, found: &mut Vec<Violation>) {
-    let target = (place.cluster.value.clone(), place.namespace.value.clone());
-    let claims = facts.claims(&target);
-    if claims.iter().all(|claim| claim.tenant == place.tenant) {
+    let (cluster, namespace) = (&place.cluster.value, &place.namespace.value);
+    let claims = facts.claims(cluster, namespace);
+    let is_mine = |tenant: &Option<TenantName>| tenant.as_ref() == Some(&place.tenant);
+    if claims.iter().all(|claim| is_mine(&claim.tenant)) {
         return;
     }
     let first = |mine: bool| {
-        claims
-            .iter()
-            .filter(|claim| (claim.tenant == place.tenant) == mine)
-            .map(|claim| claim.since.unwrap_or(i64::MAX))
-            .min()
+        claims.iter().filter(|claim| is_mine(&claim.tenant) == mine).map(|claim| claim.since.unwrap_or(i64::MAX)).min()
     };
     let mine = first(true).or(facts.since(home, name)).unwrap_or(i64::MAX);
     if first(false).is_none_or(|theirs| mine < theirs) {
         return;
     }
-    let others: Vec<&Claim> = claims.iter().filter(|claim| claim.tenant != place.tenant).collect();
-    let mut tenants: Vec<&str> = others.iter().map(|claim| claim.tenant.as_str()).collect();
+    let others = claims.iter().filter(|claim| !is_mine(&claim.tenant));
+    let mut tenants: Vec<&str> =
+        others.clone().filter_map(|claim| claim.tenant.as_ref().map(TenantName::as_str)).collect();
     tenants.dedup();
     found.push(
         Violation::new(
             Rule::TargetClaimed,
             "spec.namespace",
             format!(
-                "namespace {} on cluster {} is also the target of tenant {}",
-                target.1,
-                target.0,
+                "namespace {namespace} on cluster {cluster} is also the target of tenant {}",
                 show::joined(&tenants)
             ),
         )
-        .value(target.1.as_str())
-        .related(others.iter().take(5).map(|claim| claim.config.clone()))
+        .value(namespace.as_str())
+        .related(others.take(5).map(|claim| claim.object()))
         .help("a namespace on a cluster belongs to one tenant: choose another namespace"),
     );
 }

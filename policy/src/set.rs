@@ -4,8 +4,9 @@
 //! off, and defaults come field by field from the highest priority. Two different defaults of equal priority are an error of
 //! the policies, never a coin toss.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
+use foldhash::HashMap;
 use sluicegate_crds::FluxPolicy;
 
 use crate::{
@@ -72,7 +73,10 @@ impl PolicySet {
             let bindings = Bindings { tenant: tenant.as_str(), ..Bindings::default() };
             matcher.selects(tenant.as_str(), labels, &bindings) != Selected::No
         };
-        self.invalid.iter().filter(move |policy| policy.tenants.as_ref().is_none_or(selects)).map(|policy| policy.name.clone())
+        self.invalid
+            .iter()
+            .filter(move |policy| policy.tenants.as_ref().is_none_or(selects))
+            .map(|policy| policy.name.clone())
     }
 
     /// Policies without errors, by descending priority.
@@ -175,7 +179,8 @@ impl PolicySet {
 /// The policies that apply to one tenant, by descending priority.
 #[derive(Clone, Debug)]
 pub(crate) struct Selection<'p> {
-    policies: Vec<&'p CompiledPolicy>,
+    /// Shared by all FluxConfigs of a tenant on a cluster.
+    policies: Arc<[&'p CompiledPolicy]>,
 }
 
 impl<'p> Selection<'p> {
@@ -211,7 +216,7 @@ impl<'p> Selection<'p> {
         value: impl Fn(&'p CompiledPolicy) -> Option<T>,
     ) -> Result<Option<Field<T>>, Violation> {
         let mut found: Option<(&CompiledPolicy, T)> = None;
-        for policy in &self.policies {
+        for policy in self.policies.iter().copied() {
             if let Some((first, _)) = &found
                 && first.priority > policy.priority
             {
@@ -234,7 +239,7 @@ impl<'p> Selection<'p> {
         value: impl Fn(&CompiledPolicy) -> Option<bool>,
     ) -> (bool, Option<PolicyField>) {
         let mut on = None;
-        for policy in &self.policies {
+        for policy in self.policies.iter().copied() {
             match value(policy) {
                 Some(false) => return (false, Some(policy.field(field))),
                 Some(true) if on.is_none() => on = Some(policy.field(field)),
@@ -257,7 +262,7 @@ impl<'p> Selection<'p> {
         stricter: impl Fn(T, T) -> bool,
     ) -> Option<(T, PolicyField)> {
         let mut found: Option<(T, &CompiledPolicy)> = None;
-        for policy in &self.policies {
+        for policy in self.policies.iter().copied() {
             if let Some(value) = value(policy)
                 && found.is_none_or(|(strictest, _)| stricter(value, strictest))
             {

@@ -82,7 +82,7 @@ impl Args {
         let report = Report::new(judged.findings, judged.checked)
             .with_files(files)
             .with_passed_over(platform.passed_over.clone());
-        let texts = SourceTexts::new(&platform.files);
+        let texts = SourceTexts::of(&platform);
         let undetermined = judged.undetermined || platform.unreadable;
         let exit = self.show(report, &|path| texts.get(path), undetermined, began, terminal);
         // The process ends next and its memory goes at once; to drop ten thousand objects before that would be work for nothing.

@@ -196,7 +196,7 @@ struct Agents {
     /// Those that serve a FluxConfig of the files that were named.
     wanted: BTreeSet<AgentId>,
     /// All FluxConfigs by agent, those of the context too: an agent is rendered whole.
-    members: BTreeMap<AgentId, Vec<Box<Admitted>>>,
+    members: BTreeMap<AgentId, Vec<Admitted>>,
     /// Of some FluxConfig of the context nobody knows the agent.
     incomplete: bool,
 }
@@ -207,12 +207,12 @@ impl Agents {
         for admitted in judged.configs.iter().filter_map(|config| config.admitted.clone()) {
             let agent = AgentId::of(admitted.resolved());
             agents.wanted.insert(agent.clone());
-            agents.members.entry(agent).or_default().push(admitted);
+            agents.members.entry(agent).or_default().push(*admitted);
         }
         for config in platform.configs.iter().filter(|config| platform.is_context(&config.at)) {
             match decide(&config.object, &judged.policies, &judged.facts) {
                 Verdict::Admitted(admitted) if !config.flawed => {
-                    agents.members.entry(AgentId::of(admitted.resolved())).or_default().push(admitted);
+                    agents.members.entry(AgentId::of(admitted.resolved())).or_default().push(*admitted);
                 }
                 Verdict::Admitted(_) | Verdict::Refused(_) | Verdict::Undetermined(_) => agents.incomplete = true,
             }

@@ -321,7 +321,6 @@ fn decided(config: &FluxConfig, policies: &PolicySet, facts: &Facts) -> Outcome 
     if facts.times(metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default()) == 0
     {
         facts.declare(Declaration::of(config, policies, &facts, None));
-        facts.seal();
     }
     match decide(config, policies, &facts) {
         Verdict::Admitted(admitted) => Outcome {

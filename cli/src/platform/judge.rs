@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use rayon::prelude::*;
 use sluicegate_crds::FluxConfig;
 use sluicegate_policy::{
-    Admitted, Declaration, Facts, InvalidPolicy, PolicySet, Rule, Unseen, Verdict, Violation, check_cluster, compile,
-    dangerous_grants, decide, verdict::ObjectRef,
+    Admitted, Declaration, Facts, InvalidPolicy, Placed, Placer, PolicySet, Rule, Unseen, Verdict, Violation,
+    check_cluster, compile, dangerous_grants, decide_placed, verdict::ObjectRef, violations,
 };
 
 use super::{
@@ -63,14 +63,23 @@ pub enum Keep {
 impl Platform {
     /// Compiles the policies and gathers the facts that files can give.
     pub fn engine(&self) -> (PolicySet, Facts) {
-        let compiled = self.policies.iter().map(|policy| match &*policy.object {
+        let policies = self.compiled();
+        let (facts, _) = self.facts(&policies);
+        (policies, facts)
+    }
+
+    fn compiled(&self) -> PolicySet {
+        PolicySet::new(self.policies.iter().map(|policy| match &*policy.object {
             ReadPolicy::Unreadable(name) => Err(InvalidPolicy::unreadable(name)),
             ReadPolicy::Decoded(decoded) => match compile(decoded) {
                 Ok(compiled) if policy.flawed => Err(compiled.reject()),
                 compiled => compiled,
             },
-        });
-        let policies = PolicySet::new(compiled);
+        }))
+    }
+
+    /// The facts, and the placement of each FluxConfig that was found out on the way.
+    fn facts<'p>(&'p self, policies: &'p PolicySet) -> (Facts, Vec<Placed<'p>>) {
         let mut facts = Facts::new(Unseen::Unknown);
         for namespace in &self.namespaces {
             facts.namespace(namespace.object.name.clone(), namespace.object.labels.clone());
@@ -83,18 +92,29 @@ impl Platform {
         for (object, _) in self.undecoded.iter().filter(|(object, _)| object.kind == "FluxCluster") {
             facts.cluster(object.name.clone(), sluicegate_policy::Labels::new());
         }
-        let declarations: Vec<Declaration> =
-            self.configs.par_iter().map(|config| Declaration::of(&config.object, &policies, &facts, None)).collect();
+        let (placed, declarations): (Vec<Placed<'p>>, Vec<Declaration>) = self
+            .configs
+            .par_iter()
+            .with_min_len(64)
+            .map_init(
+                || Placer::new(policies, &facts),
+                |placer, config| {
+                    let placed = placer.place(&config.object);
+                    let declaration = placed.declaration(None);
+                    (placed, declaration)
+                },
+            )
+            .unzip();
         for declaration in declarations {
             facts.declare(declaration);
         }
-        facts.seal();
-        (policies, facts)
+        (facts, placed)
     }
 
     /// Judges every FluxConfig, FluxPolicy and FluxCluster of the files that are not context.
     pub fn judge(&self, keep: Keep, progress: bool) -> Judged {
-        let (policies, facts) = self.engine();
+        let policies = self.compiled();
+        let (facts, placed) = self.facts(&policies);
         let mut found: Vec<Found> = Vec::new();
         let mut checked: Vec<Checked> = Vec::with_capacity(self.configs.len());
         self.judge_policies(&policies, &facts, &mut found, &mut checked);
@@ -105,32 +125,38 @@ impl Platform {
             }
         }
         let bar = Progress::start(self.configs.len(), "deciding", progress);
-        let verdicts: Vec<(usize, Kept)> = self
+        let verdicts: Vec<(usize, Kept, Checked)> = self
             .configs
             .par_iter()
+            .zip(placed)
             .enumerate()
             .with_min_len(64)
-            .filter(|(_, config)| !self.is_context(&config.at))
-            .map(|(index, config)| {
+            .filter(|(_, (config, _))| !self.is_context(&config.at))
+            .map(|(index, (config, placed))| {
                 bar.step();
-                let admitted = match decide(&config.object, &policies, &facts) {
-                    Verdict::Admitted(admitted) => Ok((keep == Keep::Admitted).then_some(admitted)),
-                    Verdict::Refused(violations) | Verdict::Undetermined(violations) => Err(violations),
+                let admitted = match keep {
+                    Keep::Outcome => match violations(placed, &facts) {
+                        none if none.is_empty() => Ok(None),
+                        violations => Err(violations),
+                    },
+                    Keep::Admitted => match decide_placed(placed, &facts) {
+                        Verdict::Admitted(admitted) => Ok(Some(admitted)),
+                        Verdict::Refused(violations) | Verdict::Undetermined(violations) => Err(violations),
+                    },
                 };
-                (index, admitted)
+                let outcome = if config.flawed { Outcome::Invalid } else { Outcome::Admitted };
+                (index, admitted, self.checked(config_id(&config.object), &config.at, outcome))
             })
             .collect();
         drop(bar);
         let mut configs = Vec::with_capacity(verdicts.len());
         let mut undetermined = false;
-        for (index, verdict) in verdicts {
+        for (index, verdict, mut looked_at) in verdicts {
             let config = &self.configs[index];
-            let object = config_id(&config.object);
             let violations = match verdict {
                 Ok(admitted) => {
-                    let outcome = if config.flawed { Outcome::Invalid } else { Outcome::Admitted };
-                    checked.push(self.checked(object, &config.at, outcome));
-                    configs.push(JudgedConfig { index, admitted, outcome, rules: Vec::new() });
+                    configs.push(JudgedConfig { index, admitted, outcome: looked_at.outcome, rules: Vec::new() });
+                    checked.push(looked_at);
                     continue;
                 }
                 Err(violations) => violations,
@@ -149,9 +175,10 @@ impl Platform {
             found.extend(here.into_iter().map(|violation| Found {
                 violation,
                 at: config.at.clone(),
-                object: object.clone(),
+                object: looked_at.object.clone(),
             }));
-            checked.push(self.checked(object, &config.at, outcome));
+            looked_at.outcome = outcome;
+            checked.push(looked_at);
             configs.push(JudgedConfig { index, admitted: None, outcome, rules });
         }
         let mut findings = self.findings.clone();

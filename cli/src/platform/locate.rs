@@ -1,7 +1,7 @@
 //! From violations to findings: field paths become lines and columns.
 //!
-//! Places are not kept for ten thousand objects of which a few hundred are wrong. The files of those are read and parsed
-//! once more instead.
+//! Places are not kept for ten thousand objects of which a few hundred are wrong. The files of those are parsed once more
+//! instead.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -28,19 +28,29 @@ pub(super) struct Found {
 /// Texts of files, read when somebody asks.
 #[derive(Debug)]
 pub struct SourceTexts<'p> {
-    files: HashMap<&'p str, &'p crate::manifest::files::File>,
+    files: HashMap<&'p str, (&'p crate::manifest::files::File, Option<&'p str>)>,
 }
 
 impl<'p> SourceTexts<'p> {
     /// The texts of these files.
     pub fn new(files: &'p [crate::manifest::files::File]) -> Self {
-        Self { files: files.iter().map(|file| (file.shown(), file)).collect() }
+        Self { files: files.iter().map(|file| (file.shown(), (file, None))).collect() }
+    }
+
+    /// The texts of a platform's files, as they were when they were judged.
+    pub fn of(platform: &'p Platform) -> Self {
+        let texts = platform.texts.iter().map(Option::as_deref).chain(std::iter::repeat(None));
+        Self { files: platform.files.iter().zip(texts).map(|(file, text)| (file.shown(), (file, text))).collect() }
     }
 
     /// Text of the file that is shown under this path; `None` where it cannot be read as text.
     pub fn get(&self, shown: &str) -> Option<Arc<str>> {
         let limits = Limits::default();
-        let bytes = self.files.get(shown)?.read(&limits).ok()?;
+        let (file, kept) = self.files.get(shown)?;
+        if let Some(kept) = kept {
+            return Some((*kept).into());
+        }
+        let bytes = file.read(&limits).ok()?;
         match decode_text(&bytes, &limits) {
             Ok(text) => Some(text.into()),
             Err(_) => Some(String::from_utf8_lossy(&bytes).into()),
@@ -202,9 +212,12 @@ fn object_place(platform: &Platform, objects: &Objects<'_>, object: &ObjectRef, 
     Some(Related { path: platform.shown(at).to_owned(), span: *span, message: format!("{object} is here") })
 }
 
-/// Reads and parses a file once more; `None` where that fails this time.
+/// Parses a file once more, and reads it where its text was not kept; `None` where that fails this time.
 pub(super) fn with_documents<T>(platform: &Platform, file: u32, work: impl FnOnce(&[Document<'_>]) -> T) -> Option<T> {
     let limits = Limits::default();
+    if let Some(Some(text)) = platform.texts.get(file as usize) {
+        return Some(work(&yaml::parse(text, &limits).ok()?));
+    }
     let bytes = platform.files.get(file as usize)?.read(&limits).ok()?;
     let text = decode_text(&bytes, &limits).ok()?;
     let documents = yaml::parse(text, &limits).ok()?;

@@ -9,7 +9,11 @@ mod document;
 mod judge;
 mod locate;
 
-use std::{collections::HashSet, path::PathBuf};
+use std::{
+    collections::HashSet,
+    path::PathBuf,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use sluicegate_crds::{FluxCluster, FluxConfig, FluxPolicy};
 use sluicegate_policy::Labels;
@@ -27,6 +31,9 @@ pub use document::decode_config;
 pub(crate) use document::span as finding_span;
 pub use judge::{Judged, JudgedConfig, Keep};
 pub use locate::{SourceTexts, located_policy_field, policy_fields};
+
+/// Bytes of files that are kept in memory, over all files.
+const KEPT_TEXTS: usize = 16 << 20;
 
 /// What to read, and as what.
 #[derive(Clone, Debug, Default)]
@@ -90,6 +97,9 @@ pub struct Platform {
     pub files: Vec<File>,
     /// From this index on files are context.
     pub context_from: u32,
+    /// Texts of files with FluxConfigs, in the order of [`Platform::files`], so that what is found in them can be shown without
+    /// reading them again; absent for other files, and for all from [`KEPT_TEXTS`] bytes on.
+    texts: Vec<Option<Box<str>>>,
     /// Teams' FluxConfigs.
     pub configs: Vec<Located<FluxConfig>>,
     /// Policies.
@@ -129,18 +139,23 @@ impl Platform {
             platform.problem(problem);
         }
         let progress = Progress::start(platform.files.len(), "reading files", request.progress);
+        let kept = AtomicUsize::new(0);
         let loaded = files::for_each_parsed(&platform.files, &options.limits, |file, text, documents| {
             progress.step();
             // Not by the path that is shown: `-` may be the standard input and a file.
             let number = platform.files.element_offset(file).map_or(u32::MAX, index);
-            document::read(file.shown(), number, text, documents)
+            let loaded = document::read(file.shown(), number, text, documents);
+            let keep = !loaded.configs.is_empty()
+                && kept.fetch_add(text.len(), Ordering::Relaxed) < KEPT_TEXTS.saturating_sub(text.len());
+            (loaded, keep.then(|| Box::from(text)))
         });
         drop(progress);
         let mut other_objects = 0;
         let mut other_documents = 0;
         for loaded in loaded {
             match loaded {
-                Ok(loaded) => {
+                Ok((loaded, text)) => {
+                    platform.texts.push(text);
                     let document::Loaded {
                         configs,
                         policies,
@@ -160,7 +175,10 @@ impl Platform {
                     other_objects += others;
                     other_documents += foreign;
                 }
-                Err(problem) => platform.problem(&problem),
+                Err(problem) => {
+                    platform.texts.push(None);
+                    platform.problem(&problem);
+                }
             }
         }
         let helm = judged.passed_over.helm_templates.len() + context.passed_over.helm_templates.len();

@@ -144,7 +144,8 @@ impl ClusterClient {
     /// # Errors
     /// The API server's refusal, or that there was none.
     pub async fn get_path(&self, path: &str) -> ApiResult<Value> {
-        let request = http::Request::get(path).body(Vec::new()).map_err(|error| ApiError::Unreachable(error.to_string()))?;
+        let request =
+            http::Request::get(path).body(Vec::new()).map_err(|error| ApiError::Unreachable(error.to_string()))?;
         self.ask(Verb::Get, Ok(request)).await
     }
 
@@ -153,7 +154,8 @@ impl ClusterClient {
     /// # Errors
     /// The API server's refusal, or that there was none.
     pub async fn list(&self, path: &str, labels: &str) -> ApiResult<Vec<Value>> {
-        let mut list: Value = self.ask(Verb::List, Request::new(path).list(&ListParams::default().labels(labels))).await?;
+        let mut list: Value =
+            self.ask(Verb::List, Request::new(path).list(&ListParams::default().labels(labels))).await?;
         match list["items"].take() {
             Value::Array(items) => Ok(items),
             _ => Ok(Vec::new()),
@@ -175,7 +177,11 @@ impl ClusterClient {
     /// A conflict where it does.
     pub async fn create(&self, key: &Key, manifest: &Value) -> ApiResult<Value> {
         let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-        self.write(Verb::Create, request(key.kind, &key.namespace).create(&parameters, manifest.to_string().into_bytes())).await
+        self.write(
+            Verb::Create,
+            request(key.kind, &key.namespace).create(&parameters, manifest.to_string().into_bytes()),
+        )
+        .await
     }
 
     /// Applies our fields, whoever had them before.
@@ -184,7 +190,11 @@ impl ClusterClient {
     /// The API server's refusal, or that there was none.
     pub async fn apply(&self, key: &Key, manifest: &Value) -> ApiResult<Value> {
         let parameters = PatchParams::apply(MANAGER).force();
-        self.write(Verb::Patch, request(key.kind, &key.namespace).patch(&key.name, &parameters, &Patch::Apply(manifest))).await
+        self.write(
+            Verb::Patch,
+            request(key.kind, &key.namespace).patch(&key.name, &parameters, &Patch::Apply(manifest)),
+        )
+        .await
     }
 
     /// A JSON merge patch.
@@ -193,7 +203,8 @@ impl ClusterClient {
     /// The API server's refusal, or that there was none.
     pub async fn merge(&self, key: &Key, patch: &Value) -> ApiResult<Value> {
         let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        self.write(Verb::Patch, request(key.kind, &key.namespace).patch(&key.name, &parameters, &Patch::Merge(patch))).await
+        self.write(Verb::Patch, request(key.kind, &key.namespace).patch(&key.name, &parameters, &Patch::Merge(patch)))
+            .await
     }
 
     /// A JSON Patch.
@@ -205,7 +216,11 @@ impl ClusterClient {
         // The dynamic patch is JSON already; kube's type wants operations, which are the same text.
         let patch: json_patch::Patch =
             serde_json::from_value(patch.clone()).map_err(|error| ApiError::Unreachable(error.to_string()))?;
-        self.write(Verb::Patch, request(key.kind, &key.namespace).patch(&key.name, &parameters, &Patch::Json::<()>(patch))).await
+        self.write(
+            Verb::Patch,
+            request(key.kind, &key.namespace).patch(&key.name, &parameters, &Patch::Json::<()>(patch)),
+        )
+        .await
     }
 
     /// Deletes this very object and what it owns. One that is gone is fine.
@@ -218,7 +233,8 @@ impl ClusterClient {
             propagation_policy: Some(PropagationPolicy::Background),
             ..DeleteParams::default()
         };
-        match self.write::<Value>(Verb::Delete, request(key.kind, &key.namespace).delete(&key.name, &parameters)).await {
+        match self.write::<Value>(Verb::Delete, request(key.kind, &key.namespace).delete(&key.name, &parameters)).await
+        {
             Ok(_) => Ok(()),
             Err(error) if error.is_not_found() => Ok(()),
             Err(error) => Err(error),

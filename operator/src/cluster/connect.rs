@@ -25,7 +25,8 @@ pub enum ConnectError {
 /// # Errors
 /// Says what is wrong with it, and no secret.
 pub async fn from_kubeconfig(text: &str) -> Result<Client, ConnectError> {
-    let kubeconfig = Kubeconfig::from_yaml(text).map_err(|_| ConnectError::Malformed("it is no YAML of that shape".into()))?;
+    let kubeconfig =
+        Kubeconfig::from_yaml(text).map_err(|_| ConnectError::Malformed("it is no YAML of that shape".into()))?;
     refuse(&kubeconfig)?;
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await

@@ -90,7 +90,13 @@ impl Drop for Runtime {
 
 impl Runtime {
     /// A cluster that nobody watches yet.
-    pub fn new(id: String, client: ClusterClient, account: Account, management: bool, listener: Arc<dyn Listener>) -> Arc<Self> {
+    pub fn new(
+        id: String,
+        client: ClusterClient,
+        account: Account,
+        management: bool,
+        listener: Arc<dyn Listener>,
+    ) -> Arc<Self> {
         let store = Store::default();
         for kind in cluster_wide() {
             store.expect(Watched::Kind(kind));
@@ -253,7 +259,9 @@ impl Runtime {
 
     fn tell_config(&self, object: &Value) {
         let labels = &object["metadata"]["labels"];
-        if let (Some(home), Some(name)) = (labels[crate::object::HOME_LABEL].as_str(), labels[crate::object::CONFIG_LABEL].as_str()) {
+        if let (Some(home), Some(name)) =
+            (labels[crate::object::HOME_LABEL].as_str(), labels[crate::object::CONFIG_LABEL].as_str())
+        {
             self.listener.config(ConfigKey { home: home.to_owned(), name: name.to_owned() });
         }
     }
@@ -322,7 +330,7 @@ async fn inform(client: &ClusterClient) -> ApiResult<Info> {
     })
 }
 
-fn texts<'v>(value: &'v Value) -> impl Iterator<Item = &'v str> {
+fn texts(value: &Value) -> impl Iterator<Item = &str> {
     value.as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 
@@ -360,13 +368,18 @@ fn reaches_us(deployment: &Value) -> Option<String> {
     for container in deployment["spec"]["template"]["spec"]["containers"].as_array()? {
         for argument in texts(&container["args"]) {
             all |= matches!(argument, "--watch-all-namespaces" | "--watch-all-namespaces=true");
-            left_out |= argument
-                .strip_prefix("--watch-label-selector=")
-                .is_some_and(|selector| selector.split(',').any(|part| part.trim() == format!("!{}", crate::object::AGENT_LABEL)));
+            left_out |= argument.strip_prefix("--watch-label-selector=").is_some_and(|selector| {
+                selector.split(',').any(|part| part.trim() == format!("!{}", crate::object::AGENT_LABEL))
+            });
         }
     }
     // notification-controller has no selector, and acts for nobody.
     let harmless = metadata["name"].as_str().is_some_and(|name| name.starts_with("notification-controller"));
-    (all && !left_out && !harmless)
-        .then(|| format!("{}/{}", metadata["namespace"].as_str().unwrap_or_default(), metadata["name"].as_str().unwrap_or_default()))
+    (all && !left_out && !harmless).then(|| {
+        format!(
+            "{}/{}",
+            metadata["namespace"].as_str().unwrap_or_default(),
+            metadata["name"].as_str().unwrap_or_default()
+        )
+    })
 }

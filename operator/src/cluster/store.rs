@@ -203,7 +203,9 @@ impl Store {
             Watched::Copies(kind, namespace) => key.kind == *kind && *key.namespace == **namespace,
         };
         if *watched == Watched::Kind(Kind::Namespace) {
-            let named = |name: &str| listed.contains(&Key { kind: Kind::Namespace, namespace: String::new(), name: name.to_owned() });
+            let named = |name: &str| {
+                listed.contains(&Key { kind: Kind::Namespace, namespace: String::new(), name: name.to_owned() })
+            };
             inner.namespaces.retain(|name, _| named(name));
         }
         let gone: Vec<Arc<Key>> =

@@ -38,7 +38,10 @@ pub async fn watch(api: Api<DynamicObject>, labels: Option<&str>, mut sink: impl
             Ok(Event::Init) => listed.clear(),
             Ok(Event::InitApply(object)) => {
                 let metadata = &object.metadata;
-                listed.insert((metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default()));
+                listed.insert((
+                    metadata.namespace.clone().unwrap_or_default(),
+                    metadata.name.clone().unwrap_or_default(),
+                ));
                 tell(object, News::Saw, &mut sink);
             }
             Ok(Event::InitDone) => sink(News::Listed(std::mem::take(&mut listed))),

@@ -4,6 +4,6 @@
 
 pub mod controllers;
 pub mod hint;
+mod ranges;
 pub mod releases;
 pub mod state;
-mod ranges;

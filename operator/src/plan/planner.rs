@@ -133,7 +133,8 @@ pub async fn run(context: Arc<Context>, channels: Channels, beat: Beat, complete
         }
         let began = Instant::now();
         let outcome = world.take(pending.drain(..));
-        let (clusters, policies) = (outcome.clusters, outcome.policies || !outcome.planned.is_empty() || !outcome.gone.is_empty());
+        let (clusters, policies) =
+            (outcome.clusters, outcome.policies || !outcome.planned.is_empty() || !outcome.gone.is_empty());
         debug!(decided = outcome.decided, planned = outcome.planned.len(), took = ?began.elapsed(), "planned");
         beat.turn();
         let was_complete = context.plan.is_complete();
@@ -225,15 +226,22 @@ fn removed(world: &World, pending: &[Change], source: Source, names: &HashSet<(S
             keys.filter(|key| gone(&key.home, &key.name)).map(|key| Change::Config(key, None)).collect()
         }
         Source::Policy => {
-            let all = known.policies.into_iter().chain(waiting.filter_map(|(kind, name)| (kind == "policy").then_some(name)));
+            let all =
+                known.policies.into_iter().chain(waiting.filter_map(|(kind, name)| (kind == "policy").then_some(name)));
             all.filter(|name| gone("", name)).map(|name| Change::Policy(name, None)).collect()
         }
         Source::Cluster => {
-            let all = known.clusters.into_iter().chain(waiting.filter_map(|(kind, name)| (kind == "cluster").then_some(name)));
+            let all = known
+                .clusters
+                .into_iter()
+                .chain(waiting.filter_map(|(kind, name)| (kind == "cluster").then_some(name)));
             all.filter(|name| gone("", name)).map(|name| Change::Cluster(name, None)).collect()
         }
         Source::Namespace => {
-            let all = known.namespaces.into_iter().chain(waiting.filter_map(|(kind, name)| (kind == "namespace").then_some(name)));
+            let all = known
+                .namespaces
+                .into_iter()
+                .chain(waiting.filter_map(|(kind, name)| (kind == "namespace").then_some(name)));
             all.filter(|name| gone("", name)).map(|name| Change::Namespace(name, None)).collect()
         }
         Source::Secret => Vec::new(),
@@ -284,7 +292,10 @@ async fn follow(
                 Message::Listed(source, names)
             }
             News::Missing => {
-                warn!(kind = resource.kind, "the management cluster does not have this kind: install Sluicegate's CRDs");
+                warn!(
+                    kind = resource.kind,
+                    "the management cluster does not have this kind: install Sluicegate's CRDs"
+                );
                 return;
             }
             News::Failed(failure) => {

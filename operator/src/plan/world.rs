@@ -253,7 +253,12 @@ impl World {
         outcome
     }
 
-    fn replace(&mut self, replaced: Vec<(ConfigKey, Box<ReadConfig>)>, dirty: &mut Dirty, restated: &mut Vec<ConfigKey>) {
+    fn replace(
+        &mut self,
+        replaced: Vec<(ConfigKey, Box<ReadConfig>)>,
+        dirty: &mut Dirty,
+        restated: &mut Vec<ConfigKey>,
+    ) {
         let empty = self.bare_facts();
         for (key, read) in replaced {
             let ReadConfig { mut config, error } = *read;
@@ -308,16 +313,13 @@ impl World {
         if anew {
             for known in self.configs.values_mut() {
                 known.declaration = Declaration::of(&known.config, &self.set, &facts, since(&known.config));
-                known.target = known
-                    .declaration
-                    .target()
-                    .map(|(cluster, namespace)| (cluster.to_string(), namespace.to_string()));
+                known.target =
+                    known.declaration.target().map(|(cluster, namespace)| (cluster.to_string(), namespace.to_string()));
             }
         }
         for known in self.configs.values() {
             facts.declare(known.declaration.clone());
         }
-        facts.seal();
         facts
     }
 
@@ -445,10 +447,8 @@ fn since(config: &FluxConfig) -> Option<i64> {
 }
 
 fn policies_digest(names: &[Arc<str>], policies: &BTreeMap<String, KnownPolicy>) -> Arc<str> {
-    let parts: BTreeSet<(&str, String)> = names
-        .iter()
-        .filter_map(|name| Some((&**name, policies.get(&**name)?.digest.to_string())))
-        .collect();
+    let parts: BTreeSet<(&str, String)> =
+        names.iter().filter_map(|name| Some((&**name, policies.get(&**name)?.digest.to_string()))).collect();
     Arc::from(fields::digest(&json!(parts)).to_string())
 }
 

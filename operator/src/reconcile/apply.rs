@@ -135,7 +135,13 @@ impl From<ApiError> for Failure {
 }
 
 /// Does what is to be done.
-pub async fn carry_out(runtime: &Arc<Runtime>, agent: &Arc<str>, inventory: &Inventory, plan: &Plan, difference: Difference) -> Applied {
+pub async fn carry_out(
+    runtime: &Arc<Runtime>,
+    agent: &Arc<str>,
+    inventory: &Inventory,
+    plan: &Plan,
+    difference: Difference,
+) -> Applied {
     let applied = Mutex::new(Applied::default());
     let note = |owner: &Owner, key: &Key, result: Result<bool, Failure>| {
         let mut applied = applied.lock().unwrap_or_else(PoisonError::into_inner);
@@ -180,7 +186,12 @@ pub async fn carry_out(runtime: &Arc<Runtime>, agent: &Arc<str>, inventory: &Inv
 }
 
 /// Makes an object what it should be; whether anything had to be written.
-async fn put(runtime: &Arc<Runtime>, agent: &Arc<str>, object: &Object, observed: Option<&Observed>) -> Result<bool, Failure> {
+async fn put(
+    runtime: &Arc<Runtime>,
+    agent: &Arc<str>,
+    object: &Object,
+    observed: Option<&Observed>,
+) -> Result<bool, Failure> {
     let key = &object.key;
     let wanted = Fingerprint::of_manifest(&object.manifest);
     match observed {
@@ -201,7 +212,8 @@ async fn put(runtime: &Arc<Runtime>, agent: &Arc<str>, object: &Object, observed
         None => {
             // What came into a namespace of our own making came after us. Elsewhere it may be somebody's.
             let made_by_us = runtime.store.namespace(&key.namespace).is_some_and(|namespace| namespace.created);
-            if !made_by_us && let Some(existing) = runtime.client.get(key).await?
+            if !made_by_us
+                && let Some(existing) = runtime.client.get(key).await?
                 && !fields::is_ours(&existing)
             {
                 return Err(Failure::Blocked(format!(
@@ -212,7 +224,9 @@ async fn put(runtime: &Arc<Runtime>, agent: &Arc<str>, object: &Object, observed
     }
     let live = match runtime.client.apply(key, &object.manifest).await {
         // These fields never change; the object is made again.
-        Err(ApiError::Refused { code: 422, .. }) if matches!(key.kind, Kind::RoleBinding | Kind::Secret) && observed.is_some() => {
+        Err(ApiError::Refused { code: 422, .. })
+            if matches!(key.kind, Kind::RoleBinding | Kind::Secret) && observed.is_some() =>
+        {
             if let Some(observed) = observed {
                 runtime.client.delete(key, &observed.uid).await?;
             }
@@ -286,7 +300,7 @@ async fn suspend(runtime: &Runtime, key: &Key, suspended: bool) -> Result<(), Fa
 async fn remove(runtime: &Runtime, plan: &Plan, removal: &Removal) -> Result<bool, Failure> {
     let Removal { key, observed, orphan } = removal;
     let is_suspended = observed.flux.as_ref().is_some_and(|flux| flux.suspended);
-    if key.kind.stage() == Stage::Delivery && !(observed.deleting && is_suspended == *orphan) && is_suspended != *orphan {
+    if key.kind.stage() == Stage::Delivery && is_suspended != *orphan {
         // Flux prunes what it deployed, unless it is suspended.
         match suspend(runtime, key, *orphan).await {
             Err(Failure::Api(error)) if error.is_not_found() => {

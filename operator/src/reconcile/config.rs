@@ -49,12 +49,11 @@ async fn step(context: &Context, planned: &Arc<Planned>) -> ApiResult<Next> {
             return Ok(Next::Change);
         }
     } else {
-        if let Some(left) = time_left(planned) {
-            if left.is_zero() {
-                info!(config = %planned.key, "its time to live is over");
-                context.management.delete_own::<FluxConfig>(Some(&planned.key.home), &planned.key.name, uid(planned)).await?;
-                return Ok(Next::Change);
-            }
+        if time_left(planned).is_some_and(|left| left.is_zero()) {
+            info!(config = %planned.key, "its time to live is over");
+            let (home, name) = (&planned.key.home, &planned.key.name);
+            context.management.delete_own::<FluxConfig>(Some(home), name, uid(planned)).await?;
+            return Ok(Next::Change);
         }
         if let Judgement::Admitted(admitted) = &planned.judgement
             && !planned.is_prepared()
@@ -89,9 +88,11 @@ impl Situation {
             })
         };
         let (cluster, runtime, agent) = match &planned.agent {
-            Some(agent) => {
-                (Some(agent.cluster.clone()), context.cluster(&agent.cluster), Some(Arc::from(agent.namespace.as_str())))
-            }
+            Some(agent) => (
+                Some(agent.cluster.clone()),
+                context.cluster(&agent.cluster),
+                Some(Arc::from(agent.namespace.as_str())),
+            ),
             None => match found() {
                 Some((runtime, agent)) => (Some(runtime.id.clone()), Some(runtime), Some(agent)),
                 None => (None, None, None),
@@ -110,7 +111,10 @@ impl Situation {
             looked_at: planned.agent.is_none()
                 || report.as_ref().is_some_and(|report| report.has_seen(&planned.key, planned.version)),
             flux: runtime.as_ref().map(|runtime| runtime.store.flux_of(&planned.key)).unwrap_or_default(),
-            anywhere: context.clusters().iter().any(|runtime| !runtime.store.is_synced() || runtime.store.has_config(&planned.key)),
+            anywhere: context
+                .clusters()
+                .iter()
+                .any(|runtime| !runtime.store.is_synced() || runtime.store.has_config(&planned.key)),
             owner: Owner::Config { tenant, config: planned.key.clone() },
             runtime,
             unreachable,
@@ -164,7 +168,10 @@ async fn prepare(context: &Context, planned: &Planned, complete: &FluxConfig) ->
     if complete.spec != planned.config.spec {
         patch["spec"] = serde_json::to_value(&complete.spec).unwrap_or(Value::Null);
     }
-    context.management.patch_own::<FluxConfig>(Some(&planned.key.home), &planned.key.name, OwnPatch::Merge(&patch)).await?;
+    context
+        .management
+        .patch_own::<FluxConfig>(Some(&planned.key.home), &planned.key.name, OwnPatch::Merge(&patch))
+        .await?;
     Ok(())
 }
 
@@ -173,7 +180,10 @@ async fn let_go(context: &Context, planned: &Planned) -> ApiResult<()> {
     let finalizers: Vec<&String> =
         metadata.finalizers.iter().flatten().filter(|finalizer| *finalizer != FINALIZER).collect();
     let patch = json!({"metadata": {"resourceVersion": metadata.resource_version, "finalizers": finalizers}});
-    context.management.patch_own::<FluxConfig>(Some(&planned.key.home), &planned.key.name, OwnPatch::Merge(&patch)).await?;
+    context
+        .management
+        .patch_own::<FluxConfig>(Some(&planned.key.home), &planned.key.name, OwnPatch::Merge(&patch))
+        .await?;
     info!(config = %planned.key, "nothing is left of it");
     Ok(())
 }

@@ -44,9 +44,9 @@ pub struct Members {
 impl Members {
     /// Whether an object's fate waits for a FluxConfig that is left as it is.
     pub fn is_frozen(&self, owner: &Owner) -> bool {
-        self.frozen.iter().any(|(config, (tenant, _))| {
-            Owner::Config { tenant: tenant.clone(), config: config.clone() }.within(owner)
-        })
+        self.frozen
+            .iter()
+            .any(|(config, (tenant, _))| Owner::Config { tenant: tenant.clone(), config: config.clone() }.within(owner))
     }
 
     /// Sorts FluxConfigs by how they are treated.

@@ -67,7 +67,6 @@ impl Case {
         let mut facts = Facts::new(Unseen::Absent);
         facts.cluster("prod", Labels::default());
         facts.declare(Declaration::of(&config, &set, &facts, None));
-        facts.seal();
         let Verdict::Admitted(admitted) = decide(&config, &set, &facts) else { panic!("not admitted") };
         let healthy = |status: Value| Some(FluxState::read(&json!({"metadata": {"generation": 1}, "status": status})));
         Self {
@@ -590,6 +589,87 @@ fn reads_when_a_kustomization_was_last_reconciled() {
     }}));
     assert_eq!(state.last_reconciled, Some("2026-11-21T10:05:00Z".parse().unwrap()));
     assert_eq!(state.handled_at.as_deref(), Some("2026-11-21T10:00:00Z"));
+}
+
+/// Everything with everything: what must hold of any status.
+#[test]
+fn any_status_is_consistent_and_stable() {
+    let states = [
+        None,
+        state(&[]),
+        state(&[ready("True", "Succeeded", "fine")]),
+        state(&[ready("False", "BuildFailed", "kustomize build failed")]),
+        state(&[ready("False", "AccessDenied", "blocked"), with("Stalled", "AccessDenied")]),
+        state(&[ready("Unknown", "Progressing", "at it"), with("Reconciling", "Progressing")]),
+        Some(FluxState::read(&json!({"spec": {"suspend": true}}))),
+    ];
+    let agents = [
+        AgentHealth::Absent,
+        AgentHealth::Starting("x".to_owned()),
+        AgentHealth::Ready,
+        AgentHealth::Sleeping,
+        AgentHealth::Unknown,
+    ];
+    let violations = [violation()];
+    let reasons = ["in the way".to_owned()];
+    let refused = |kept| Judged::Refused { violations: &violations, kept };
+    let progresses = [
+        Progress::Applying,
+        Progress::Applied,
+        Progress::Blocked(&reasons),
+        Progress::Removing { waiting: &[], orphan: false },
+    ];
+    let mut seen = 0;
+    for (suspend, deleted) in [(false, false), (true, false), (false, true)] {
+        let mut case = Case::new();
+        case.config.spec.suspend = Some(suspend);
+        case.config.metadata.deletion_timestamp = deleted.then(|| Time(time(0)));
+        let admitted = case.admitted.clone();
+        let judgements = [
+            Judged::Admitted(&admitted),
+            refused(None),
+            refused(Some(OnViolation::Suspend)),
+            refused(Some(OnViolation::Keep)),
+            refused(Some(OnViolation::Remove)),
+            Judged::Undetermined(&violations),
+        ];
+        for (source, delivery) in states.iter().flat_map(|source| states.iter().map(move |delivery| (source, delivery)))
+        {
+            (case.source, case.delivery) = (source.clone(), delivery.clone());
+            for agent in &agents {
+                case.agent = agent.clone();
+                for (judged, progress) in
+                    judgements.iter().flat_map(|judged| progresses.map(|progress| (*judged, progress)))
+                {
+                    (case.config.status, case.now) = (None, time(0));
+                    let status = case.judged(judged, progress);
+                    let context =
+                        || format!("{judged:?} {progress:?} {agent:?} {source:?} {delivery:?} -> {status:#?}");
+                    let holds = |type_| condition(&status, type_).status == ConditionStatus::True;
+                    let [reconciling, stalled] =
+                        [RECONCILING, STALLED].map(|type_| find(&status.conditions, type_).is_some());
+                    if holds(READY) {
+                        assert!(holds(ADMITTED) && holds(AGENT_READY) && (holds(SYNCED) || suspend), "{}", context());
+                        assert!(!reconciling && !stalled, "{}", context());
+                    } else {
+                        assert!(reconciling != stalled, "{}", context());
+                    }
+                    assert!(
+                        status.conditions.iter().all(|one| !one.reason.is_empty() && !one.message.is_empty()),
+                        "{}",
+                        context()
+                    );
+                    // Written and looked at again, it is the same.
+                    (case.config.status, case.now) = (Some(status.clone()), time(999));
+                    let again = case.judged(judged, progress);
+                    assert_eq!(again, status);
+                    assert_eq!(transitions(Some(&status), &again), []);
+                    seen += 1;
+                }
+            }
+        }
+    }
+    assert_eq!(seen, 3 * 7 * 7 * 5 * 6 * 4);
 }
 
 fn told(transitions: &[Transition]) -> Vec<String> {

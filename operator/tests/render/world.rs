@@ -62,7 +62,6 @@ impl World {
         for config in &configs {
             facts.declare(Declaration::of(config, &policies, &self.facts, None));
         }
-        facts.seal();
         configs
             .iter()
             .map(|config| match decide(config, &policies, &facts) {
@@ -108,7 +107,8 @@ impl World {
     #[track_caller]
     pub fn refuses(&self, configs: &str) -> String {
         let admitted = self.admit(configs);
-        let error = self.try_agents(&admitted).find_map(Result::err).expect("should not be rendered");
+        let error =
+            self.try_agents(&admitted).find_map(Result::err).unwrap_or_else(|| panic!("should not be rendered"));
         let source = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
         format!("{error}{source}")
     }
@@ -160,7 +160,7 @@ pub fn show(rendered: &Rendered, wanted: impl Fn(&str) -> bool) -> String {
             None => {}
             Some(CopySource::Platform { name }) => writeln!(text, "# a copy of the platform's {name}").unwrap(),
             Some(CopySource::Tenant { home, name, .. }) => {
-                writeln!(text, "# a copy of the team's {home}/{name}").unwrap()
+                writeln!(text, "# a copy of the team's {home}/{name}").unwrap();
             }
         }
         text.push_str(&yaml(&object.manifest));

@@ -51,6 +51,20 @@ fn a_repository_without_charts_allows_none() {
 }
 
 #[test]
+fn a_chart_that_is_an_oci_artifact_takes_values_but_no_files_of_values() {
+    let world = World::new();
+    let chart = |chart: Value| {
+        json!({
+            "source": {"url": "oci://registry.example.com/team-a/chart", "ref": {"tag": "1.0.0"}},
+            "chart": chart,
+        })
+    };
+    world.accepts(chart(json!({"values": {"replicas": 2}})));
+    let found = world.rejects(chart(json!({"valuesFiles": ["values-prod.yaml"]})), Rule::InvalidChart);
+    assert_eq!(found.field, "spec.chart.valuesFiles");
+}
+
+#[test]
 fn a_chart_is_named_as_its_source_asks_for() {
     let world = World::new();
     let repository = json!({"source": {"kind": "Helm", "url": "https://charts.example.com/stable"}});

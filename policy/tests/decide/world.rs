@@ -120,7 +120,6 @@ impl World {
         if facts.times(home.unwrap_or_default(), name.unwrap_or_default()) == 0 {
             facts.declare(Declaration::of(judged, &set, &self.facts, None));
         }
-        facts.seal();
         facts
     }
 

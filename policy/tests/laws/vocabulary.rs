@@ -163,7 +163,6 @@ impl Case {
             facts.declare(Declaration::of(config, set, &places, *since));
         }
         facts.declare(Declaration::of(&self.config, set, &places, Some(50)));
-        facts.seal();
         facts
     }
 
