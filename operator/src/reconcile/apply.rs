@@ -97,7 +97,11 @@ impl Difference {
                 difference.to_suspend.push(key.clone());
             }
         }
-        difference.waiting.sort();
+        // What the others wait for first: a status names only the first few.
+        difference.waiting.sort_by(|(one_owner, one), (other_owner, other)| {
+            let backwards = other.kind.stage().cmp(&one.kind.stage());
+            backwards.then_with(|| (one_owner, one).cmp(&(other_owner, other)))
+        });
         difference.removals.sort_by(|a, b| b.key.kind.stage().cmp(&a.key.kind.stage()).then_with(|| a.key.cmp(&b.key)));
         difference
     }
