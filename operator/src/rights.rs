@@ -170,7 +170,7 @@ pub fn bindable() -> (Vec<String>, Vec<String>) {
 }
 
 /// Everything that the operator does with an object that it renders.
-const RENDERED: [&str; 5] = ["list", "watch", "create", "patch", "delete"];
+const RENDERED: [&str; 6] = ["get", "list", "watch", "create", "patch", "delete"];
 
 /// The operator's rights on a cluster. The same on each, the management cluster included.
 ///
@@ -188,7 +188,7 @@ pub fn operator_role() -> Role {
         rule(RBAC, &["clusterroles"], &["bind"]).named(cluster_roles),
         rule(RBAC, &["roles"], &["bind"]).named(roles),
         // Whoever holds a controller's Lease is what reconciles: the health of an agent.
-        rule("coordination.k8s.io", &["leases"], &["list", "watch"]),
+        rule("coordination.k8s.io", &["leases"], &["list"]),
         rule("events.k8s.io", &["events"], &["create", "patch"]),
         // Where the API servers are: agents may reach them and little else.
         rule("", &["services"], &["get"]).named(["kubernetes"]),

@@ -4,7 +4,7 @@
 //! are applied, `namespaces`, `access`, `network`, `workloads`, and for each member `source` and `delivery`. `settings`
 //! combines what members want of the agent, `names` says what everything is called, `output` collects.
 //!
-//! Nothing here reads a Secret: what has to be in an agent's namespace is said by a [`Copy`], and whoever applies fills in
+//! Nothing here reads a Secret: what has to be in an agent's namespace is said by a `Copy`, and whoever applies fills in
 //! the content.
 
 mod access;

@@ -35,7 +35,7 @@ fn right(group: &str, resource: &str, verb: &str, name: Option<&str>) -> Right {
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 
-/// What everything that is rendered asks of the operator: to see it, to apply it, to remove it, and to give what a binding
+/// What everything that is rendered asks of the operator: to see whose it is and that it stays, to apply it, to remove it, and to give what a binding
 /// gives.
 fn needed(copies: bool) -> BTreeSet<Right> {
     let mut needed = BTreeSet::new();
@@ -44,7 +44,7 @@ fn needed(copies: bool) -> BTreeSet<Right> {
         for object in objects {
             let kind = object.key.kind;
             if (kind.stage() == Stage::Credential) == copies {
-                for verb in ["list", "watch", "create", "patch", "delete"] {
+                for verb in ["get", "list", "watch", "create", "patch", "delete"] {
                     needed.insert(right(kind.group(), kind.plural(), verb, None));
                 }
             }
@@ -73,10 +73,12 @@ fn beside() -> BTreeSet<Right> {
     [
         // Whether an agent is alive.
         right("coordination.k8s.io", "leases", "list", None),
-        right("coordination.k8s.io", "leases", "watch", None),
         // What people are told.
-        right("", "events", "create", None),
-        right("", "events", "patch", None),
+        right("events.k8s.io", "events", "create", None),
+        right("events.k8s.io", "events", "patch", None),
+        // Where agents reach the API servers.
+        right("", "services", "get", Some("kubernetes")),
+        right("discovery.k8s.io", "endpointslices", "list", None),
     ]
     .into()
 }
