@@ -117,6 +117,26 @@ fn a_namespace_without_an_owner_is_adopted_and_survives() {
     });
 }
 
+#[test]
+fn a_namespace_that_an_administrator_gives_to_another_tenant_is_left_alone() {
+    on_plane("given", async |platform| {
+        let tenant = platform.tenant("team").await?;
+        let namespace = shared(&platform, &[&tenant]).await?;
+        declare(&tenant).await?;
+        tenant.delivery(KUSTOMIZATION, "shop", SOON).await?;
+        let give = |tenant: &str| json!({"metadata": {"labels": {"sluicegate.dev/tenant": tenant}}});
+        platform.edit(("v1", "Namespace"), "", &namespace, give("somebody-else")).await?;
+        let names =
+            |config: &Value| has(config, "Ready", "False") && message(config, "Ready").contains("somebody-else");
+        tenant.until("a word about the new owner", "shop", SOON, names).await?;
+        let found = platform.space.get("v1", "Namespace", "", &namespace).await?.unwrap_or_default();
+        assert_eq!(found["metadata"]["labels"]["sluicegate.dev/tenant"], "somebody-else");
+        platform.edit(("v1", "Namespace"), "", &namespace, give(&tenant.name)).await?;
+        let heals = |config: &Value| !message(config, "Ready").contains("somebody-else");
+        tenant.until("a status without complaint", "shop", SOON, heals).await.map(|_| ())
+    });
+}
+
 /// Flux for the whole cluster with the rights of an administrator, as platforms run it for themselves.
 async fn platform_flux(platform: &Platform) -> Result<String> {
     let space = &platform.space;
