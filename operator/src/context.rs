@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::Duration,
 };
 
 use kube::runtime::events::Recorder;
@@ -13,11 +14,14 @@ use crate::{
     cluster::{ClusterClient, Runtime, queue::Queue, runtime::Listener},
     fields::Fingerprint,
     lease::Leadership,
-    object::{ConfigKey, Kind},
+    object::ConfigKey,
     plan::Plan,
     secrets::Secrets,
     telemetry::metrics::{Metrics, Watched},
 };
+
+/// How long news of Flux may wait, so that several become one.
+const SOON: Duration = Duration::from_millis(100);
 
 /// A status that was written, and has not come back by the watch yet.
 #[derive(Clone, Debug)]
@@ -140,13 +144,18 @@ pub struct ContextListener {
 
 impl Listener for ContextListener {
     fn config(&self, key: ConfigKey) {
-        self.context.configs.push_after(key, std::time::Duration::from_millis(100));
+        for agent in self.context.plan.agents_of_dependents(&key) {
+            if let Some(runtime) = self.context.cluster(&agent.cluster) {
+                runtime.queue.push_after(Arc::from(agent.namespace.as_str()), SOON);
+            }
+        }
+        self.context.configs.push_after(key, SOON);
     }
 
-    fn watched(&self, kind: Kind, failure: Option<&str>) {
+    fn watched(&self, watched: Watched, failure: Option<&str>) {
         if let Some(failure) = failure {
-            self.context.metrics.watch_restarted(Watched::Object(kind));
-            tracing::warn!(kind = kind.name(), failure, "watch");
+            self.context.metrics.watch_restarted(watched);
+            tracing::warn!(kind = watched.label(), failure, "watch");
         }
     }
 }

@@ -72,6 +72,7 @@ struct Situation {
     report: Option<Arc<Report>>,
     owner: Owner,
     flux: Vec<(Arc<Key>, FluxState)>,
+    chart: Option<FluxState>,
     anywhere: bool,
     looked_at: bool,
 }
@@ -111,6 +112,7 @@ impl Situation {
             looked_at: planned.agent.is_none()
                 || report.as_ref().is_some_and(|report| report.has_seen(&planned.key, planned.version)),
             flux: runtime.as_ref().map(|runtime| runtime.store.flux_of(&planned.key)).unwrap_or_default(),
+            chart: runtime.as_ref().and_then(|runtime| runtime.store.chart_of(&planned.key)),
             anywhere: context
                 .clusters()
                 .iter()
@@ -137,6 +139,10 @@ impl Situation {
         blocked.sort();
         blocked.dedup();
         blocked
+    }
+
+    fn waits_for(&self, key: &ConfigKey) -> Option<&str> {
+        self.report.as_ref()?.waits_for.get(key).map(String::as_str)
     }
 
     fn state(&self, stage: Stage) -> Option<&FluxState> {
@@ -236,8 +242,9 @@ async fn tell(context: &Context, planned: &Arc<Planned>, situation: &Situation) 
         progress,
         agent: &health,
         source: situation.state(Stage::Source),
-        chart: None,
+        chart: situation.chart.as_ref(),
         delivery: situation.state(Stage::Delivery),
+        waits_for: situation.waits_for(&planned.key),
         policy_digest: digest,
         now: Timestamp::now(),
     });
