@@ -22,6 +22,8 @@ use crate::{
 
 /// Requests of one reconcile at the same time.
 const CONCURRENCY: usize = 8;
+/// How often the removal of what others have added is tried on an object that somebody writes at the same time.
+const ATTEMPTS: u32 = 5;
 
 /// What there is of an agent.
 pub type Inventory = HashMap<Arc<Key>, Observed>;
@@ -253,12 +255,24 @@ async fn put(
 }
 
 /// Removes what others have added to an object of ours.
-async fn without_additions(runtime: &Runtime, key: &Key, live: Value) -> Result<Value, ApiError> {
-    let additions = fields::foreign(&live);
-    if additions.is_empty() {
-        return Ok(live);
+async fn without_additions(runtime: &Runtime, key: &Key, mut live: Value) -> Result<Value, ApiError> {
+    let mut attempts = 0;
+    loop {
+        let additions = fields::foreign(&live);
+        if additions.is_empty() {
+            return Ok(live);
+        }
+        attempts += 1;
+        match runtime.client.json_patch(key, &fields::removal(&live, &additions)).await {
+            // Somebody has written since, most often a controller its status: the version in the patch is not that of the
+            // object any more.
+            Err(ApiError::Refused { code: 409 | 422, .. }) if attempts < ATTEMPTS => {
+                let Some(newer) = runtime.client.get(key).await? else { return Ok(live) };
+                live = newer;
+            }
+            answer => return answer,
+        }
     }
-    runtime.client.json_patch(key, &fields::removal(&live, &additions)).await
 }
 
 /// A namespace that is not ours yet: it is made, or taken, or somebody else's. `None`: it is to be applied.
@@ -282,6 +296,8 @@ async fn take_namespace(runtime: &Runtime, object: &Object) -> Result<Option<boo
             }
             // A target namespace of nobody, which policy lets Sluicegate create: that was asked before.
             (None, Some(_), Owner::Tenant(_)) => Ok(None),
+            // Of our making, and somebody took a label away; or an administrator gave it the label of this agent.
+            (None, None, Owner::Agent) if state.created || state.agent.as_deref() == Some(name) => Ok(None),
             (None, _, _) => Err(Failure::Blocked(format!(
                 "namespace {name} on cluster {} exists and is not Sluicegate's: an administrator removes it, or gives it the label {}",
                 runtime.id,
