@@ -17,7 +17,7 @@ use sluicegate_e2e::network::{GIT_HOST, NODE_ADDRESS, REGISTRY_PORT};
 use sluicegate_e2e::suite::git::{self, Repository};
 use sluicegate_e2e::suite::operator::{self, CLUSTER, NAMESPACE, Operator};
 use sluicegate_e2e::suite::{Space, Target, own_control_plane, skip, test, test_on};
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 
 pub(crate) const API: &str = "sluicegate.dev/v1alpha1";
 pub(crate) const CONFIG: (&str, &str) = (API, "FluxConfig");
@@ -32,6 +32,9 @@ pub(crate) const HOME_LABEL: &str = "sluicegate.dev/home";
 pub(crate) const START: u64 = 180;
 /// What follows from a change where nothing has to start.
 pub(crate) const SOON: u64 = 60;
+
+/// The one pool of the cluster of the run: who looks at all of it, or takes its end for his own, must be alone in it.
+pub(crate) static POOL: Mutex<()> = Mutex::const_new(());
 
 /// A cluster with Sluicegate installed, and the operator that serves it.
 #[derive(Clone)]
