@@ -9,7 +9,7 @@ use std::{
 
 use kube::{Api, core::DynamicObject};
 use serde_json::Value;
-use tokio::{task::AbortHandle, time::Instant};
+use tokio::{sync::Notify, task::AbortHandle, time::Instant};
 
 use super::{
     client::{ApiResult, ClusterClient},
@@ -26,6 +26,13 @@ use crate::{
 
 /// How long a change of what Flux says may wait, so that several become one.
 const SETTLE: Duration = Duration::from_millis(200);
+
+/// How often a cluster is asked for what changes seldom.
+const LOOK: Duration = Duration::from_secs(60);
+/// How long a cluster of which something failed is left alone before it is asked.
+const CALM: Duration = Duration::from_secs(1);
+/// How often one is asked that did not answer.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// What is known of a cluster as a whole.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -59,6 +66,8 @@ pub trait Listener: Send + Sync {
     fn config(&self, key: ConfigKey);
     /// A watch was answered; `None`: it works.
     fn watched(&self, kind: Kind, failure: Option<&str>);
+    /// A cluster began or ceased to answer.
+    fn answers(&self, cluster: &str);
 }
 
 /// One cluster.
@@ -76,6 +85,8 @@ pub struct Runtime {
     /// Agents to reconcile.
     pub queue: Queue<Arc<str>>,
     info: RwLock<Info>,
+    /// Something failed: it is asked whether the cluster answers.
+    doubt: Arc<Notify>,
     units: Mutex<HashMap<Arc<str>, UnitState>>,
     copies: Mutex<HashMap<Box<str>, Vec<AbortHandle>>>,
     tasks: Mutex<Vec<AbortHandle>>,
@@ -109,6 +120,7 @@ impl Runtime {
             store,
             queue: Queue::default(),
             info: RwLock::default(),
+            doubt: Arc::default(),
             units: Mutex::default(),
             copies: Mutex::default(),
             tasks: Mutex::default(),
@@ -235,6 +247,7 @@ impl Runtime {
             }
             News::Failed(failure) => {
                 self.listener.watched(kind, Some(&failure));
+                self.doubt.notify_one();
                 return;
             }
         };
@@ -294,9 +307,9 @@ async fn watch_kind(runtime: Arc<Runtime>, kind: Kind) {
     .await;
 }
 
-/// Asks for what changes seldom: version, addresses, a platform-wide Flux.
+/// Asks for what changes seldom: version, addresses, a platform-wide Flux; and whether the cluster answers at all.
 async fn keep_informed(runtime: Arc<Runtime>) {
-    let weak = Arc::downgrade(&runtime);
+    let (weak, doubt) = (Arc::downgrade(&runtime), runtime.doubt.clone());
     drop(runtime);
     loop {
         let Some(runtime) = weak.upgrade() else { return };
@@ -309,9 +322,17 @@ async fn keep_informed(runtime: Arc<Runtime>) {
         if info.api_servers != before.api_servers {
             runtime.store.agents().into_iter().for_each(|agent| runtime.queue.push(agent));
         }
+        let changed = info.unreachable != before.unreachable;
         *runtime.info.write().unwrap_or_else(PoisonError::into_inner) = info;
+        if changed {
+            runtime.listener.answers(&runtime.id);
+        }
         drop(runtime);
-        tokio::time::sleep(Duration::from_secs(if reachable { 60 } else { 5 })).await;
+        tokio::select! {
+            () = tokio::time::sleep(if reachable { LOOK } else { LOOK_AGAIN }) => {}
+            // All watches of a cluster that went away fail at once.
+            () = doubt.notified(), if reachable => tokio::time::sleep(CALM).await,
+        }
     }
 }
 
