@@ -82,20 +82,39 @@ pub(crate) fn on_plane(name: &str, body: impl AsyncFnOnce(Platform) -> Result<()
 
 /// A control plane of the test's own, with Sluicegate installed and no operator started yet. It ends with the test.
 pub(crate) fn on_own_plane(name: &str, body: impl AsyncFnOnce(Platform) -> Result<()>) {
-    struct Ended(String);
-    impl Drop for Ended {
-        fn drop(&mut self) {
-            let _ = Cluster::down(&self.0);
-        }
-    }
-    let _ended = Ended(unique(name));
-    let find = || Ok(Target::Harness(Box::new(plane(name)?)));
+    let own = std::cell::OnceCell::new();
+    let find = || {
+        let plane = own_plane(name)?;
+        let cluster = plane.cluster.clone();
+        let _ = own.set(plane);
+        Ok(Target::Harness(Box::new(cluster)))
+    };
     test_on(name, find, async |space| {
         let cluster = space.cluster().cloned().expect("a cluster of the harness");
         operator::install(&cluster).await?;
         let operator = Arc::new(Operator::new(&cluster, "a")?);
         guarded(Platform { space, cluster, operator }, body).await
     });
+}
+
+/// A control plane that ends when it is dropped.
+pub(crate) struct OwnPlane {
+    pub(crate) cluster: Cluster,
+}
+
+impl Drop for OwnPlane {
+    fn drop(&mut self) {
+        let _ = Cluster::down(self.cluster.name());
+    }
+}
+
+pub(crate) fn own_plane(label: &str) -> Result<OwnPlane> {
+    Ok(OwnPlane { cluster: plane(label)? })
+}
+
+/// An administrator's client of a cluster.
+pub(crate) async fn client_of(cluster: &Cluster) -> Result<kube::Client> {
+    sluicegate_e2e::api::client(&cluster.layout().kubeconfig()).await
 }
 
 /// A name for a cluster of this run.
