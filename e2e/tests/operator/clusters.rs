@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sluicegate_e2e::Error;
-use sluicegate_e2e::error::Result;
 use sluicegate_e2e::suite::operator::{self, CLUSTER, NAMESPACE};
 
 use crate::support::{
@@ -46,11 +45,11 @@ fn a_cluster_that_is_away_is_named_and_delays_no_other() {
         tenant.delivery(KUSTOMIZATION, "here", SOON).await?;
         let remote = client_of(&other.cluster).await?;
         let kustomizations = api_of(remote.clone(), KUSTOMIZATION, &tenant.agent());
-        let interval = |wanted: &'static str| {
-            let look = async || {
+        let interval = async |wanted: &str| {
+            let look = || async {
                 Ok(kustomizations.get("there").await.ok().filter(|one| one.data["spec"]["interval"] == wanted))
             };
-            platform.space.wait("the Kustomization elsewhere", SOON, look)
+            platform.space.wait("the Kustomization elsewhere", SOON, look).await
         };
         interval("5s").await?;
         // Each cluster has what is for it, and nothing else.
