@@ -168,6 +168,18 @@ impl Runtime {
         lock(&self.units).get(agent).map(|unit| unit.report.clone())
     }
 
+    /// Has everything looked at as if nothing had failed.
+    fn try_again(&self) {
+        let mut agents = self.store.agents();
+        let mut units = lock(&self.units);
+        for (agent, unit) in units.iter_mut() {
+            unit.failures = 0;
+            agents.push(agent.clone());
+        }
+        drop(units);
+        agents.into_iter().for_each(|agent| self.queue.push(agent));
+    }
+
     /// Forgets an agent that is gone.
     pub fn forget(&self, agent: &str) {
         lock(&self.units).remove(agent);
@@ -325,6 +337,10 @@ async fn keep_informed(runtime: Arc<Runtime>) {
         let changed = info.unreachable != before.unreachable;
         *runtime.info.write().unwrap_or_else(PoisonError::into_inner) = info;
         if changed {
+            if reachable {
+                // Nobody waits for the end of the backoff that the outage has brought about.
+                runtime.try_again();
+            }
             runtime.listener.answers(&runtime.id);
         }
         drop(runtime);
