@@ -98,6 +98,7 @@ impl Context {
     pub fn set_cluster(&self, id: &str, runtime: Result<Arc<Runtime>, Option<String>>) {
         let mut clusters = self.clusters.write().unwrap_or_else(PoisonError::into_inner);
         let mut problems = self.problems.write().unwrap_or_else(PoisonError::into_inner);
+        let problem = problems.get(id).cloned();
         let before = match runtime {
             Ok(runtime) => {
                 problems.remove(id);
@@ -111,8 +112,13 @@ impl Context {
                 clusters.remove(id)
             }
         };
+        let is_news = before.is_some() || problems.get(id) != problem.as_ref();
+        drop((clusters, problems));
         if let Some(before) = before {
             before.stop();
+        }
+        if is_news {
+            self.tell_all_of(id);
         }
     }
 
@@ -121,6 +127,13 @@ impl Context {
         let mut leadership = self.leadership.clone();
         // The sender lives as long as the process.
         let _ = leadership.wait_for(|leadership| matches!(leadership, Leadership::Leading { .. })).await;
+    }
+
+    /// Has the statuses of all FluxConfigs looked at that a cluster serves.
+    pub fn tell_all_of(&self, cluster: &str) {
+        for planned in self.plan.agents(cluster).iter().flat_map(|agent| self.plan.members(agent)) {
+            self.configs.push(planned.key.clone());
+        }
     }
 
     /// Works on the statuses that were written and have not come back yet.
@@ -143,6 +156,10 @@ pub struct ContextListener {
 }
 
 impl Listener for ContextListener {
+    fn answers(&self, cluster: &str) {
+        self.context.tell_all_of(cluster);
+    }
+
     fn config(&self, key: ConfigKey) {
         for agent in self.context.plan.agents_of_dependents(&key) {
             if let Some(runtime) = self.context.cluster(&agent.cluster) {

@@ -53,7 +53,7 @@ impl Operator {
     pub fn new(cluster: &Cluster, name: &str) -> Result<Operator> {
         let program = program()?;
         let kubeconfig = cluster.layout().path("operators").join(format!("{name}.kubeconfig"));
-        write(&kubeconfig, cluster.kubeconfig_for(USER, Some(GROUP))?)?;
+        write(&kubeconfig, self::kubeconfig(cluster)?)?;
         let arguments = [
             "operator",
             "--kubeconfig",
@@ -166,6 +166,14 @@ impl Operator {
         let _ = child.wait();
         Err(Error::NotReady { what, seconds: END_LIMIT.as_secs(), log: format!("\n{}", self.log_tail("", 20)) })
     }
+}
+
+/// A kubeconfig with the rights of the operator's ServiceAccount on a cluster.
+///
+/// # Errors
+/// Where the certificate cannot be made.
+pub fn kubeconfig(cluster: &Cluster) -> Result<String> {
+    cluster.kubeconfig_for(USER, Some(GROUP))
 }
 
 /// The program under test.

@@ -9,7 +9,7 @@ use std::{
 
 use kube::{Api, core::DynamicObject};
 use serde_json::Value;
-use tokio::{task::AbortHandle, time::Instant};
+use tokio::{sync::Notify, task::AbortHandle, time::Instant};
 
 use super::{
     client::{ApiResult, ClusterClient},
@@ -27,6 +27,13 @@ use crate::{
 
 /// How long a change of what Flux says may wait, so that several become one.
 const SETTLE: Duration = Duration::from_millis(200);
+
+/// How often a cluster is asked for what changes seldom.
+const LOOK: Duration = Duration::from_secs(60);
+/// How long a cluster of which something failed is left alone before it is asked.
+const CALM: Duration = Duration::from_secs(1);
+/// How often one is asked that did not answer.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// What is known of a cluster as a whole.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -64,6 +71,8 @@ pub trait Listener: Send + Sync {
     fn config(&self, key: ConfigKey);
     /// A watch was answered; `None`: it works.
     fn watched(&self, watched: metrics::Watched, failure: Option<&str>);
+    /// A cluster began or ceased to answer.
+    fn answers(&self, cluster: &str);
 }
 
 /// One cluster.
@@ -81,6 +90,8 @@ pub struct Runtime {
     /// Agents to reconcile.
     pub queue: Queue<Arc<str>>,
     info: RwLock<Info>,
+    /// Something failed: it is asked whether the cluster answers.
+    doubt: Arc<Notify>,
     units: Mutex<HashMap<Arc<str>, UnitState>>,
     copies: Mutex<HashMap<Box<str>, Vec<AbortHandle>>>,
     tasks: Mutex<Vec<AbortHandle>>,
@@ -114,6 +125,7 @@ impl Runtime {
             store,
             queue: Queue::default(),
             info: RwLock::default(),
+            doubt: Arc::default(),
             units: Mutex::default(),
             copies: Mutex::default(),
             tasks: Mutex::default(),
@@ -160,6 +172,18 @@ impl Runtime {
     /// What was told last about an agent.
     pub fn report(&self, agent: &str) -> Option<Arc<Report>> {
         lock(&self.units).get(agent).map(|unit| unit.report.clone())
+    }
+
+    /// Has everything looked at as if nothing had failed.
+    fn try_again(&self) {
+        let mut agents = self.store.agents();
+        let mut units = lock(&self.units);
+        for (agent, unit) in units.iter_mut() {
+            unit.failures = 0;
+            agents.push(agent.clone());
+        }
+        drop(units);
+        agents.into_iter().for_each(|agent| self.queue.push(agent));
     }
 
     /// Forgets an agent that is gone.
@@ -241,6 +265,7 @@ impl Runtime {
             }
             News::Failed(failure) => {
                 self.listener.watched(metrics::Watched::Object(kind), Some(&failure));
+                self.doubt.notify_one();
                 return;
             }
         };
@@ -320,9 +345,9 @@ async fn watch_charts(runtime: Arc<Runtime>) {
     .await;
 }
 
-/// Asks for what changes seldom: version, addresses, a platform-wide Flux.
+/// Asks for what changes seldom: version, addresses, a platform-wide Flux; and whether the cluster answers at all.
 async fn keep_informed(runtime: Arc<Runtime>) {
-    let weak = Arc::downgrade(&runtime);
+    let (weak, doubt) = (Arc::downgrade(&runtime), runtime.doubt.clone());
     drop(runtime);
     loop {
         let Some(runtime) = weak.upgrade() else { return };
@@ -335,9 +360,21 @@ async fn keep_informed(runtime: Arc<Runtime>) {
         if info.api_servers != before.api_servers {
             runtime.store.agents().into_iter().for_each(|agent| runtime.queue.push(agent));
         }
+        let changed = info.unreachable != before.unreachable;
         *runtime.info.write().unwrap_or_else(PoisonError::into_inner) = info;
+        if changed {
+            if reachable {
+                // Nobody waits for the end of the backoff that the outage has brought about.
+                runtime.try_again();
+            }
+            runtime.listener.answers(&runtime.id);
+        }
         drop(runtime);
-        tokio::time::sleep(Duration::from_secs(if reachable { 60 } else { 5 })).await;
+        tokio::select! {
+            () = tokio::time::sleep(if reachable { LOOK } else { LOOK_AGAIN }) => {}
+            // All watches of a cluster that went away fail at once.
+            () = doubt.notified(), if reachable => tokio::time::sleep(CALM).await,
+        }
     }
 }
 

@@ -7,7 +7,8 @@ use std::{
 
 use serde_json::{Value, json};
 use sluicegate_crds::{
-    DeletionPolicy, FluxCluster, FluxConfig, FluxConfigSpec, FluxConfigStatus, FluxPolicy, FluxPolicySpec,
+    Condition, ConditionStatus, DeletionPolicy, FluxCluster, FluxConfig, FluxConfigSpec, FluxConfigStatus, FluxPolicy,
+    FluxPolicySpec,
 };
 use sluicegate_policy::{
     Admitted, Declaration, Facts, InvalidPolicy, Labels, PolicySet, Rule, Unseen, Verdict, Violation, compile, concern,
@@ -19,6 +20,7 @@ use crate::{
     fields::{self, Fingerprint},
     object::ConfigKey,
     render::AgentId,
+    status,
 };
 
 /// Something that changed on the management cluster. Of all but the readable ones `None` says that it is gone.
@@ -460,8 +462,13 @@ pub fn status_digest(status: Option<&FluxConfigStatus>) -> Fingerprint {
 /// Drops what is not looked at again. Ten thousand of them are kept.
 fn slim(config: &mut FluxConfig) {
     config.metadata.managed_fields = None;
-    if let Some(status) = &mut config.status {
-        status.resolved = Vec::new();
-        status.violations = Vec::new();
+    if let Some(told) = &mut config.status {
+        // What one that is not admitted any more was resolved to is written nowhere else.
+        let admitted =
+            |condition: &Condition| condition.type_ == status::ADMITTED && condition.status == ConditionStatus::True;
+        if told.conditions.iter().any(admitted) {
+            told.resolved = Vec::new();
+        }
+        told.violations = Vec::new();
     }
 }

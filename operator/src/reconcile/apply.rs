@@ -19,10 +19,13 @@ use crate::{
     fields::{self, Fingerprint},
     object::{ConfigKey, Key, Kind, Object, Owner, Stage},
     plan::Plan,
+    render::AgentId,
 };
 
 /// Requests of one reconcile at the same time.
 const CONCURRENCY: usize = 8;
+/// How often the removal of what others have added is tried on an object that somebody writes at the same time.
+const ATTEMPTS: u32 = 5;
 
 /// What there is of an agent.
 pub type Inventory = HashMap<Arc<Key>, Observed>;
@@ -196,7 +199,10 @@ pub async fn carry_out(
     // One after the other where it matters has been settled: what may go now may go in any order.
     stream::iter(removals)
         .for_each_concurrent(CONCURRENCY, |removal| async move {
-            let result = remove(runtime, plan, &removal).await;
+            let result = match is_astray(runtime, agent, plan, &removal) {
+                true => Ok(false),
+                false => remove(runtime, plan, &removal).await,
+            };
             note(&removal.observed.owner, &removal.key, result);
         })
         .await;
@@ -279,12 +285,24 @@ async fn put(
 }
 
 /// Removes what others have added to an object of ours.
-async fn without_additions(runtime: &Runtime, key: &Key, live: Value) -> Result<Value, ApiError> {
-    let additions = fields::foreign(&live);
-    if additions.is_empty() {
-        return Ok(live);
+async fn without_additions(runtime: &Runtime, key: &Key, mut live: Value) -> Result<Value, ApiError> {
+    let mut attempts = 0;
+    loop {
+        let additions = fields::foreign(&live);
+        if additions.is_empty() {
+            return Ok(live);
+        }
+        attempts += 1;
+        match runtime.client.json_patch(key, &fields::removal(&live, &additions)).await {
+            // Somebody has written since, most often a controller its status: the version in the patch is not that of the
+            // object any more.
+            Err(ApiError::Refused { code: 409 | 422, .. }) if attempts < ATTEMPTS => {
+                let Some(newer) = runtime.client.get(key).await? else { return Ok(live) };
+                live = newer;
+            }
+            answer => return answer,
+        }
     }
-    runtime.client.json_patch(key, &fields::removal(&live, &additions)).await
 }
 
 /// A namespace that is not ours yet: it is made, or taken, or somebody else's. `None`: it is to be applied.
@@ -308,6 +326,8 @@ async fn take_namespace(runtime: &Runtime, object: &Object) -> Result<Option<boo
             }
             // A target namespace of nobody, which policy lets Sluicegate create: that was asked before.
             (None, Some(_), Owner::Tenant(_)) => Ok(None),
+            // Of our making, and somebody took a label away; or an administrator gave it the label of this agent.
+            (None, None, Owner::Agent) if state.created || state.agent.as_deref() == Some(name) => Ok(None),
             (None, _, _) => Err(Failure::Blocked(format!(
                 "namespace {name} on cluster {} exists and is not Sluicegate's: an administrator removes it, or gives it the label {}",
                 runtime.id,
@@ -324,6 +344,19 @@ async fn suspend(runtime: &Runtime, key: &Key, suspended: bool) -> Result<(), Fa
     let live = runtime.client.merge(key, &json!({"spec": {"suspend": suspended}})).await?;
     runtime.saw(key.kind, &live);
     Ok(())
+}
+
+/// Whether an object is here only because somebody gave it another agent's label. The agent in whose namespace it is puts
+/// the label right; to remove it here would take that agent's namespace away.
+fn is_astray(runtime: &Runtime, agent: &Arc<str>, plan: &Plan, Removal { key, observed, .. }: &Removal) -> bool {
+    let beside_its_agent = match observed.owner {
+        Owner::Agent | Owner::Config { .. } => true,
+        // Target namespaces, and what is in them, are not.
+        Owner::Tenant(_) => key.kind == Kind::ServiceAccount,
+    };
+    let namespace = if key.kind == Kind::Namespace { &key.name } else { &key.namespace };
+    let rightful = AgentId { cluster: runtime.id.clone(), namespace: namespace.clone() };
+    beside_its_agent && **namespace != **agent && !plan.members(&rightful).is_empty()
 }
 
 /// Removes an object; whether anything had to be written.

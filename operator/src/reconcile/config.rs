@@ -22,6 +22,9 @@ use crate::{
     status::{self, AgentHealth, Judged, Progress, Seen},
 };
 
+/// How long a status stays as an earlier process wrote it, before it is asked again whether enough is known.
+const EARLY: Duration = Duration::from_secs(1);
+
 /// Prepares a FluxConfig, tells its status, or lets it go.
 pub async fn reconcile(context: &Context, key: &ConfigKey) -> Next {
     let Some(planned) = context.plan.config(key) else { return Next::Change };
@@ -60,6 +63,9 @@ async fn step(context: &Context, planned: &Arc<Planned>) -> ApiResult<Next> {
         {
             prepare(context, planned, &admitted.complete(&planned.config)).await?;
         }
+    }
+    if situation.is_too_early(context, planned) {
+        return Ok(Next::After(EARLY));
     }
     tell(context, planned, &situation).await?;
     Ok(time_left(planned).map_or(Next::Change, |left| Next::After(left + Duration::from_secs(1))))
@@ -122,6 +128,33 @@ impl Situation {
             unreachable,
             report,
         }
+    }
+
+    /// Whether this process cannot know better yet than the status that is there: after a start, while clusters that can be
+    /// reached are read for the first time.
+    fn is_too_early(&self, context: &Context, planned: &Planned) -> bool {
+        let metadata = &planned.config.metadata;
+        let is_told = planned.config.status.as_ref().is_some_and(|status| {
+            status.observed_generation.is_some() && status.observed_generation == metadata.generation
+        });
+        let is_read = |id: &str, runtime: Option<&Arc<Runtime>>| match runtime {
+            None => context.problem(id).is_some() || context.plan.cluster(id).is_none(),
+            Some(runtime) => runtime.store.is_synced() || runtime.info().unreachable.is_some(),
+        };
+        let waits = match &planned.agent {
+            Some(agent) => {
+                !is_read(&agent.cluster, self.runtime.as_ref())
+                    || (self.runtime.is_some() && self.unreachable.is_none() && !self.is_reported())
+            }
+            // It may have something on any of them.
+            None => context.plan.clusters().keys().any(|id| !is_read(id, context.cluster(id).as_ref())),
+        };
+        is_told && waits
+    }
+
+    /// Whether this process has reconciled the agent.
+    fn is_reported(&self) -> bool {
+        self.report.as_ref().is_some_and(|report| !report.seen.is_empty())
     }
 
     fn waiting(&self) -> Vec<Key> {
@@ -197,15 +230,25 @@ async fn let_go(context: &Context, planned: &Planned) -> ApiResult<()> {
 /// Writes the status where it says something else than before, and events for what changed.
 async fn tell(context: &Context, planned: &Arc<Planned>, situation: &Situation) -> ApiResult<()> {
     // What was written last and has not come back yet is what the next status goes on from.
-    let written = context.written().get(&planned.key).filter(|written| written.over == planned.status).cloned();
-    let config = match &written {
-        Some(written) => {
-            let mut config = (*planned.config).clone();
-            config.status = Some(written.status.clone());
-            Arc::new(config)
+    let written = {
+        let mut all = context.written();
+        if all.get(&planned.key).is_some_and(|written| written.over != planned.status) {
+            all.remove(&planned.key);
         }
-        None => planned.config.clone(),
+        all.get(&planned.key).cloned()
     };
+    let mut config = (*planned.config).clone();
+    if let Some(written) = &written {
+        config.status = Some(written.status.clone());
+    }
+    // What is not admitted any more keeps what it was resolved to then. Of one that is admitted that is not kept in memory.
+    if let (
+        Some(status),
+        Judgement::Refused { last: Some(last), .. } | Judgement::Undetermined { last: Some(last), .. },
+    ) = (&mut config.status, &planned.judgement)
+    {
+        status.resolved = last.fields();
+    }
     let deployed = !situation.flux.is_empty();
     let judged = match &planned.judgement {
         Judgement::Admitted(admitted) => Judged::Admitted(admitted),
