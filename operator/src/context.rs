@@ -119,9 +119,36 @@ impl Context {
         let _ = leadership.wait_for(|leadership| matches!(leadership, Leadership::Leading { .. })).await;
     }
 
-    /// Works on the statuses that were written and have not come back yet.
-    pub fn written(&self) -> MutexGuard<'_, HashMap<ConfigKey, Written>> {
+    /// The statuses that were written and have not come back yet.
+    fn written(&self) -> MutexGuard<'_, HashMap<ConfigKey, Written>> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The status that was written over this one, where it has not come back yet.
+    pub fn written_over(&self, key: &ConfigKey, over: Fingerprint) -> Option<Written> {
+        self.written().get(key).filter(|written| written.over == over).cloned()
+    }
+
+    /// Keeps a status that was written until it comes back. It may have by now: then there is nothing to keep.
+    pub fn wrote(&self, key: &ConfigKey, written: Written) {
+        let mut all = self.written();
+        if self.plan.config(key).is_some_and(|planned| planned.status == written.over) {
+            all.insert(key.clone(), written);
+        } else {
+            all.remove(key);
+        }
+    }
+
+    /// Forgets what was written of FluxConfigs that have another status by now, or are gone. A status is large.
+    pub fn came_back<'k>(&self, keys: impl IntoIterator<Item = &'k ConfigKey>) {
+        let mut all = self.written();
+        for key in keys {
+            if let Some(written) = all.get(key)
+                && self.plan.config(key).is_none_or(|planned| planned.status != written.over)
+            {
+                all.remove(key);
+            }
+        }
     }
 
     /// Has an agent looked at.

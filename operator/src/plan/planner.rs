@@ -197,15 +197,13 @@ fn publish(context: &Context, world: &World, planned: Vec<Arc<Planned>>, gone: &
         }
         inner.complete = true;
     });
+    context.came_back(configs.keys().chain(gone.iter().map(|planned| &planned.key)));
     for (key, restated) in configs {
         if restated {
             context.configs.push_after(key, Duration::from_millis(500));
         } else {
             context.configs.push(key);
         }
-    }
-    for planned in gone {
-        context.written().remove(&planned.key);
     }
     for agent in agents {
         context.push_agent(&agent.cluster, Arc::from(agent.namespace.as_str()));

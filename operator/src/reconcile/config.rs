@@ -191,7 +191,7 @@ async fn let_go(context: &Context, planned: &Planned) -> ApiResult<()> {
 /// Writes the status where it says something else than before, and events for what changed.
 async fn tell(context: &Context, planned: &Arc<Planned>, situation: &Situation) -> ApiResult<()> {
     // What was written last and has not come back yet is what the next status goes on from.
-    let written = context.written().get(&planned.key).filter(|written| written.over == planned.status).cloned();
+    let written = context.written_over(&planned.key, planned.status);
     let config = match &written {
         Some(written) => {
             let mut config = (*planned.config).clone();
@@ -257,7 +257,7 @@ async fn tell(context: &Context, planned: &Arc<Planned>, situation: &Situation) 
     });
     context.management.patch_own::<FluxConfig>(Some(home), name, OwnPatch::Status(&body)).await?;
     announce(context, &config, &status).await;
-    context.written().insert(planned.key.clone(), Written { over: planned.status, status });
+    context.wrote(&planned.key, Written { over: planned.status, status });
     Ok(())
 }
 
