@@ -120,11 +120,11 @@ pub async fn reconcile(context: &Context, runtime: &Arc<Runtime>, agent: &Arc<st
     for (_, failure) in &failures {
         warn!(cluster = %runtime.id, agent = %agent, failure, "not applied, will be tried again");
     }
-    let health = health(runtime, agent, &health_of, &inventory).await;
+    let (health, ask_again) = health(runtime, agent, &health_of, &inventory).await;
     let next = match (&failures[..], &health) {
         ([_, ..], _) => Next::Retry,
         _ if !blocked.is_empty() => Next::Retry,
-        (_, AgentHealth::Starting(_)) => Next::After(Duration::from_secs(2)),
+        (_, AgentHealth::Starting(_)) if ask_again => Next::After(Duration::from_secs(2)),
         _ if !waiting.is_empty() => Next::After(Duration::from_secs(10)),
         _ if polled => Next::After(POLL),
         (_, AgentHealth::Ready) => Next::After(LEASE_CHECK),
@@ -237,25 +237,32 @@ fn has_copies(inventory: &Inventory, agent: &str) -> bool {
 }
 
 /// Whether the controllers work: their pods are there, and each holds its Lease, since a Flux pod is Ready even when it can do
-/// nothing.
-async fn health(runtime: &Runtime, agent: &Arc<str>, deployments: &[Key], inventory: &Inventory) -> AgentHealth {
+/// nothing. And whether it has to be asked again: of Deployments a watch tells, of Leases none does.
+async fn health(
+    runtime: &Runtime,
+    agent: &Arc<str>,
+    deployments: &[Key],
+    inventory: &Inventory,
+) -> (AgentHealth, bool) {
     if deployments.is_empty() {
-        return AgentHealth::Absent;
+        return (AgentHealth::Absent, false);
     }
     let available = |key: &&Key| inventory.get(*key).is_some_and(|observed| observed.available == Some(true));
     let down: Vec<&str> = deployments.iter().filter(|key| !available(key)).map(|key| key.name.as_str()).collect();
     if !down.is_empty() {
         runtime.unit(agent, |unit| unit.leading_since = None);
-        return AgentHealth::Starting(format!("no pod is ready of {}", down.join(", ")));
+        return (AgentHealth::Starting(format!("no pod is ready of {}", down.join(", "))), false);
     }
     let since = runtime.unit(agent, |unit| unit.leading_since);
     if since.is_some_and(|since| since.elapsed() < LEASE_CHECK - Duration::from_secs(1)) {
-        return AgentHealth::Ready;
+        return (AgentHealth::Ready, false);
     }
     let path = format!("/apis/coordination.k8s.io/v1/namespaces/{agent}/leases");
     let leases = match runtime.client.list(&path, "").await {
         Ok(leases) => leases,
-        Err(error) => return AgentHealth::Starting(format!("the Leases of its controllers cannot be read: {error}")),
+        Err(error) => {
+            return (AgentHealth::Starting(format!("the Leases of its controllers cannot be read: {error}")), true);
+        }
     };
     let holds = |name: &str| {
         leases.iter().any(|lease: &Value| {
@@ -268,9 +275,9 @@ async fn health(runtime: &Runtime, agent: &Arc<str>, deployments: &[Key], invent
     let idle: Vec<&str> = deployments.iter().map(|key| key.name.as_str()).filter(|name| !holds(name)).collect();
     if idle.is_empty() {
         runtime.unit(agent, |unit| unit.leading_since = Some(Instant::now()));
-        AgentHealth::Ready
+        (AgentHealth::Ready, false)
     } else {
-        AgentHealth::Starting(format!("no pod leads of {}", idle.join(", ")))
+        (AgentHealth::Starting(format!("no pod leads of {}", idle.join(", "))), true)
     }
 }
 
