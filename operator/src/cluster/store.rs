@@ -221,9 +221,11 @@ impl Store {
         self.inner().by_agent.get(agent).cloned().unwrap_or_default()
     }
 
-    /// All agents that have something.
+    /// All agents that have something, in order.
     pub fn agents(&self) -> Vec<Arc<str>> {
-        self.inner().by_agent.keys().cloned().collect()
+        let mut agents: Vec<Arc<str>> = self.inner().by_agent.keys().cloned().collect();
+        agents.sort_unstable();
+        agents
     }
 
     /// Whether there is anything of a FluxConfig.

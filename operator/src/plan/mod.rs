@@ -135,9 +135,12 @@ impl Plan {
         keys.filter_map(|key| inner.configs.get(key)).cloned().collect()
     }
 
-    /// All agents on a cluster that have a FluxConfig.
+    /// All agents on a cluster that have a FluxConfig, in order.
     pub fn agents(&self, cluster: &str) -> Vec<AgentId> {
-        self.read().agents.keys().filter(|agent| agent.cluster == cluster).cloned().collect()
+        let mut agents: Vec<AgentId> =
+            self.read().agents.keys().filter(|agent| agent.cluster == cluster).cloned().collect();
+        agents.sort_unstable();
+        agents
     }
 
     /// All FluxConfigs.
