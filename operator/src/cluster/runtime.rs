@@ -201,10 +201,11 @@ impl Runtime {
         };
         let touched = match news {
             News::Saw(object) => {
-                if kind.is_flux() {
+                let touched = self.store.saw(kind, &object);
+                if kind.is_flux() && !touched.agents.is_empty() {
                     self.tell_config(&object);
                 }
-                self.store.saw(kind, &object)
+                touched
             }
             News::Lost(object) => {
                 if kind.is_flux() {

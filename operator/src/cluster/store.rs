@@ -129,8 +129,8 @@ impl Store {
         missing
     }
 
-    /// Takes note of an object as the API server gave it, by a watch or as the answer to a write. Older news than what is
-    /// known is passed over. What is not ours is not kept.
+    /// Takes note of an object as the API server gave it, by a watch or as the answer to a write. News that are not newer than
+    /// what is known are passed over: every write of ours comes twice. What is not ours is not kept.
     pub fn saw(&self, kind: Kind, object: &Value) -> Touched {
         let metadata = &object["metadata"];
         let text = |field: &str| metadata[field].as_str().unwrap_or_default();
@@ -143,7 +143,7 @@ impl Store {
         if let Some(agent) = inner.agent_of.get(&key)
             && let Some(known) = inner.by_agent.get(agent).and_then(|objects| objects.get(&key))
             && known.version.is_some()
-            && version < known.version
+            && version <= known.version
         {
             return Touched { agents: Vec::new(), status_only: true };
         }
