@@ -3,11 +3,12 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::Duration,
 };
 
 use kube::runtime::events::Recorder;
 use sluicegate_crds::FluxConfigStatus;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     cluster::{ClusterClient, Runtime, queue::Queue, runtime::Listener},
@@ -49,7 +50,11 @@ pub struct Context {
     clusters: RwLock<BTreeMap<String, Arc<Runtime>>>,
     problems: RwLock<BTreeMap<String, String>>,
     written: Mutex<HashMap<ConfigKey, Written>>,
+    under_way: Mutex<HashMap<ConfigKey, Instant>>,
 }
+
+/// How long a status waits for what comes next. It mostly comes at once, and then one status says both.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Context {
     /// Nothing known yet.
@@ -72,6 +77,7 @@ impl Context {
             clusters: RwLock::default(),
             problems: RwLock::default(),
             written: Mutex::default(),
+            under_way: Mutex::default(),
         })
     }
 
@@ -151,6 +157,18 @@ impl Context {
         }
     }
 
+    /// How much longer the status of a FluxConfig, whose objects are being applied, may wait for them.
+    pub fn patience(&self, key: &ConfigKey) -> Duration {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = *under_way.entry(key.clone()).or_insert_with(Instant::now);
+        PATIENCE.saturating_sub(since.elapsed())
+    }
+
+    /// Nothing is under way for a FluxConfig any more.
+    pub fn arrived(&self, key: &ConfigKey) {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+
     /// Has an agent looked at.
     pub fn push_agent(&self, cluster: &str, agent: Arc<str>) {
         if let Some(runtime) = self.cluster(cluster) {
@@ -167,7 +185,7 @@ pub struct ContextListener {
 
 impl Listener for ContextListener {
     fn config(&self, key: ConfigKey) {
-        self.context.configs.push_after(key, std::time::Duration::from_millis(100));
+        self.context.configs.push_after(key, Duration::from_millis(100));
     }
 
     fn watched(&self, kind: Kind, failure: Option<&str>) {

@@ -24,7 +24,10 @@ use crate::{
 
 /// Prepares a FluxConfig, tells its status, or lets it go.
 pub async fn reconcile(context: &Context, key: &ConfigKey) -> Next {
-    let Some(planned) = context.plan.config(key) else { return Next::Change };
+    let Some(planned) = context.plan.config(key) else {
+        context.arrived(key);
+        return Next::Change;
+    };
     match step(context, &planned).await {
         Ok(next) => next,
         // It is gone, or another by now: the watch tells.
@@ -60,6 +63,14 @@ async fn step(context: &Context, planned: &Arc<Planned>) -> ApiResult<Next> {
         {
             prepare(context, planned, &admitted.complete(&planned.config)).await?;
         }
+    }
+    if situation.is_under_way(planned) {
+        let patience = context.patience(&planned.key);
+        if !patience.is_zero() {
+            return Ok(Next::After(patience));
+        }
+    } else {
+        context.arrived(&planned.key);
     }
     tell(context, planned, &situation).await?;
     Ok(time_left(planned).map_or(Next::Change, |left| Next::After(left + Duration::from_secs(1))))
@@ -120,6 +131,15 @@ impl Situation {
             unreachable,
             report,
         }
+    }
+
+    /// Whether nothing is in the way, and all that is left to say is that its objects are being applied.
+    fn is_under_way(&self, planned: &Planned) -> bool {
+        matches!(planned.judgement, Judgement::Admitted(_))
+            && planned.leaving.is_none()
+            && self.unreachable.is_none()
+            && !(self.looked_at && planned.is_prepared())
+            && self.blocked().is_empty()
     }
 
     fn waiting(&self) -> Vec<Key> {
