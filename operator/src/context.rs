@@ -6,12 +6,12 @@ use std::{
     time::Duration,
 };
 
-use kube::runtime::events::Recorder;
 use sluicegate_crds::FluxConfigStatus;
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
     cluster::{ClusterClient, Runtime, queue::Queue, runtime::Listener},
+    events::Events,
     fields::Fingerprint,
     lease::Leadership,
     object::{ConfigKey, Kind},
@@ -44,7 +44,7 @@ pub struct Context {
     /// Metrics.
     pub metrics: Arc<Metrics>,
     /// Kubernetes' events.
-    pub events: Recorder,
+    pub events: Events,
     /// Whether this process leads.
     pub leadership: watch::Receiver<Leadership>,
     clusters: RwLock<BTreeMap<String, Arc<Runtime>>>,
@@ -62,7 +62,7 @@ impl Context {
         management: ClusterClient,
         namespace: String,
         metrics: Arc<Metrics>,
-        events: Recorder,
+        events: Events,
         leadership: watch::Receiver<Leadership>,
     ) -> Arc<Self> {
         Arc::new(Self {

@@ -276,13 +276,13 @@ async fn tell(context: &Context, planned: &Arc<Planned>, situation: &Situation) 
         "status": status,
     });
     context.management.patch_own::<FluxConfig>(Some(home), name, OwnPatch::Status(&body)).await?;
-    announce(context, &config, &status).await;
+    announce(context, &config, &status);
     context.wrote(&planned.key, Written { over: planned.status, status });
     Ok(())
 }
 
-/// Events are for people; one that cannot be written changes nothing.
-async fn announce(context: &Context, config: &FluxConfig, status: &FluxConfigStatus) {
+/// Events for people.
+fn announce(context: &Context, config: &FluxConfig, status: &FluxConfigStatus) {
     for transition in status::transitions(config.status.as_ref(), status) {
         let event = Event {
             type_: if transition.warning { EventType::Warning } else { EventType::Normal },
@@ -291,11 +291,6 @@ async fn announce(context: &Context, config: &FluxConfig, status: &FluxConfigSta
             action: "Reconcile".to_owned(),
             secondary: None,
         };
-        if !context.management.may_write() {
-            return;
-        }
-        if let Err(error) = context.events.publish(&event, &config.object_ref(&())).await {
-            warn!(%error, "cannot write an event");
-        }
+        context.events.tell(event, config.object_ref(&()));
     }
 }

@@ -73,7 +73,10 @@ fn all(world: &World) -> Vec<Change> {
     changes
 }
 
-fn judged(world: &World) -> BTreeMap<&ConfigKey, (bool, Vec<String>, Option<&AgentId>, &str)> {
+/// Whether it is admitted, why not, its agent, the digest of its policies.
+type Told<'w> = (bool, Vec<String>, Option<&'w AgentId>, &'w str);
+
+fn judged(world: &World) -> BTreeMap<&ConfigKey, Told<'_>> {
     let judged = world.plans.iter().map(|(key, plan)| {
         let (admitted, violations) = match &plan.judgement {
             Judgement::Admitted(_) => (true, Vec::new()),
