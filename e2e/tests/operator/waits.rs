@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use sluicegate_e2e::{Error, error::Result};
 
 use crate::support::{
-    AGENT_LABEL, CONFIG, DEPLOYMENT, GIT_REPOSITORY, HELM_RELEASE, KUSTOMIZATION, Platform, SOON, Tenant, api_of, message,
-    on_plane, seconds,
+    AGENT_LABEL, CONFIG, DEPLOYMENT, GIT_REPOSITORY, HELM_RELEASE, KUSTOMIZATION, Platform, SOON, Tenant, api_of,
+    message, on_plane, seconds,
 };
 
 fn source(tenant: &Tenant) -> Value {

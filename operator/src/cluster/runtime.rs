@@ -231,10 +231,11 @@ impl Runtime {
         };
         let touched = match news {
             News::Saw(object) => {
-                if kind.is_flux() {
+                let touched = self.store.saw(kind, &object);
+                if kind.is_flux() && !touched.agents.is_empty() {
                     self.tell_config(&object);
                 }
-                self.store.saw(kind, &object)
+                touched
             }
             News::Lost(object) => {
                 if kind.is_flux() {
@@ -433,7 +434,7 @@ fn reaches_us(deployment: &Value) -> Option<String> {
             all |= matches!(argument, "--watch-all-namespaces" | "--watch-all-namespaces=true");
             left_out |= argument
                 .strip_prefix("--watch-label-selector=")
-                .is_some_and(|selector| selector.split(',').any(|part| part.trim() == format!("!{}", AGENT_LABEL)));
+                .is_some_and(|selector| selector.split(',').any(|part| part.trim() == format!("!{AGENT_LABEL}")));
         }
     }
     // notification-controller has no selector, and acts for nobody.

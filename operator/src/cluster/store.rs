@@ -146,8 +146,8 @@ impl Store {
         missing
     }
 
-    /// Takes note of an object as the API server gave it, by a watch or as the answer to a write. Older news than what is
-    /// known is passed over. What is not ours is not kept.
+    /// Takes note of an object as the API server gave it, by a watch or as the answer to a write. News that are not newer than
+    /// what is known are passed over: every write of ours comes twice. What is not ours is not kept.
     pub fn saw(&self, kind: Kind, object: &Value) -> Touched {
         let metadata = &object["metadata"];
         let text = |field: &str| metadata[field].as_str().unwrap_or_default();
@@ -160,7 +160,7 @@ impl Store {
         if let Some(agent) = inner.agent_of.get(&key)
             && let Some(known) = inner.by_agent.get(agent).and_then(|objects| objects.get(&key))
             && known.version.is_some()
-            && version < known.version
+            && version <= known.version
         {
             return Touched { agents: Vec::new(), status_only: true };
         }
@@ -238,9 +238,11 @@ impl Store {
         self.inner().by_agent.get(agent).cloned().unwrap_or_default()
     }
 
-    /// All agents that have something.
+    /// All agents that have something, in order.
     pub fn agents(&self) -> Vec<Arc<str>> {
-        self.inner().by_agent.keys().cloned().collect()
+        let mut agents: Vec<Arc<str>> = self.inner().by_agent.keys().cloned().collect();
+        agents.sort_unstable();
+        agents
     }
 
     /// Whether there is anything of a FluxConfig.

@@ -143,9 +143,12 @@ impl Plan {
         dependents.filter_map(|dependent| inner.configs.get(dependent)?.agent.clone()).collect()
     }
 
-    /// All agents on a cluster that have a FluxConfig.
+    /// All agents on a cluster that have a FluxConfig, in order.
     pub fn agents(&self, cluster: &str) -> Vec<AgentId> {
-        self.read().agents.keys().filter(|agent| agent.cluster == cluster).cloned().collect()
+        let mut agents: Vec<AgentId> =
+            self.read().agents.keys().filter(|agent| agent.cluster == cluster).cloned().collect();
+        agents.sort_unstable();
+        agents
     }
 
     /// All FluxConfigs.

@@ -122,12 +122,12 @@ pub async fn reconcile(context: &Context, runtime: &Arc<Runtime>, agent: &Arc<st
     for (_, failure) in &failures {
         warn!(cluster = %runtime.id, agent = %agent, failure, "not applied, will be tried again");
     }
-    let health = health::health(runtime, agent, &deployments, scale, &inventory).await;
+    let (health, ask_again) = health::health(runtime, agent, &deployments, scale, &inventory).await;
     let next = match (&failures[..], &health) {
         ([_, ..], _) => Next::Retry,
         _ if !blocked.is_empty() => Next::Retry,
         _ if let Scale::UpFor(left) = scale => Next::After(left),
-        (_, AgentHealth::Starting(_)) => Next::After(Duration::from_secs(2)),
+        (_, AgentHealth::Starting(_)) if ask_again => Next::After(Duration::from_secs(2)),
         _ if !waiting.is_empty() => Next::After(Duration::from_secs(10)),
         _ if polled => Next::After(POLL),
         (_, AgentHealth::Ready) => Next::After(LEASE_CHECK),

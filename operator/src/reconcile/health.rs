@@ -156,22 +156,23 @@ pub fn lay_down(scale: Scale, desired: &mut BTreeMap<Key, Object>) {
     }
 }
 
-/// How the agent is, whose Deployments should be these.
+/// How the agent is, whose Deployments should be these. And whether it has to be asked again: of Deployments a watch tells,
+/// of Leases none does.
 pub async fn health(
     runtime: &Runtime,
     agent: &Arc<str>,
     deployments: &[Key],
     scale: Scale,
     inventory: &Inventory,
-) -> AgentHealth {
+) -> (AgentHealth, bool) {
     if deployments.is_empty() {
-        return AgentHealth::Absent;
+        return (AgentHealth::Absent, false);
     }
     match scale {
-        Scale::Asleep => return AgentHealth::Sleeping,
+        Scale::Asleep => return (AgentHealth::Sleeping, false),
         Scale::Restarting => {
             warn!(cluster = %runtime.id, agent = %agent, controller = DATED, "is silent, and is restarted");
-            return AgentHealth::Starting(format!("{DATED} had been silent for too long, and is restarted"));
+            return (AgentHealth::Starting(format!("{DATED} had been silent for too long, and is restarted")), true);
         }
         Scale::Up | Scale::UpFor(_) => {}
     }
@@ -179,16 +180,18 @@ pub async fn health(
     let down: Vec<&str> = deployments.iter().filter(|key| !available(key)).map(|key| key.name.as_str()).collect();
     if !down.is_empty() {
         runtime.unit(agent, |unit| unit.leading_since = None);
-        return AgentHealth::Starting(format!("no pod is ready of {}", down.join(", ")));
+        return (AgentHealth::Starting(format!("no pod is ready of {}", down.join(", "))), false);
     }
     let since = runtime.unit(agent, |unit| unit.leading_since);
     if since.is_some_and(|since| since.elapsed() < LEASE_CHECK - Duration::from_secs(1)) {
-        return AgentHealth::Ready;
+        return (AgentHealth::Ready, false);
     }
     let path = format!("/apis/coordination.k8s.io/v1/namespaces/{agent}/leases");
     let leases = match runtime.client.list(&path, "").await {
         Ok(leases) => leases,
-        Err(error) => return AgentHealth::Starting(format!("the Leases of its controllers cannot be read: {error}")),
+        Err(error) => {
+            return (AgentHealth::Starting(format!("the Leases of its controllers cannot be read: {error}")), true);
+        }
     };
     let holds = |name: &str| {
         leases.iter().any(|lease: &Value| {
@@ -201,9 +204,9 @@ pub async fn health(
     let idle: Vec<&str> = deployments.iter().map(|key| key.name.as_str()).filter(|name| !holds(name)).collect();
     if idle.is_empty() {
         runtime.unit(agent, |unit| unit.leading_since = Some(Instant::now()));
-        AgentHealth::Ready
+        (AgentHealth::Ready, false)
     } else {
-        AgentHealth::Starting(format!("no pod leads of {}", idle.join(", ")))
+        (AgentHealth::Starting(format!("no pod leads of {}", idle.join(", "))), true)
     }
 }
 
