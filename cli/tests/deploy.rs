@@ -1,5 +1,6 @@
 //! `deploy/` is what administrators install: it is whole, it has no field that Kubernetes does not know, and what it starts
 //! exists.
+#![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests, which may panic")]
 
 use std::{
     collections::BTreeSet,
