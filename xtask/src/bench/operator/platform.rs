@@ -13,7 +13,7 @@ use sluicegate_e2e::network::{API_PORT, API_SERVICE_ADDRESS, NODE_ADDRESS};
 use sluicegate_e2e::suite::operator::{CLUSTER, NAMESPACE};
 use sluicegate_operator::flux::state::FluxState;
 use sluicegate_operator::object::{Key, MANAGED_BY_LABEL, Stage};
-use sluicegate_operator::render::{Account, AgentId, CopySource, Member, Site, render};
+use sluicegate_operator::render::{Account, AgentId, CopySource, Member, Pause, Site, render};
 use sluicegate_operator::rights;
 use sluicegate_operator::status::{self, AgentHealth, Judged, Progress, Seen};
 use sluicegate_policy::{Admitted, Declaration, Facts, Labels, PolicySet, Unseen, Verdict, decide};
@@ -155,7 +155,7 @@ impl Platform {
             let judged = self.admitted(whom, number)?;
             let mut agents: BTreeMap<AgentId, Vec<Member<'_>>> = BTreeMap::new();
             for (_, admitted) in &judged {
-                let member = Member { admitted, suspended: false };
+                let member = Member { admitted, pause: Pause::Nothing };
                 agents.entry(AgentId::of(admitted.resolved())).or_default().push(member);
             }
             for (agent, members) in agents {
@@ -197,6 +197,7 @@ impl Platform {
                     source: Some(&flux),
                     chart: None,
                     delivery: Some(&flux),
+                    waits_for: None,
                     policy_digest: Some("0123456789abcdef0123456789abcdef"),
                     now,
                 });
