@@ -117,7 +117,7 @@ impl Judged<'_> {
         let Self { place, source, path, times, decryption, notify, effective } = self;
         let spec = &config.spec;
         let Effective { prune, wait, deletion, standing } = effective;
-        let Standing { remote_bases, role, on_violation, agent } = Arc::unwrap_or_clone(standing);
+        let Standing { remote_bases, quota, role, on_violation, agent } = Arc::unwrap_or_clone(standing);
         let resolved = Resolved {
             home: config.metadata.namespace.clone().unwrap_or_default(),
             name: config.metadata.name.clone().unwrap_or_default(),
@@ -148,6 +148,7 @@ impl Judged<'_> {
             deletion,
             suspend: spec.suspend.unwrap_or(false),
             remote_bases,
+            quota,
             role,
             on_violation,
             agent,

@@ -1,6 +1,6 @@
 //! What policies alone decide about an admitted FluxConfig: switches, role, agent. And the conflicts among all defaults.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use sluicegate_crds::{Agent, DeletionPolicy, FluxConfigSpec, OnViolation, Placement as AgentPlacement, SourceKind};
 
@@ -30,6 +30,7 @@ pub(crate) struct Effective {
 #[derive(Clone, Debug)]
 pub(crate) struct Standing {
     pub(crate) remote_bases: bool,
+    pub(crate) quota: Option<Field<BTreeMap<String, String>>>,
     pub(crate) role: Field<String>,
     pub(crate) on_violation: Field<OnViolation>,
     pub(crate) agent: AgentPlan,
@@ -69,6 +70,7 @@ fn standing(policies: &Selection<'_>) -> Result<Standing, Vec<Violation>> {
             })
         };
     }
+    let quota = highest!("spec.quota", |policy| Some(&policy.spec.quota).filter(|quota| !quota.is_empty()));
     let role = highest!("spec.role", |policy| policy.spec.role.as_deref());
     let on_violation = highest!("spec.onViolation", |policy| policy.spec.on_violation);
     let agent = AgentPlan {
@@ -95,6 +97,7 @@ fn standing(policies: &Selection<'_>) -> Result<Standing, Vec<Violation>> {
         policies.agreed("spec.features.remoteBases", |policy| policy.spec.features.as_ref()?.remote_bases);
     Ok(Standing {
         remote_bases,
+        quota: quota.map(|field| field.map(Clone::clone)),
         role: role.map_or_else(|| Field::built_in(ROLE.to_owned()), |field| field.map(str::to_owned)),
         on_violation: on_violation.unwrap_or_else(|| Field::built_in(OnViolation::Suspend)),
         agent,
