@@ -5,6 +5,7 @@ pub mod agent;
 mod apply;
 pub mod config;
 mod dereference;
+pub(crate) mod guests;
 mod members;
 
 use std::collections::HashMap;
