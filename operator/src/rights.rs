@@ -194,6 +194,8 @@ pub fn operator_role() -> Role {
     rules.extend([
         rule(RBAC, &["clusterroles"], &["bind"]).named(cluster_roles),
         rule(RBAC, &["roles"], &["bind"]).named(roles),
+        // What is wrong with a chart is said there; helm-controller makes them.
+        rule(Kind::HelmRepository.group(), &["helmcharts"], &["list", "watch"]),
         // Whoever holds a controller's Lease is what reconciles: the health of an agent.
         rule("coordination.k8s.io", &["leases"], &["list"]),
         rule("events.k8s.io", &["events"], &["create", "patch"]),

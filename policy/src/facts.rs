@@ -41,11 +41,11 @@ pub type Since = Option<i64>;
 
 /// What one FluxConfig adds to the facts; made by [`Declaration::of`], taken by [`Facts::declare`]. A clone shares its texts,
 /// so facts are made anew from declarations that were kept in a few milliseconds for ten thousand.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Declaration(pub(crate) Arc<Declared>);
 
 /// The texts of a [`Declaration`].
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Declared {
     pub(crate) tenant: Option<TenantName>,
     pub(crate) home: String,

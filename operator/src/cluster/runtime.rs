@@ -19,9 +19,10 @@ use super::{
 };
 use crate::{
     fields::Fingerprint,
-    object::{ConfigKey, Key, Kind, MANAGED_BY_LABEL, MANAGER},
-    reconcile::Report,
+    object::{AGENT_LABEL, ConfigKey, Key, Kind, MANAGED_BY_LABEL, MANAGER, helm_chart, labelled_config},
+    reconcile::{Report, health::Vitals},
     render::Account,
+    telemetry::metrics,
 };
 
 /// How long a change of what Flux says may wait, so that several become one.
@@ -54,6 +55,10 @@ pub struct UnitState {
     pub failures: u32,
     /// When the Lease holders were seen last.
     pub leading_since: Option<Instant>,
+    /// Its rest, and its restarts.
+    pub vitals: Vitals,
+    /// Digest of all that was wanted when all of it was last there: what is written while it stays the same repairs drift.
+    pub settled: Option<u64>,
     /// Objects whose stored form differs from what we applied, and is fine: what was applied, and what it became.
     pub accepted: HashMap<Key, (Fingerprint, Fingerprint)>,
     /// What is told to the FluxConfigs.
@@ -65,7 +70,7 @@ pub trait Listener: Send + Sync {
     /// Something was seen that a FluxConfig's status may show.
     fn config(&self, key: ConfigKey);
     /// A watch was answered; `None`: it works.
-    fn watched(&self, kind: Kind, failure: Option<&str>);
+    fn watched(&self, watched: metrics::Watched, failure: Option<&str>);
     /// A cluster began or ceased to answer.
     fn answers(&self, cluster: &str);
 }
@@ -134,8 +139,9 @@ impl Runtime {
             let task = tokio::spawn(watch_kind(self.clone(), kind));
             self.keep(task.abort_handle());
         }
-        let task = tokio::spawn(keep_informed(self.clone()));
-        self.keep(task.abort_handle());
+        for task in [tokio::spawn(watch_charts(self.clone())), tokio::spawn(keep_informed(self.clone()))] {
+            self.keep(task.abort_handle());
+        }
     }
 
     /// Adds a task that ends with this cluster.
@@ -225,10 +231,11 @@ impl Runtime {
         };
         let touched = match news {
             News::Saw(object) => {
-                if kind.is_flux() {
+                let touched = self.store.saw(kind, &object);
+                if kind.is_flux() && !touched.agents.is_empty() {
                     self.tell_config(&object);
                 }
-                self.store.saw(kind, &object)
+                touched
             }
             News::Lost(object) => {
                 if kind.is_flux() {
@@ -242,7 +249,7 @@ impl Runtime {
                 let touched = self.store.only(watched, &listed);
                 let whole = self.store.is_synced();
                 self.store.synced(watched, false);
-                self.listener.watched(kind, None);
+                self.listener.watched(metrics::Watched::Object(kind), None);
                 self.begin(whole);
                 if let Watched::Copies(_, namespace) = watched {
                     self.queue.push(Arc::from(&**namespace));
@@ -253,12 +260,12 @@ impl Runtime {
                 let whole = self.store.is_synced();
                 let touched = self.store.only(watched, &HashSet::new());
                 self.store.synced(watched, true);
-                self.listener.watched(kind, Some("the cluster does not have this kind"));
+                self.listener.watched(metrics::Watched::Object(kind), Some("the cluster does not have this kind"));
                 self.begin(whole);
                 touched
             }
             News::Failed(failure) => {
-                self.listener.watched(kind, Some(&failure));
+                self.listener.watched(metrics::Watched::Object(kind), Some(&failure));
                 self.doubt.notify_one();
                 return;
             }
@@ -283,11 +290,8 @@ impl Runtime {
     }
 
     fn tell_config(&self, object: &Value) {
-        let labels = &object["metadata"]["labels"];
-        if let (Some(home), Some(name)) =
-            (labels[crate::object::HOME_LABEL].as_str(), labels[crate::object::CONFIG_LABEL].as_str())
-        {
-            self.listener.config(ConfigKey { home: home.to_owned(), name: name.to_owned() });
+        if let Some(config) = labelled_config(object) {
+            self.listener.config(config);
         }
     }
 }
@@ -314,6 +318,29 @@ async fn watch_kind(runtime: Arc<Runtime>, kind: Kind) {
     watch(api, labels.as_deref(), |news| {
         if let Some(runtime) = runtime.upgrade() {
             runtime.take(&watched, news);
+        }
+    })
+    .await;
+}
+
+/// HelmCharts are made by helm-controller, so that nothing is decided by them; they say what is wrong with a chart.
+async fn watch_charts(runtime: Arc<Runtime>) {
+    let api: Api<DynamicObject> = Api::all_with(runtime.client.inner(), &helm_chart());
+    let runtime = Arc::downgrade(&runtime);
+    watch(api, Some(AGENT_LABEL), |news| {
+        let Some(runtime) = runtime.upgrade() else { return };
+        let concerned = match news {
+            News::Saw(object) => runtime.store.saw_chart(&object).into_iter().collect(),
+            News::Lost(object) => runtime.store.lost_chart(&object).into_iter().collect(),
+            News::Listed(listed) => runtime.store.only_charts(&listed),
+            News::Missing => runtime.store.only_charts(&HashSet::new()),
+            News::Failed(failure) => {
+                runtime.listener.watched(metrics::Watched::HelmChart, Some(&failure));
+                Vec::new()
+            }
+        };
+        for config in concerned {
+            runtime.listener.config(config);
         }
     })
     .await;
@@ -405,9 +432,9 @@ fn reaches_us(deployment: &Value) -> Option<String> {
     for container in deployment["spec"]["template"]["spec"]["containers"].as_array()? {
         for argument in texts(&container["args"]) {
             all |= matches!(argument, "--watch-all-namespaces" | "--watch-all-namespaces=true");
-            left_out |= argument.strip_prefix("--watch-label-selector=").is_some_and(|selector| {
-                selector.split(',').any(|part| part.trim() == format!("!{}", crate::object::AGENT_LABEL))
-            });
+            left_out |= argument
+                .strip_prefix("--watch-label-selector=")
+                .is_some_and(|selector| selector.split(',').any(|part| part.trim() == format!("!{AGENT_LABEL}")));
         }
     }
     // notification-controller has no selector, and acts for nobody.

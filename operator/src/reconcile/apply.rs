@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    hash::{DefaultHasher, Hash, Hasher as _},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -119,7 +120,7 @@ pub struct Applied {
     pub failures: Vec<(Owner, String)>,
     /// Objects that had been changed by somebody else, or were gone.
     pub repaired: Vec<Kind>,
-    /// Objects written.
+    /// Objects written or removed.
     pub writes: usize,
     /// This process may not write any more.
     pub deposed: bool,
@@ -164,10 +165,23 @@ pub async fn carry_out(
         }
     };
     let Difference { wanted, mut removals, waiting, to_suspend } = difference;
+    let mut intent = 0;
+    let applied_kinds = Mutex::new(Vec::new());
     for objects in wanted.into_values() {
+        let objects: Vec<(Object, Fingerprint)> = objects
+            .into_iter()
+            .map(|object| {
+                let fingerprint = Fingerprint::of_manifest(&object.manifest);
+                intent ^= hash(&(&object.key, fingerprint));
+                (object, fingerprint)
+            })
+            .collect();
         stream::iter(&objects)
-            .for_each_concurrent(CONCURRENCY, |object| async {
-                let result = put(runtime, agent, object, inventory.get(&object.key)).await;
+            .for_each_concurrent(CONCURRENCY, |(object, wanted)| async {
+                let result = put(runtime, agent, object, *wanted, inventory.get(&object.key)).await;
+                if matches!(result, Ok(true)) {
+                    applied_kinds.lock().unwrap_or_else(PoisonError::into_inner).push(object.key.kind);
+                }
                 note(&object.owner, &object.key, result);
             })
             .await;
@@ -207,7 +221,19 @@ pub async fn carry_out(
             note(&removal.observed.owner, &removal.key, result);
         })
         .await;
-    applied.into_inner().unwrap_or_else(PoisonError::into_inner)
+    let mut applied = applied.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let is_whole = applied.blocked.is_empty() && applied.failures.is_empty() && !applied.deposed;
+    let settled = runtime.unit(agent, |unit| std::mem::replace(&mut unit.settled, is_whole.then_some(intent)));
+    if settled == Some(intent) {
+        applied.repaired = applied_kinds.into_inner().unwrap_or_else(PoisonError::into_inner);
+    }
+    applied
+}
+
+fn hash(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Makes an object what it should be; whether anything had to be written.
@@ -215,10 +241,10 @@ async fn put(
     runtime: &Arc<Runtime>,
     agent: &Arc<str>,
     object: &Object,
+    wanted: Fingerprint,
     observed: Option<&Observed>,
 ) -> Result<bool, Failure> {
     let key = &object.key;
-    let wanted = Fingerprint::of_manifest(&object.manifest);
     match observed {
         Some(observed) if observed.deleting => return Err(Failure::Deleting),
         Some(observed) => {

@@ -27,7 +27,10 @@ const EARLY: Duration = Duration::from_secs(1);
 
 /// Prepares a FluxConfig, tells its status, or lets it go.
 pub async fn reconcile(context: &Context, key: &ConfigKey) -> Next {
-    let Some(planned) = context.plan.config(key) else { return Next::Change };
+    let Some(planned) = context.plan.config(key) else {
+        context.arrived(key);
+        return Next::Change;
+    };
     match step(context, &planned).await {
         Ok(next) => next,
         // It is gone, or another by now: the watch tells.
@@ -67,6 +70,14 @@ async fn step(context: &Context, planned: &Arc<Planned>) -> ApiResult<Next> {
     if situation.is_too_early(context, planned) {
         return Ok(Next::After(EARLY));
     }
+    if situation.is_under_way(planned) {
+        let patience = context.patience(&planned.key);
+        if !patience.is_zero() {
+            return Ok(Next::After(patience));
+        }
+    } else {
+        context.arrived(&planned.key);
+    }
     tell(context, planned, &situation).await?;
     Ok(time_left(planned).map_or(Next::Change, |left| Next::After(left + Duration::from_secs(1))))
 }
@@ -78,6 +89,7 @@ struct Situation {
     report: Option<Arc<Report>>,
     owner: Owner,
     flux: Vec<(Arc<Key>, FluxState)>,
+    chart: Option<FluxState>,
     anywhere: bool,
     looked_at: bool,
 }
@@ -117,6 +129,7 @@ impl Situation {
             looked_at: planned.agent.is_none()
                 || report.as_ref().is_some_and(|report| report.has_seen(&planned.key, planned.version)),
             flux: runtime.as_ref().map(|runtime| runtime.store.flux_of(&planned.key)).unwrap_or_default(),
+            chart: runtime.as_ref().and_then(|runtime| runtime.store.chart_of(&planned.key)),
             anywhere: context
                 .clusters()
                 .iter()
@@ -155,6 +168,15 @@ impl Situation {
         self.report.as_ref().is_some_and(|report| !report.seen.is_empty())
     }
 
+    /// Whether nothing is in the way, and all that is left to say is that its objects are being applied.
+    fn is_under_way(&self, planned: &Planned) -> bool {
+        matches!(planned.judgement, Judgement::Admitted(_))
+            && planned.leaving.is_none()
+            && self.unreachable.is_none()
+            && !(self.looked_at && planned.is_prepared())
+            && self.blocked().is_empty()
+    }
+
     fn waiting(&self) -> Vec<Key> {
         self.report.iter().flat_map(|report| report.waiting_for(&self.owner)).cloned().collect()
     }
@@ -170,6 +192,10 @@ impl Situation {
         blocked.sort();
         blocked.dedup();
         blocked
+    }
+
+    fn waits_for(&self, key: &ConfigKey) -> Option<&str> {
+        self.report.as_ref()?.waits_for.get(key).map(String::as_str)
     }
 
     fn state(&self, stage: Stage) -> Option<&FluxState> {
@@ -224,13 +250,7 @@ async fn let_go(context: &Context, planned: &Planned) -> ApiResult<()> {
 /// Writes the status where it says something else than before, and events for what changed.
 async fn tell(context: &Context, planned: &Arc<Planned>, situation: &Situation) -> ApiResult<()> {
     // What was written last and has not come back yet is what the next status goes on from.
-    let written = {
-        let mut all = context.written();
-        if all.get(&planned.key).is_some_and(|written| written.over != planned.status) {
-            all.remove(&planned.key);
-        }
-        all.get(&planned.key).cloned()
-    };
+    let written = context.written_over(&planned.key, planned.status);
     let mut config = (*planned.config).clone();
     if let Some(written) = &written {
         config.status = Some(written.status.clone());
@@ -280,8 +300,9 @@ async fn tell(context: &Context, planned: &Arc<Planned>, situation: &Situation) 
         progress,
         agent: &health,
         source: situation.state(Stage::Source),
-        chart: None,
+        chart: situation.chart.as_ref(),
         delivery: situation.state(Stage::Delivery),
+        waits_for: situation.waits_for(&planned.key),
         policy_digest: digest,
         now: Timestamp::now(),
     });
@@ -300,13 +321,13 @@ async fn tell(context: &Context, planned: &Arc<Planned>, situation: &Situation) 
         "status": status,
     });
     context.management.patch_own::<FluxConfig>(Some(home), name, OwnPatch::Status(&body)).await?;
-    announce(context, &config, &status).await;
-    context.written().insert(planned.key.clone(), Written { over: planned.status, status });
+    announce(context, &config, &status);
+    context.wrote(&planned.key, Written { over: planned.status, status });
     Ok(())
 }
 
-/// Events are for people; one that cannot be written changes nothing.
-async fn announce(context: &Context, config: &FluxConfig, status: &FluxConfigStatus) {
+/// Events for people.
+fn announce(context: &Context, config: &FluxConfig, status: &FluxConfigStatus) {
     for transition in status::transitions(config.status.as_ref(), status) {
         let event = Event {
             type_: if transition.warning { EventType::Warning } else { EventType::Normal },
@@ -315,11 +336,6 @@ async fn announce(context: &Context, config: &FluxConfig, status: &FluxConfigSta
             action: "Reconcile".to_owned(),
             secondary: None,
         };
-        if !context.management.may_write() {
-            return;
-        }
-        if let Err(error) = context.events.publish(&event, &config.object_ref(&())).await {
-            warn!(%error, "cannot write an event");
-        }
+        context.events.tell(event, config.object_ref(&()));
     }
 }

@@ -29,7 +29,8 @@ pub use condition::{ADMITTED, AGENT_READY, READY, RECONCILING, Reason, STALLED, 
 pub use policy::flux_policy;
 pub use transition::{Transition, transitions};
 
-use condition::{Conditions, Outcome, bounded, listed};
+pub(crate) use condition::listed;
+use condition::{Conditions, Outcome, bounded};
 
 use crate::{flux::state::FluxState, object::Key};
 
@@ -101,6 +102,8 @@ pub struct Seen<'a> {
     pub chart: Option<&'a FluxState>,
     /// The Kustomization or HelmRelease.
     pub delivery: Option<&'a FluxState>,
+    /// Names of FluxConfigs that come first and are not ready, where the operator holds it back for them.
+    pub waits_for: Option<&'a str>,
     /// Digest of the policies that the verdict was made with.
     pub policy_digest: Option<&'a str>,
     /// Now.

@@ -73,6 +73,9 @@ fn beside() -> BTreeSet<Right> {
     [
         // Whether an agent is alive.
         right("coordination.k8s.io", "leases", "list", None),
+        // What is wrong with a chart.
+        right("source.toolkit.fluxcd.io", "helmcharts", "list", None),
+        right("source.toolkit.fluxcd.io", "helmcharts", "watch", None),
         // What people are told.
         right("events.k8s.io", "events", "create", None),
         right("events.k8s.io", "events", "patch", None),
