@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     flux::controllers::{CONTROLLERS, Controller},
     object::{Kind, MANAGED_BY_LABEL, MANAGER, Stage},
+    reconcile::guests,
     render::RECONCILER,
 };
 
@@ -181,6 +182,12 @@ pub fn operator_role() -> Role {
         match rules.iter_mut().find(|rule| rule.group == kind.group()) {
             Some(rule) => rule.resources.push(kind.plural().to_owned()),
             None => rules.push(rule(kind.group(), &[kind.plural()], &RENDERED)),
+        }
+    }
+    for (group, plural) in guests::kinds() {
+        if !rules.iter().any(|rule| rule.group == group && rule.resources.iter().any(|resource| resource == plural)) {
+            // Where an agent's namespace goes, what others have made for Flux in it goes before.
+            rules.push(rule(group, &[plural], &["list", "delete"]));
         }
     }
     let (cluster_roles, roles) = bindable();

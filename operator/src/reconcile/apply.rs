@@ -10,7 +10,7 @@ use std::{
 use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
-use super::members::Members;
+use super::{guests, members::Members};
 use crate::{
     cluster::{
         ApiError, Runtime,
@@ -164,7 +164,7 @@ pub async fn carry_out(
             Err(Failure::Api(error)) => applied.failures.push((owner.clone(), format!("{key}: {error}"))),
         }
     };
-    let Difference { wanted, removals, waiting: _, to_suspend } = difference;
+    let Difference { wanted, mut removals, waiting, to_suspend } = difference;
     let mut intent = 0;
     let applied_kinds = Mutex::new(Vec::new());
     for objects in wanted.into_values() {
@@ -196,6 +196,21 @@ pub async fn carry_out(
             }
         })
         .await;
+    // The controllers go last of all that Flux has in a namespace that goes with them.
+    let ends = waiting.iter().any(|(_, key)| key.kind == Kind::Namespace && *key.name == **agent)
+        && runtime.store.namespace(agent).is_some_and(|namespace| namespace.created && !namespace.deleting)
+        && removals.iter().any(|removal| removal.key.kind.stage() == Stage::Agent);
+    if ends {
+        let why = match guests::see_off(&runtime.client, agent).await {
+            Ok(left) if left.is_empty() => None,
+            Ok(left) => Some(format!("waiting for {}, which others have made", left.join(", "))),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(why) = why {
+            removals.retain(|removal| removal.key.kind.stage() > Stage::Agent);
+            applied.lock().unwrap_or_else(PoisonError::into_inner).blocked.push((Owner::Agent, why));
+        }
+    }
     // One after the other where it matters has been settled: what may go now may go in any order.
     stream::iter(removals)
         .for_each_concurrent(CONCURRENCY, |removal| async move {

@@ -272,10 +272,11 @@ async fn tell(context: &Context, planned: &Arc<Planned>, situation: &Situation) 
         Judgement::Undetermined { violations, .. } => Judged::Undetermined(violations),
     };
     let waiting = situation.waiting();
-    let blocked = situation.blocked();
+    let mut blocked = situation.blocked();
     let is_removed = matches!(planned.judgement, Judgement::Refused { on_violation: OnViolation::Remove, .. });
     let progress = if planned.leaving.is_some() || (is_removed && deployed) {
-        if situation.unreachable.is_some() && !blocked.is_empty() {
+        if !blocked.is_empty() {
+            blocked.extend(status::waiting(&waiting));
             Progress::Blocked(&blocked)
         } else {
             Progress::Removing { waiting: &waiting, orphan: planned.leaving == Some(DeletionPolicy::Orphan) }

@@ -6,6 +6,7 @@ mod apply;
 pub mod config;
 mod dependencies;
 mod dereference;
+pub(crate) mod guests;
 pub mod health;
 mod members;
 #[cfg(test)]

@@ -69,11 +69,14 @@ fn container(controller: &Controller, settings: &Settings<'_>) -> Value {
     let mut ports = vec![("http-prom", METRICS_PORT), ("healthz", HEALTH_PORT)];
     ports.extend(controller.ports);
     let probe = |path: &str, port: &str| json!({"httpGet": {"path": path, "port": port}});
+    // References are owned as a whole, with what the API server fills in.
+    let namespace = json!({"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}});
+    let limit = json!({"resourceFieldRef": {"containerName": "manager", "divisor": "0", "resource": "limits.memory"}});
     json!({
         "args": args(controller, settings),
         "env": [
-            {"name": "RUNTIME_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
-            {"name": "GOMEMLIMIT", "valueFrom": {"resourceFieldRef": {"containerName": "manager", "resource": "limits.memory"}}},
+            {"name": "RUNTIME_NAMESPACE", "valueFrom": namespace},
+            {"name": "GOMEMLIMIT", "valueFrom": limit},
         ],
         "image": image,
         "livenessProbe": probe("/healthz", "healthz"),

@@ -257,6 +257,11 @@ fn blocked(reasons: &[String]) -> String {
     if reasons.is_empty() { "something is in the way".to_owned() } else { reasons.join("; ") }
 }
 
+/// What something waits for, in words.
+pub fn waiting(waiting: &[Key]) -> Option<String> {
+    (!waiting.is_empty()).then(|| format!("waiting for {}", keys(waiting)))
+}
+
 fn keys(keys: &[Key]) -> String {
     listed(keys.iter().map(ToString::to_string), keys.len())
 }
