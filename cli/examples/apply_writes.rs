@@ -14,7 +14,7 @@ use std::{
 };
 
 use clap::Parser;
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{TryStreamExt as _, stream};
 use kube::{
     Client, Config,
     api::{Patch, PatchParams},
@@ -78,7 +78,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     let (sent, again) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let start = Instant::now();
-    stream::iter(units.into_values().map(Ok))
+    stream::iter(units.into_values().map(Ok::<_, Box<dyn Error>>))
         .try_for_each_concurrent(args.units, |stages| async {
             for writes in stages.into_values() {
                 stream::iter(writes.into_iter().map(Ok))
@@ -102,23 +102,23 @@ async fn main() -> Result<(), Box<dyn Error>> {
 /// Sends one write; how often it had to.
 async fn send(client: &Client, manager: &str, write: Write) -> Result<usize, Box<dyn Error>> {
     let Write { path, name, subresource, merge, body, .. } = write;
-    let request = Request::new(path);
+    let to = Request::new(path);
     for tries in 1..=TRIES {
         let request = if merge {
             let parameters = PatchParams { field_manager: Some(manager.to_owned()), ..PatchParams::default() };
-            request.patch(&name, &parameters, &Patch::Merge(&body))
+            to.patch(&name, &parameters, &Patch::Merge(&body))
         } else {
             let parameters = PatchParams::apply(manager).force();
             match &subresource {
-                Some(subresource) => request.patch_subresource(subresource, &name, &parameters, &Patch::Apply(&body)),
-                None => request.patch(&name, &parameters, &Patch::Apply(&body)),
+                Some(subresource) => to.patch_subresource(subresource, &name, &parameters, &Patch::Apply(&body)),
+                None => to.patch(&name, &parameters, &Patch::Apply(&body)),
             }
         };
         match client.request::<Value>(request?).await {
             Ok(_) => return Ok(tries),
             Err(kube::Error::Api(status)) if status.code == 403 && tries < TRIES => tokio::time::sleep(PAUSE).await,
-            Err(error) => return Err(format!("{} {name}: {error}", request.url_path).into()),
+            Err(error) => return Err(format!("{} {name}: {error}", to.url_path).into()),
         }
     }
-    Err(format!("{} {name}: refused {TRIES} times", request.url_path).into())
+    Err(format!("{} {name}: refused {TRIES} times", to.url_path).into())
 }

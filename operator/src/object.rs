@@ -91,6 +91,8 @@ kinds! {
     Role => "rbac.authorization.k8s.io" "v1" "Role" "roles" Access true;
     /// `networking.k8s.io/v1` NetworkPolicy.
     NetworkPolicy => "networking.k8s.io" "v1" "NetworkPolicy" "networkpolicies" Access true;
+    /// `v1` ResourceQuota.
+    ResourceQuota => "" "v1" "ResourceQuota" "resourcequotas" Access true;
     /// `v1` Secret.
     Secret => "" "v1" "Secret" "secrets" Credential true;
     /// `v1` ConfigMap.

@@ -1,6 +1,7 @@
 //! `cargo xtask image`: the operator's container image, one static program, as an OCI archive. No container engine is needed.
 
 use std::{
+    io::IsTerminal as _,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -34,6 +35,9 @@ impl Args {
         let image = build(&reference, &archive)?;
         let size = std::fs::metadata(image.archive()).context("cannot look at the archive")?.len();
         println!("{reference}: {} ({} MiB)", archive.display(), size >> 20);
+        if !std::io::stdout().is_terminal() {
+            return Ok(());
+        }
         println!(
             "  ctr --namespace k8s.io images import {0}\n  skopeo copy oci-archive:{0} docker://{reference}",
             archive.display()

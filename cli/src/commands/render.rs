@@ -183,7 +183,7 @@ fn refuse(platform: &Platform, judged: &Judged, terminal: &mut Terminal<'_>) -> 
     if !refused && !report.has_errors() && !platform.unreadable {
         return Ok(None);
     }
-    let texts = SourceTexts::new(&platform.files);
+    let texts = SourceTexts::of(platform);
     for finding in report.findings() {
         writeln!(terminal.err, "{}\n", human::draw(finding, &|path| texts.get(path), terminal.color))?;
     }

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     flux::controllers::{Controller, HEALTH_PORT, METRICS_PORT},
     object::{AGENT_PODS, CONTROLLER_LABEL, Kind, Owner, PART_OF_LABEL},
+    quantity::Quantity,
 };
 
 pub(super) fn render(settings: &Settings<'_>, output: &mut Output<'_>) {
@@ -126,8 +127,10 @@ fn args(controller: &Controller, settings: &Settings<'_>) -> Vec<String> {
 }
 
 fn resources(resources: &Resources) -> Value {
-    let canonical = |quantities: &BTreeMap<String, crate::quantity::Quantity>| -> Map<String, Value> {
-        quantities.iter().map(|(name, quantity)| (name.clone(), Value::from(quantity.canonical()))).collect()
-    };
     json!({"limits": canonical(&resources.limits), "requests": canonical(&resources.requests)})
+}
+
+/// As the API server stores them.
+pub(super) fn canonical(quantities: &BTreeMap<String, Quantity>) -> Map<String, Value> {
+    quantities.iter().map(|(name, quantity)| (name.clone(), Value::from(quantity.canonical()))).collect()
 }

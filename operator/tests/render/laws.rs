@@ -6,7 +6,7 @@ use k8s_openapi::{
     DeepMerge,
     api::{
         apps::v1::Deployment,
-        core::v1::{ConfigMap, Namespace, Secret, Service, ServiceAccount},
+        core::v1::{ConfigMap, Namespace, ResourceQuota, Secret, Service, ServiceAccount},
         networking::v1::NetworkPolicy,
         rbac::v1::{Role, RoleBinding},
     },
@@ -62,7 +62,8 @@ pub fn variety(tenant: &str) -> String {
 /// Agents of all placements, with all kinds of members.
 pub fn all() -> BTreeMap<AgentId, Rendered> {
     let tenants = ["shop", "beside-shop", "pool-a", "pool-b"];
-    World::new().agents(&tenants.map(variety).concat())
+    let quota = "  tenants: {names: [shop]}\n  quota: {pods: \"50\", requests.memory: 8192Mi}";
+    World::new().policy(quota).agents(&tenants.map(variety).concat())
 }
 
 /// All objects, the copies among them.
@@ -357,6 +358,7 @@ fn kubernetes_knows_every_field() {
                 Kind::Role => reread::<Role>(manifest),
                 Kind::RoleBinding => reread::<RoleBinding>(manifest),
                 Kind::NetworkPolicy => reread::<NetworkPolicy>(manifest),
+                Kind::ResourceQuota => reread::<ResourceQuota>(manifest),
                 Kind::Secret => reread::<Secret>(manifest),
                 Kind::ConfigMap => reread::<ConfigMap>(manifest),
                 Kind::Service => reread::<Service>(manifest),

@@ -1,6 +1,6 @@
 //! The second part, on a cluster: Sluicegate is installed, the merged file applied, and everything follows.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use sluicegate_e2e::{
     accounts::Account,
     api::{Api, path_of},
     cluster::Cluster,
-    error,
+    error, interrupt,
     network::EXAMPLE_GIT_HOST,
     suite::{
         git::{Repository, set_account},
@@ -33,10 +33,14 @@ const AGENT: &str = "sluicegate-shop";
 const CONFIGS: &str = "/apis/sluicegate.dev/v1alpha1/namespaces/shop/fluxconfigs";
 const CONFIG: &str = "/apis/sluicegate.dev/v1alpha1/namespaces/shop/fluxconfigs/gift-cards";
 const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/shop/deployments/gift-cards";
+/// What the Service may take to follow its pods.
+const SERVICE_LIMIT: Duration = Duration::from_secs(30);
 /// As whom the demo applies what a reader would apply.
 const MANAGER: &str = "kubectl";
 /// The account of the Git server, and the Secret that the example platform's policies name.
 const ROBOT: &str = "git-kestrel-read";
+/// The Secret with the team's decryption keys, as the policies name it.
+const KEYS: &str = "sops-shop";
 const TOKEN: &str = "only-the-platform-knows";
 
 /// What the team deploys.
@@ -126,7 +130,7 @@ impl Play<'_> {
             self.api.apply(object, MANAGER)?;
         }
         self.screen.output(&counted(&objects));
-        self.screen.command(&format!("kubectl get pods,lease --namespace {SYSTEM} --watch"));
+        self.screen.command(&format!("watch kubectl get pods,leases --namespace {SYSTEM}"));
         let lease = format!("/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases/sluicegate-operator");
         self.screen.watch().until("two replicas, one of which leads", 180, |watch| {
             let ready = self.see_pods(watch, SYSTEM)?;
@@ -179,7 +183,11 @@ impl Play<'_> {
             )?;
             screen.note("It stays with the platform: the team can neither read nor name it.");
         }
-        screen.command("kubectl get fluxclusters,fluxpolicies --watch");
+        screen.command(&format!("kubectl create secret generic {KEYS} --namespace {SYSTEM}"));
+        screen.note("The keys of the team's encrypted files, which policy teams gives to its agent: it has none yet.");
+        let keys = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": KEYS, "namespace": SYSTEM}});
+        self.api.apply(&keys, MANAGER)?;
+        screen.command("watch kubectl get fluxclusters,fluxpolicies");
         let expected = objects.iter().filter(|object| object["kind"] != "Namespace").count();
         screen.watch().until("policies that are in force", 60, |watch| {
             let mut ready = 0;
@@ -208,10 +216,11 @@ impl Play<'_> {
             self.platform.commit("Deploy a repository that this cluster can reach")?;
         }
         self.apply_config()?;
-        self.screen.command(&format!("kubectl get fluxconfigs,namespaces,deployments,gitrepositories,kustomizations --namespace {TEAM}, {AGENT} --watch"));
+        self.screen
+            .command("watch kubectl get fluxconfigs,deployments,gitrepositories,kustomizations --all-namespaces");
         self.screen.watch().until("an agent, and what it deploys", 300, |watch| {
             let config = self.see_everything(watch)?;
-            Ok(settled(&config) && condition(&config, "Ready").0 == "True")
+            Ok(settled(&config) && condition(&config, "Ready").0 == "True" && self.rolled()?)
         })?;
         self.screen.command(&format!("kubectl get fluxconfigs --namespace {TEAM}"));
         self.show_config()?;
@@ -257,12 +266,7 @@ impl Play<'_> {
         self.screen.watch().until("the new commit", 180, |watch| {
             let config = self.see_everything(watch)?;
             let revision = config["status"]["sync"]["lastAppliedRevision"].as_str().unwrap_or_default();
-            let deployment = self.api.get(DEPLOYMENT)?.unwrap_or_default();
-            let rolled = deployment["status"]["observedGeneration"] == deployment["metadata"]["generation"]
-                && deployment["status"]["updatedReplicas"] == 1
-                && deployment["status"]["replicas"] == 1
-                && deployment["status"]["readyReplicas"] == 1;
-            Ok(revision.ends_with(&head) && condition(&config, "Ready").0 == "True" && rolled)
+            Ok(revision.ends_with(&head) && condition(&config, "Ready").0 == "True" && self.rolled()?)
         })?;
         self.say("Gift cards, ten percent off")
     }
@@ -272,7 +276,7 @@ impl Play<'_> {
         screen.step("Somebody reaches for another team's repository. The merge request says no.")?;
         let good = self.platform.read(FILE)?;
         let wanted = "https://git.kestrel.example/payments/ledger.git";
-        screen.command(&format!("sed -i 's|url: .*|url: {wanted}|' {FILE}"));
+        screen.command(&format!("sed -i 's|{}|{wanted}|' {FILE}", self.source.url()));
         self.platform.write(FILE, &good.replace(&self.source.url(), wanted))?;
         self.platform.sluicegate(&["check", FILE, "--policies", "."], false)?;
         screen.step("It is merged all the same. The operator refuses it too, and what ran before goes on.")?;
@@ -308,6 +312,7 @@ impl Play<'_> {
         let screen = self.screen;
         screen.step("The team takes its service away. The agent deletes what it deployed, then it goes itself.")?;
         self.platform.say_git(&["rm", "--quiet", FILE])?;
+        self.platform.commit("Take the gift cards away")?;
         screen.command(&format!("kubectl delete fluxconfig gift-cards --namespace {TEAM}"));
         self.api.delete(CONFIG)?;
         self.gone()?;
@@ -372,10 +377,23 @@ impl Play<'_> {
         }
         let path = "/api/v1/namespaces/shop/services/gift-cards:80/proxy/env?name=TEXT";
         self.screen.command(&format!("kubectl get --raw '{path}'"));
-        let said = self.api.text(path)?;
-        self.screen.output(&said);
-        ensure!(said == text, "the service says {said:?}, not {text:?}");
+        // A pod is ready a moment before the Service leads to it.
+        interrupt::wait_for(&format!("a service that says {text:?}"), SERVICE_LIMIT, || {
+            Ok(self.api.text(path).is_ok_and(|said| said == text))
+        })?;
+        self.screen.output(text);
         Ok(())
+    }
+
+    /// Whether the team's pods run as its repository says, and no others.
+    fn rolled(&self) -> error::Result<bool> {
+        if matches!(self.source, Source::Public { .. }) {
+            return Ok(true);
+        }
+        let deployment = self.api.get(DEPLOYMENT)?.unwrap_or_default();
+        let status = &deployment["status"];
+        Ok(status["observedGeneration"] == deployment["metadata"]["generation"]
+            && ["replicas", "updatedReplicas", "readyReplicas"].iter().all(|field| status[field] == 1))
     }
 
     /// The FluxConfigs of the team, as `kubectl get` shows them.
@@ -493,7 +511,7 @@ impl Play<'_> {
         // The operator has to be there for this; where it never was, neither was a FluxConfig.
         let waits = std::time::Instant::now();
         while self.api.delete(CONFIG)? && waits.elapsed().as_secs() < 120 {
-            std::thread::sleep(std::time::Duration::from_millis(500));
+            std::thread::sleep(Duration::from_millis(500));
         }
         let mut paths = Vec::new();
         for file in ["clusters/dev.yaml", "tenants/shop/namespace.yaml"] {
@@ -516,7 +534,7 @@ impl Play<'_> {
                 self.screen.good("nothing of it is left on your cluster");
                 return Ok(());
             }
-            std::thread::sleep(std::time::Duration::from_millis(500));
+            std::thread::sleep(Duration::from_millis(500));
         }
         anyhow::bail!(
             "some of it is still there after four minutes: `kubectl get namespaces,fluxconfigs -A` shows what"

@@ -18,7 +18,7 @@ use sluicegate_e2e::{
 /// Between two looks at something that changes.
 const LOOK: Duration = Duration::from_millis(250);
 /// Longest line of a changing state, in characters.
-const WIDTH: usize = 110;
+const WIDTH: usize = 108;
 
 /// Standard output, with colours only where somebody sees them.
 pub struct Screen {
@@ -128,8 +128,8 @@ impl Watch<'_> {
         }
         self.seen.insert(name.to_owned(), state.to_owned());
         let time = format!("{:5.1} s", self.began.elapsed().as_secs_f64());
-        let line = shorten(&format!("{name:<38} {state}"));
-        self.bar.suspend(|| println!("  {}  {line}", self.screen.paint("2", &time)));
+        let line = shorten(&format!("{name:<45} {state}"));
+        self.bar.suspend(|| println!("  {}  {}", self.screen.paint("2", &time), line.trim_end()));
     }
 
     /// Looks again and again, until a look says that it is done.

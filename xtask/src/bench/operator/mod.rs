@@ -15,7 +15,7 @@ mod report;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -42,6 +42,9 @@ pub struct Options {
     /// Name of the control plane
     #[arg(long, default_value = "benchop")]
     name: String,
+    /// Take `sluicegate` and `apply_writes` from this folder instead of building them
+    #[arg(long, value_name = "FOLDER")]
+    programs: Option<PathBuf>,
     /// Put the result into docs/performance.md
     #[arg(long)]
     write_docs: bool,
@@ -58,10 +61,18 @@ const AFTER: Duration = Duration::from_secs(15);
 /// Runs the bench.
 pub(super) fn run(options: &Options) -> anyhow::Result<()> {
     let temporary = tempfile::tempdir()?;
-    say("building sluicegate and the bare client (release)");
-    let programs = Programs {
-        operator: copy(["--bin", "sluicegate"], temporary.path())?,
-        bare: copy(["--example", "apply_writes"], temporary.path())?,
+    let programs = match &options.programs {
+        Some(folder) => {
+            let folder = std::path::absolute(folder)?;
+            Programs { operator: folder.join("sluicegate"), bare: folder.join("apply_writes") }
+        }
+        None => {
+            say("building sluicegate and the bare client (release)");
+            Programs {
+                operator: copy(["--bin", "sluicegate"], temporary.path())?,
+                bare: copy(["--example", "apply_writes"], temporary.path())?,
+            }
+        }
     };
     let mut sizes = options.sizes.clone();
     sizes.sort_unstable();
@@ -92,7 +103,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
 }
 
 /// Builds a program and copies it, so that a build that goes on elsewhere does not change it.
-fn copy(target: [&str; 2], folder: &Path) -> anyhow::Result<std::path::PathBuf> {
+fn copy(target: [&str; 2], folder: &Path) -> anyhow::Result<PathBuf> {
     let copy = folder.join(target[1]);
     fs::copy(programs::cargo(target)?, &copy)?;
     Ok(copy)

@@ -267,7 +267,7 @@ fn config(whom: For, number: usize, index: usize) -> Value {
             spec["source"] = json!({"url": url, "ref": {"tag": "v1.2.3"}});
         }
     }
-    if index % PER_TENANT > 0 && index % 4 == 1 {
+    if !index.is_multiple_of(PER_TENANT) && index % 4 == 1 {
         spec["dependsOn"] = json!([{"name": APPS[index % PER_TENANT - 1]}]);
     }
     json!({
