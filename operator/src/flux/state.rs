@@ -72,7 +72,7 @@ pub enum Sync<'a> {
 }
 
 /// Reasons of `Ready=False` that mean: another object comes first. That one says what is wrong, if anything is.
-const WAITING: [&str; 2] = ["DependencyNotReady", "SourceNotReady"];
+pub const WAITING: [&str; 2] = ["DependencyNotReady", "SourceNotReady"];
 
 impl FluxState {
     /// Reads a Flux object of any kind; malformed parts are absent.

@@ -1,5 +1,7 @@
 //! Statuses as a specification: what Flux says, and what the team reads then.
 
+mod steady;
+
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use serde_json::{Value, json};
 use sluicegate_crds::{
