@@ -63,7 +63,7 @@ pub async fn reconcile(context: &Context, runtime: &Arc<Runtime>, agent: &Arc<st
     }
     let id = AgentId { cluster: runtime.id.clone(), namespace: agent.to_string() };
     let inventory = runtime.store.inventory(agent);
-    if has_copies(&inventory, agent) && !runtime.watch_copies(agent) {
+    if has_copies(&inventory, agent) && !watch_copies(runtime, agent, &inventory) {
         // Their list has been asked for, and will push this agent again.
         return Next::After(Duration::from_secs(5));
     }
@@ -107,7 +107,7 @@ pub async fn reconcile(context: &Context, runtime: &Arc<Runtime>, agent: &Arc<st
     let applied = apply::carry_out(runtime, agent, &inventory, &context.plan, difference).await;
     let inventory = runtime.store.inventory(agent);
     if has_copies(&inventory, agent) {
-        runtime.watch_copies(agent);
+        watch_copies(runtime, agent, &inventory);
     }
     let Applied { blocked, failures, repaired, writes, deposed } = applied;
     if deposed {
@@ -236,6 +236,10 @@ fn has_copies(inventory: &Inventory, agent: &str) -> bool {
         matches!(key.kind, Kind::Secret | Kind::ConfigMap)
             || (key.kind == Kind::RoleBinding && key.namespace == agent && key.name == SECRETS_ROLE)
     })
+}
+
+fn watch_copies(runtime: &Arc<Runtime>, agent: &str, inventory: &Inventory) -> bool {
+    runtime.watch_copies(agent, |kind| inventory.keys().any(|key| key.kind == kind))
 }
 
 /// Last step: the FluxConfigs hear of it.
