@@ -20,15 +20,13 @@ use super::{
 use crate::{
     cluster::Runtime,
     context::Context,
-    object::{ConfigKey, Key, Kind, Object, Owner},
+    object::{ConfigKey, Key, Kind, Object, Owner, REQUESTED_AT_ANNOTATION},
     plan::Planned,
     render::{self, AgentId, CopySource, Member, RenderError, Rendered, Site},
     status::AgentHealth,
     telemetry::metrics::Reconciled,
 };
 
-/// Annotation by which people ask Flux to reconcile now; it is passed on.
-const REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
 /// ClusterRole that the operator binds to itself where it keeps copies of Secrets.
 const SECRETS_ROLE: &str = "sluicegate-operator-secrets";
 /// Originals that are not watched are read again this often.
@@ -215,7 +213,7 @@ fn pass_on_requests(desired: &mut BTreeMap<Key, Object>, members: &Members) {
         .iter()
         .filter_map(|served| {
             let annotations = served.planned.config.metadata.annotations.as_ref()?;
-            Some((&served.planned.key, annotations.get(REQUESTED_AT)?))
+            Some((&served.planned.key, annotations.get(REQUESTED_AT_ANNOTATION)?))
         })
         .collect();
     if requests.is_empty() {
@@ -225,7 +223,7 @@ fn pass_on_requests(desired: &mut BTreeMap<Key, Object>, members: &Members) {
         if let Owner::Config { config, .. } = &object.owner
             && let Some(request) = requests.get(config)
         {
-            object.manifest["metadata"]["annotations"][REQUESTED_AT] = json!(request);
+            object.manifest["metadata"]["annotations"][REQUESTED_AT_ANNOTATION] = json!(request);
         }
     }
 }
