@@ -338,7 +338,7 @@ impl Play<'_> {
                 (&format!("namespace/{AGENT}"), format!("/api/v1/namespaces/{AGENT}")),
             ] {
                 match self.api.get(&path)? {
-                    None => watch.see(name, "gone"),
+                    None => watch.gone(name),
                     Some(object) => {
                         there = true;
                         if !object["metadata"]["deletionTimestamp"].is_null() && name.starts_with("namespace") {

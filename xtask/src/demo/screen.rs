@@ -133,6 +133,13 @@ impl Watch<'_> {
         self.bar.suspend(|| println!("  {}  {}", self.screen.paint("2", &time), line.trim_end()));
     }
 
+    /// Something that was there is gone.
+    pub fn gone(&mut self, name: &str) {
+        if self.screen.seen.borrow().contains_key(name) {
+            self.see(name, "gone");
+        }
+    }
+
     /// Looks again and again, until a look says that it is done.
     ///
     /// # Errors
