@@ -72,7 +72,7 @@ pub enum Sync<'a> {
 }
 
 /// Reasons of `Ready=False` that mean: another object comes first. That one says what is wrong, if anything is.
-const WAITING: [&str; 2] = ["DependencyNotReady", "SourceNotReady"];
+pub const WAITING: [&str; 2] = ["DependencyNotReady", "SourceNotReady"];
 
 impl FluxState {
     /// Reads a Flux object of any kind; malformed parts are absent.
@@ -96,6 +96,11 @@ impl FluxState {
             handled_at: text(&status["lastHandledReconcileAt"]),
             last_reconciled: last_reconciled(status),
         }
+    }
+
+    /// Whether its last word was that it is ready, be it of an older generation.
+    pub fn is_ready(&self) -> bool {
+        self.ready.as_ref().is_some_and(|ready| ready.status == ConditionStatus::True)
     }
 
     /// What to make of it.

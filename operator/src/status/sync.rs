@@ -6,11 +6,11 @@ use sluicegate_crds::{ConditionStatus, OnViolation, SyncStatus, bounds};
 
 use super::{
     AgentHealth, Judged, Progress, Seen, blocked,
-    condition::{Outcome, Reason},
+    condition::{Outcome, Reason, SYNCED},
 };
 use crate::flux::{
     hint::hint,
-    state::{FluxCondition, FluxState, Sync},
+    state::{FluxCondition, FluxState, Sync, WAITING},
 };
 
 /// Longest error that is kept, in bytes: as long as the message of a condition can be.
@@ -77,6 +77,9 @@ fn flux(seen: &Seen<'_>) -> Outcome {
     if let Some((condition, _)) = failure(seen) {
         return Outcome { reason: reason(condition), ..Outcome::fails(Reason::SyncFailed, explained(condition)) };
     }
+    if let Some(names) = seen.waits_for {
+        return progressing(format!("waits for {names}, which must be ready first"));
+    }
     let Some(delivery) = seen.delivery else {
         return match seen.progress {
             Progress::Blocked(reasons) => Outcome::fails(Reason::Blocked, blocked(reasons)),
@@ -94,7 +97,9 @@ fn flux(seen: &Seen<'_>) -> Outcome {
             }
             Sync::Suspended => return progressing(format!("the {name} is suspended in Flux, and is resumed")),
             Sync::Progressing(None) => return progressing(format!("the {name} is being deleted, and is made again")),
-            Sync::Progressing(Some(condition)) => return progressing(explained(condition)),
+            Sync::Progressing(Some(condition)) => {
+                return again(seen, delivery).unwrap_or_else(|| progressing(explained(condition)));
+            }
         }
     }
     // The revisions of charts and of what is in charts are not those of sources.
@@ -119,6 +124,29 @@ fn flux(seen: &Seen<'_>) -> Outcome {
         },
         _ => Outcome::unknown(Reason::Applying, "changes for Flux are being applied".to_owned()),
     }
+}
+
+/// What was said last, while Flux looks once more at what it has looked at: at each interval it says that it is in progress,
+/// and nothing is known to have changed.
+fn again(seen: &Seen<'_>, delivery: &FluxState) -> Option<Outcome> {
+    let old = seen.old()?;
+    let last = old.conditions.iter().find(|condition| condition.type_ == SYNCED)?;
+    let in_progress = delivery.ready.as_ref().is_some_and(|ready| !WAITING.contains(&&*ready.reason));
+    let same_config = last.observed_generation == seen.config.metadata.generation;
+    // Of what failed Flux does not say which generation it has looked at.
+    let same_delivery = last.status == ConditionStatus::False || delivery.observed_generation == delivery.generation;
+    let tried = old.sync.as_ref()?.last_attempted_revision.as_deref();
+    let same_revision = tried.is_some() && tried == delivery.attempted.as_deref();
+    // The revisions of charts are not those of sources.
+    let fetched = seen.source.and_then(|source| source.artifact_revision.as_deref());
+    let newest = seen.config.spec.chart.is_some() || fetched == tried;
+    let known = last.status != ConditionStatus::Unknown;
+    let applied = matches!(seen.progress, Progress::Applied | Progress::Blocked(_));
+    (known && in_progress && same_config && same_delivery && same_revision && newest && applied).then(|| Outcome {
+        status: last.status,
+        reason: last.reason.clone().into(),
+        message: last.message.clone(),
+    })
 }
 
 /// In the order in which they depend on each other.
