@@ -313,13 +313,14 @@ async fn follow_copies(runtime: Weak<Runtime>, kind: Kind, namespace: Box<str>, 
         }
     };
     let path = format!("/api/v1/namespaces/{namespace}/{}", kind.plural());
-    while !wanted {
+    let mut look = wanted;
+    while !look {
         match client.list(&path, &ours()).await {
             Ok(objects) if objects.is_empty() => {
                 tell(News::Listed(HashSet::new()));
                 return;
             }
-            Ok(_) => break,
+            Ok(_) => look = true,
             Err(error) => {
                 tell(News::Failed(error.to_string()));
                 tokio::time::sleep(ASK_AGAIN).await;
