@@ -9,6 +9,7 @@ use std::{
 
 use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
+use sluicegate_crds::DeletionPolicy;
 
 use super::{guests, members::Members};
 use crate::{
@@ -17,7 +18,7 @@ use crate::{
         store::{CREATED_ANNOTATION, Observed},
     },
     fields::{self, Fingerprint},
-    object::{ConfigKey, Key, Kind, Object, Owner, Stage},
+    object::{AGENT_LABEL, ConfigKey, Key, Kind, MANAGED_BY_LABEL, MANAGER, Object, Owner, Stage},
     plan::Plan,
     render::AgentId,
 };
@@ -374,6 +375,20 @@ fn is_astray(runtime: &Runtime, agent: &Arc<str>, plan: &Plan, Removal { key, ob
     beside_its_agent && **namespace != **agent && !plan.members(&rightful).is_empty()
 }
 
+/// What an orphan has deployed stays, and so does the namespace that it is in: from now on it counts as one that was there
+/// before us.
+async fn keep_target(runtime: &Runtime, delivery: &Key) -> Result<(), ApiError> {
+    let Some(live) = runtime.client.get(delivery).await? else { return Ok(()) };
+    let Some(target) = live["spec"]["targetNamespace"].as_str() else { return Ok(()) };
+    if !runtime.store.namespace(target).is_some_and(|namespace| namespace.created) {
+        return Ok(());
+    }
+    let key = Key { kind: Kind::Namespace, namespace: String::new(), name: target.to_owned() };
+    let live = runtime.client.merge(&key, &json!({"metadata": {"annotations": {CREATED_ANNOTATION: null}}})).await?;
+    runtime.saw(Kind::Namespace, &live);
+    Ok(())
+}
+
 /// Removes an object; whether anything had to be written.
 async fn remove(runtime: &Runtime, plan: &Plan, removal: &Removal) -> Result<bool, Failure> {
     let Removal { key, observed, orphan } = removal;
@@ -391,6 +406,12 @@ async fn remove(runtime: &Runtime, plan: &Plan, removal: &Removal) -> Result<boo
     if observed.deleting {
         return Ok(false);
     }
+    if let Owner::Config { config, .. } = &observed.owner
+        && key.kind.stage() == Stage::Delivery
+        && plan.config(config).is_some_and(|planned| planned.leaving == Some(DeletionPolicy::Orphan))
+    {
+        keep_target(runtime, key).await?;
+    }
     if key.kind == Kind::Namespace {
         let state = runtime.store.namespace(&key.name).unwrap_or_default();
         if plan.is_target(&runtime.id, &key.name) {
@@ -399,7 +420,12 @@ async fn remove(runtime: &Runtime, plan: &Plan, removal: &Removal) -> Result<boo
         if !state.created || (runtime.management && plan.is_home(&key.name)) {
             // It was there before us, and is given back as it was.
             let bare = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": key.name}});
-            let live = runtime.client.apply(key, &bare).await?;
+            let mut live = runtime.client.apply(key, &bare).await?;
+            if live["metadata"]["labels"][MANAGED_BY_LABEL] == MANAGER {
+                // We made it, and what was made with it is not only applied. Its tenant's label stays, as what is in it does.
+                let labels = json!({MANAGED_BY_LABEL: null, AGENT_LABEL: null});
+                live = runtime.client.merge(key, &json!({"metadata": {"labels": labels}})).await?;
+            }
             runtime.saw(Kind::Namespace, &live);
             return Ok(true);
         }
