@@ -8,10 +8,16 @@ use kube::{
     core::DynamicObject,
     runtime::{
         WatchStreamExt as _,
+        utils::Backoff,
         watcher::{self, Event},
     },
 };
 use serde_json::Value;
+
+use crate::clusters::backoff;
+
+/// The longest pause of a watch that does not work.
+const LONGEST: Duration = Duration::from_secs(5);
 
 /// What a watch tells.
 #[derive(Debug)]
@@ -28,10 +34,32 @@ pub enum News {
     Failed(String),
 }
 
+/// How soon a watch that broke is tried again: some seconds at most, since what it would tell is waited for, and from the
+/// beginning after it has worked. kube's own pace grows to a minute, and stays there for two minutes after an outage.
+#[derive(Debug, Default)]
+struct Pace {
+    failures: u32,
+}
+
+impl Iterator for Pace {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        self.failures = self.failures.saturating_add(1);
+        Some(backoff(self.failures).min(LONGEST))
+    }
+}
+
+impl Backoff for Pace {
+    fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
+
 /// Watches objects for as long as it is polled, and tells `sink`.
 pub async fn watch(api: Api<DynamicObject>, labels: Option<&str>, mut sink: impl FnMut(News)) {
     let config = watcher::Config { label_selector: labels.map(str::to_owned), ..watcher::Config::default() };
-    let mut events = pin!(watcher::watcher(api, config).default_backoff());
+    let mut events = pin!(watcher::watcher(api, config).backoff(Pace::default()));
     let mut listed = HashSet::new();
     while let Some(event) = events.next().await {
         match event {
