@@ -18,6 +18,9 @@ pub const CONFIG_LABEL: &str = "sluicegate.dev/config";
 /// Label with the namespace of the FluxConfig that an object is of.
 pub const HOME_LABEL: &str = "sluicegate.dev/home";
 
+/// Annotation by which people ask Flux to reconcile now; that of a FluxConfig is passed on to its objects.
+pub const REQUESTED_AT_ANNOTATION: &str = "reconcile.fluxcd.io/requestedAt";
+
 /// Label of an agent's pods; with [`AGENT_PODS`] as its value. Whatever selects them selects by it, as the namespace may
 /// hold pods of others.
 pub const PART_OF_LABEL: &str = "app.kubernetes.io/part-of";

@@ -1,6 +1,9 @@
 //! `cargo xtask test`: everything that has to hold.
 
-use std::{process::Command, time::Instant};
+use std::{
+    process::{Command, Stdio},
+    time::Instant,
+};
 
 use anyhow::{Context, Result, bail};
 
@@ -37,6 +40,7 @@ impl Args {
         })?;
         if !self.unit {
             step("tests on a real cluster", on_a_cluster)?;
+            step("the demo, on a cluster of its own", the_demo)?;
         }
         println!("\nall tests passed in {:.0} s", began.elapsed().as_secs_f64());
         Ok(())
@@ -58,6 +62,13 @@ fn on_a_cluster() -> Result<()> {
     command.current_dir(root()).args(["cluster", "run", "--"]);
     let cargo = cargo();
     run(command.arg(cargo.get_program()).args(["test", "--package", "sluicegate-e2e"]))
+}
+
+/// The demo from the installation to nothing left, with nobody who presses a key. It takes a minute beside the image's build,
+/// and nothing else runs the operator as administrators do: from its image, under its own account, by `deploy/`.
+fn the_demo() -> Result<()> {
+    let xtask = std::env::current_exe().context("cannot find this program")?;
+    run(Command::new(xtask).current_dir(root()).args(["demo", "--name", "test-demo"]).stdin(Stdio::null()))
 }
 
 /// What the tests need beside Rust, said before an hour is gone.

@@ -11,7 +11,7 @@ use std::{
 
 use sluicegate_crds::FluxCluster;
 use sluicegate_operator::{
-    render::{Account, AgentId, CopySource, Member, Pause, Rendered, Site, render},
+    render::{Absence, Account, AgentId, CopySource, Member, Pause, Rendered, Site, render},
     rights,
 };
 use sluicegate_policy::{Admitted, Verdict, closest, decide};
@@ -321,11 +321,15 @@ fn note_copies(rendered: &BTreeMap<AgentId, Rendered>, terminal: &mut Terminal<'
             CopySource::Platform { name } => format!("the platform's {name}"),
             CopySource::Tenant { home, name, .. } => format!("{home}/{name} of the team"),
         };
-        let optional = if copy.optional { ", if there is one" } else { "" };
+        let absence = match copy.absence {
+            Absence::Fine => ", if there is one",
+            Absence::Empty => ", empty if there is none",
+            Absence::Wrong => "",
+        };
         let key = &copy.object.key;
         writeln!(
             terminal.err,
-            "  {} {} {}/{}: a copy of {from}{optional}",
+            "  {} {} {}/{}: a copy of {from}{absence}",
             agent.cluster, key.kind, key.namespace, key.name
         )?;
     }

@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak},
     time::Duration,
 };
 
@@ -34,6 +34,8 @@ const LOOK: Duration = Duration::from_secs(60);
 const CALM: Duration = Duration::from_secs(1);
 /// How often one is asked that did not answer.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// How long to wait before a list that failed is asked for again.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 /// What is known of a cluster as a whole.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -95,7 +97,7 @@ pub struct Runtime {
     /// Something failed: it is asked whether the cluster answers.
     doubt: Arc<Notify>,
     units: Mutex<HashMap<Arc<str>, UnitState>>,
-    copies: Mutex<HashMap<Box<str>, Vec<AbortHandle>>>,
+    copies: Mutex<HashMap<Box<str>, HashMap<Kind, AbortHandle>>>,
     tasks: Mutex<Vec<AbortHandle>>,
     listener: Arc<dyn Listener>,
 }
@@ -157,7 +159,7 @@ impl Runtime {
             task.abort();
         }
         for (_, tasks) in lock(&self.copies).drain() {
-            tasks.iter().for_each(AbortHandle::abort);
+            tasks.values().for_each(AbortHandle::abort);
         }
     }
 
@@ -191,9 +193,7 @@ impl Runtime {
     /// Forgets an agent that is gone.
     pub fn forget(&self, agent: &str) {
         lock(&self.units).remove(agent);
-        for task in lock(&self.copies).remove(agent).unwrap_or_default() {
-            task.abort();
-        }
+        lock(&self.copies).remove(agent).unwrap_or_default().values().for_each(AbortHandle::abort);
     }
 
     /// Takes note of an answer to a write.
@@ -201,27 +201,21 @@ impl Runtime {
         self.store.saw(kind, object);
     }
 
-    /// Watches the copies in a namespace, in which we have been given the right to; `true` where their list has come.
-    pub fn watch_copies(self: &Arc<Self>, namespace: &str) -> bool {
+    /// Watches the copies in a namespace, in which we have been given the right to; `true` where their list has come. Every
+    /// watch is a connection, so a kind of which there is none is asked for once; it is `wanted` when we have made one.
+    pub fn watch_copies(self: &Arc<Self>, namespace: &str, wanted: impl Fn(Kind) -> bool) -> bool {
         let mut copies = lock(&self.copies);
-        if !copies.contains_key(namespace) {
-            let tasks = [Kind::Secret, Kind::ConfigMap].map(|kind| {
-                let watched = Watched::Copies(kind, namespace.into());
-                self.store.expect(watched.clone());
-                let api = Api::namespaced_with(self.client.inner(), namespace, &kind.api_resource());
-                // Weak, since the task would keep its own cluster alive.
-                let runtime = Arc::downgrade(self);
-                tokio::spawn(async move {
-                    watch(api, Some(&ours()), |news| {
-                        if let Some(runtime) = runtime.upgrade() {
-                            runtime.take(&watched, news);
-                        }
-                    })
-                    .await;
-                })
-                .abort_handle()
-            });
-            copies.insert(namespace.into(), tasks.into());
+        let tasks = copies.entry(namespace.into()).or_default();
+        for kind in [Kind::Secret, Kind::ConfigMap] {
+            let wanted = wanted(kind);
+            match tasks.get(&kind) {
+                Some(task) if !(wanted && task.is_finished()) => continue,
+                Some(_) => {}
+                None => self.store.expect(Watched::Copies(kind, namespace.into())),
+            }
+            // Weak, since the task would keep its own cluster alive.
+            let task = tokio::spawn(follow_copies(Arc::downgrade(self), kind, namespace.into(), wanted));
+            tasks.insert(kind, task.abort_handle());
         }
         drop(copies);
         self.store.is_whole(namespace)
@@ -309,6 +303,34 @@ fn ours() -> String {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Watches one kind of copies in a namespace; where none is `wanted`, only if there is one all the same.
+async fn follow_copies(runtime: Weak<Runtime>, kind: Kind, namespace: Box<str>, wanted: bool) {
+    let watched = Watched::Copies(kind, namespace.clone());
+    let Some(client) = runtime.upgrade().map(|runtime| runtime.client.clone()) else { return };
+    let tell = |news| {
+        if let Some(runtime) = runtime.upgrade() {
+            runtime.take(&watched, news);
+        }
+    };
+    let path = format!("/api/v1/namespaces/{namespace}/{}", kind.plural());
+    let mut look = wanted;
+    while !look {
+        match client.list(&path, &ours()).await {
+            Ok(objects) if objects.is_empty() => {
+                tell(News::Listed(HashSet::new()));
+                return;
+            }
+            Ok(_) => look = true,
+            Err(error) => {
+                tell(News::Failed(error.to_string()));
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+        }
+    }
+    let api = Api::namespaced_with(client.inner(), &namespace, &kind.api_resource());
+    watch(api, Some(&ours()), tell).await;
 }
 
 async fn watch_kind(runtime: Arc<Runtime>, kind: Kind) {

@@ -21,7 +21,7 @@ use sluicegate_policy::{
 use super::{Judgement, Planned, PolicyCounts};
 use crate::{
     fields::{self, Fingerprint},
-    object::ConfigKey,
+    object::{ConfigKey, REQUESTED_AT_ANNOTATION},
     render::AgentId,
     status,
 };
@@ -514,7 +514,14 @@ pub fn status_digest(status: Option<&FluxConfigStatus>) -> Fingerprint {
 
 /// Drops what is not looked at again. Ten thousand of them are kept.
 fn slim(config: &mut FluxConfig) {
-    config.metadata.managed_fields = None;
+    let metadata = &mut config.metadata;
+    metadata.managed_fields = None;
+    // What `kubectl apply` and Flux keep on it is as large as itself.
+    metadata.labels = None;
+    metadata.annotations.take_if(|annotations| {
+        annotations.retain(|name, _| name == REQUESTED_AT_ANNOTATION);
+        annotations.is_empty()
+    });
     if let Some(told) = &mut config.status {
         // What one that is not admitted any more was resolved to is written nowhere else.
         let admitted =

@@ -21,15 +21,13 @@ use super::{
 use crate::{
     cluster::Runtime,
     context::Context,
-    object::{ConfigKey, Key, Kind, Object, Owner},
+    object::{ConfigKey, Key, Kind, Object, Owner, REQUESTED_AT_ANNOTATION},
     plan::Planned,
     render::{self, AgentId, CopySource, Member, RenderError, Rendered, Site},
     status::AgentHealth,
     telemetry::metrics::Reconciled,
 };
 
-/// Annotation by which people ask Flux to reconcile now; it is passed on.
-const REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
 /// ClusterRole that the operator binds to itself where it keeps copies of Secrets.
 const SECRETS_ROLE: &str = "sluicegate-operator-secrets";
 /// Originals that are not watched are read again this often.
@@ -66,7 +64,7 @@ pub async fn reconcile(context: &Context, runtime: &Arc<Runtime>, agent: &Arc<st
     }
     let id = AgentId { cluster: runtime.id.clone(), namespace: agent.to_string() };
     let inventory = runtime.store.inventory(agent);
-    let listed = !has_copies(&inventory, agent) || runtime.watch_copies(agent);
+    let listed = !has_copies(&inventory, agent) || watch_copies(runtime, agent, &inventory);
     let waited = runtime.unit(agent, |unit| {
         let since = unit.copies_asked.filter(|_| !listed).unwrap_or_else(Instant::now);
         unit.copies_asked = (!listed).then_some(since);
@@ -117,7 +115,7 @@ pub async fn reconcile(context: &Context, runtime: &Arc<Runtime>, agent: &Arc<st
     let applied = apply::carry_out(runtime, agent, &inventory, &context.plan, difference).await;
     let inventory = runtime.store.inventory(agent);
     if has_copies(&inventory, agent) {
-        runtime.watch_copies(agent);
+        watch_copies(runtime, agent, &inventory);
     }
     let Applied { blocked, failures, repaired, writes, deposed } = applied;
     if deposed {
@@ -225,7 +223,7 @@ fn pass_on_requests(desired: &mut BTreeMap<Key, Object>, members: &Members) {
         .iter()
         .filter_map(|served| {
             let annotations = served.planned.config.metadata.annotations.as_ref()?;
-            Some((&served.planned.key, annotations.get(REQUESTED_AT)?))
+            Some((&served.planned.key, annotations.get(REQUESTED_AT_ANNOTATION)?))
         })
         .collect();
     if requests.is_empty() {
@@ -235,7 +233,7 @@ fn pass_on_requests(desired: &mut BTreeMap<Key, Object>, members: &Members) {
         if let Owner::Config { config, .. } = &object.owner
             && let Some(request) = requests.get(config)
         {
-            object.manifest["metadata"]["annotations"][REQUESTED_AT] = json!(request);
+            object.manifest["metadata"]["annotations"][REQUESTED_AT_ANNOTATION] = json!(request);
         }
     }
 }
@@ -246,6 +244,10 @@ fn has_copies(inventory: &Inventory, agent: &str) -> bool {
         matches!(key.kind, Kind::Secret | Kind::ConfigMap)
             || (key.kind == Kind::RoleBinding && key.namespace == agent && key.name == SECRETS_ROLE)
     })
+}
+
+fn watch_copies(runtime: &Arc<Runtime>, agent: &str, inventory: &Inventory) -> bool {
+    runtime.watch_copies(agent, |kind| inventory.keys().any(|key| key.kind == kind))
 }
 
 /// Last step: the FluxConfigs hear of it.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::{
     cluster::ClusterClient,
     object::{Key, Kind, Object, Owner},
-    render::{Copy, CopySource},
+    render::{Absence, Copy, CopySource},
     secrets::Secrets,
 };
 
@@ -28,7 +28,7 @@ pub async fn fill(copies: Vec<Copy>, secrets: &Secrets, management: &ClusterClie
     let mut filled = Filled { objects: Vec::new(), unknown: Vec::new(), blocked: Vec::new(), polled: false };
     // One original is often copied for several.
     let mut originals: HashMap<Key, Result<Option<Value>, String>> = HashMap::new();
-    for Copy { mut object, from, optional } in copies {
+    for Copy { mut object, from, absence } in copies {
         let (name, original) = match from {
             CopySource::Platform { name } => {
                 let found = secrets.get(&name);
@@ -55,7 +55,8 @@ pub async fn fill(copies: Vec<Copy>, secrets: &Secrets, management: &ClusterClie
                 put(&mut object, &original);
                 filled.objects.push(object);
             }
-            Ok(None) if optional => {}
+            Ok(None) if absence == Absence::Fine => {}
+            Ok(None) if absence == Absence::Empty => filled.objects.push(object),
             Ok(None) => filled.blocked.push((object.owner, format!("{name} does not exist"))),
             Err(why) => {
                 filled.unknown.push(object.key);

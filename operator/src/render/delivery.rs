@@ -5,10 +5,10 @@
 
 use serde_json::{Map, Value, json};
 use sluicegate_crds::{AgentComponent, Chart, DeletionPolicy, SourceKind, ValuesKind};
-use sluicegate_policy::grammar::format_duration;
+use sluicegate_policy::{Origin, grammar::format_duration};
 
 use super::{
-    Item, Pause, names,
+    Absence, Item, Pause, names,
     output::{Output, fields},
     source::Source,
 };
@@ -62,7 +62,9 @@ fn depends_on(item: &Item<'_>, all: &[Item<'_>]) -> Option<Value> {
 fn kustomization(item: &Item<'_>, source: &Source, output: &mut Output<'_>) -> Value {
     let resolved = item.resolved;
     let decryption = resolved.decryption.as_ref().map(|plan| {
-        let keys = output.secret(item, &plan.value.keys, AgentComponent::Kustomize, None);
+        // A default is for all teams, also for those that have nothing encrypted.
+        let absence = if plan.origin == Origin::FluxConfig { Absence::Wrong } else { Absence::Empty };
+        let keys = output.secret(item, &plan.value.keys, AgentComponent::Kustomize, None, absence);
         json!({"provider": plan.value.provider, "secretRef": {"name": keys}})
     });
     // Flux by itself deletes what it deployed where it prunes, and only there.
@@ -95,7 +97,8 @@ fn helm_release(item: &Item<'_>, chart: &Chart, source: &Source, output: &mut Ou
                 ValuesKind::ConfigMap => Kind::ConfigMap,
             };
             let optional = reference.optional.unwrap_or(false);
-            let name = output.team(item, kind, &reference.name, AgentComponent::Helm, None, optional);
+            let absence = if optional { Absence::Fine } else { Absence::Wrong };
+            let name = output.team(item, kind, &reference.name, AgentComponent::Helm, None, absence);
             fields([
                 ("kind", Some(json!(reference.kind))),
                 ("name", Some(json!(name))),

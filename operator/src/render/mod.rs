@@ -127,8 +127,20 @@ pub struct Copy {
     pub object: Object,
     /// What it is a copy of.
     pub from: CopySource,
-    /// That there is none is no error.
-    pub optional: bool,
+    /// What it means that there is none.
+    pub absence: Absence,
+}
+
+/// What it means that there is nothing to copy. Where readers ask for different things the last one counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Absence {
+    /// There is no copy either: the reader can do without.
+    Fine,
+    /// The copy is empty. The reader asks for it by name, and a team that needs nothing in it need not have one: a default
+    /// decryption key.
+    Empty,
+    /// It is an error.
+    Wrong,
 }
 
 /// What is copied.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use sluicegate_crds::{AgentComponent, Placement};
 use sluicegate_policy::verdict::SecretSource;
 
-use super::{AgentId, Copy, CopySource, Item, Rendered, names};
+use super::{Absence, AgentId, Copy, CopySource, Item, Rendered, names};
 use crate::{
     flux::releases::Release,
     object::{Key, Kind, Object, Owner, Stage},
@@ -78,14 +78,15 @@ impl<'a> Output<'a> {
         secret: &SecretSource,
         reader: AgentComponent,
         type_: Option<&str>,
+        absence: Absence,
     ) -> String {
         match secret {
             SecretSource::Platform { name, .. } => {
                 let from = CopySource::Platform { name: name.clone() };
                 // It may be for many tenants, and goes with the last FluxConfig that needs it.
-                self.copy(Kind::Secret, names::platform_copy(name), &Owner::Agent, from, type_, false, reader)
+                self.copy(Kind::Secret, names::platform_copy(name), &Owner::Agent, from, type_, absence, reader)
             }
-            SecretSource::Tenant { name } => self.team(item, Kind::Secret, name, reader, type_, false),
+            SecretSource::Tenant { name } => self.team(item, Kind::Secret, name, reader, type_, absence),
         }
     }
 
@@ -97,7 +98,7 @@ impl<'a> Output<'a> {
         name: &str,
         reader: AgentComponent,
         type_: Option<&str>,
-        optional: bool,
+        absence: Absence,
     ) -> String {
         if item.resolved.agent.placement.value == Placement::Namespace {
             // It is there already: the team's own namespace is the agent's.
@@ -105,7 +106,7 @@ impl<'a> Output<'a> {
             return name.to_owned();
         }
         let from = CopySource::Tenant { kind, home: item.resolved.home.clone(), name: name.to_owned() };
-        self.copy(kind, names::team_copy(&item.name, name), &item.owner, from, type_, optional, reader)
+        self.copy(kind, names::team_copy(&item.name, name), &item.owner, from, type_, absence, reader)
     }
 
     #[allow(clippy::too_many_arguments, reason = "each is another thing that a copy is")]
@@ -116,20 +117,20 @@ impl<'a> Output<'a> {
         owner: &Owner,
         from: CopySource,
         type_: Option<&str>,
-        optional: bool,
+        absence: Absence,
         reader: AgentComponent,
     ) -> String {
         self.reads.entry(reader).or_default().insert((kind, name.clone()));
         let key = Key { kind, namespace: self.agent.namespace.clone(), name: name.clone() };
         let known = self.copies.get(&key);
-        let optional = optional && known.is_none_or(|known| known.optional);
+        let absence = known.map_or(absence, |known| absence.max(known.absence));
         let known_type = known.and_then(|known| known.object.manifest.get("type")?.as_str()).map(str::to_owned);
         let fields = match type_.map(str::to_owned).or(known_type) {
             Some(type_) => json!({"type": type_}),
             None => json!({}),
         };
         let object = self.object(key.clone(), owner, fields);
-        self.copies.insert(key, Copy { object, from, optional });
+        self.copies.insert(key, Copy { object, from, absence });
         name
     }
 

@@ -10,7 +10,7 @@ use sluicegate_policy::{
 };
 
 use super::{
-    Item, Pause,
+    Absence, Item, Pause,
     output::{DOCKER_CONFIG, Output, fields},
 };
 use crate::object::Kind;
@@ -30,7 +30,7 @@ pub(super) fn render(item: &Item<'_>, output: &mut Output<'_>) -> Source {
     let registry = resolved.kind.value == SourceKind::Oci;
     let secret = resolved.credentials.as_ref().map(|credentials| {
         let type_ = registry.then_some(DOCKER_CONFIG);
-        output.secret(item, &credentials.value, AgentComponent::Source, type_)
+        output.secret(item, &credentials.value, AgentComponent::Source, type_, Absence::Wrong)
     });
     let verify = resolved.verification.as_ref().map(|plan| verification(item, &plan.value, output));
     let common = [
@@ -86,11 +86,12 @@ fn reference(resolved: &Resolved) -> Option<Value> {
 fn verification(item: &Item<'_>, plan: &VerificationPlan, output: &mut Output<'_>) -> Value {
     match plan {
         VerificationPlan::Git { mode, keys } => {
-            let keys = output.secret(item, keys, AgentComponent::Source, None);
+            let keys = output.secret(item, keys, AgentComponent::Source, None, Absence::Wrong);
             json!({"mode": mode, "secretRef": {"name": keys}})
         }
         VerificationPlan::Oci { provider, keys, identities } => {
-            let keys = keys.as_ref().map(|keys| output.secret(item, keys, AgentComponent::Source, None));
+            let keys =
+                keys.as_ref().map(|keys| output.secret(item, keys, AgentComponent::Source, None, Absence::Wrong));
             let identities: Vec<Value> = identities
                 .iter()
                 .map(|identity| json!({"issuer": identity.issuer, "subject": identity.subject}))

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use sluicegate_operator::{
     object::{Kind, Owner},
-    render::Rendered,
+    render::{Absence, CopySource, Rendered},
 };
 
 use crate::world::{World, config, smallest};
@@ -187,4 +187,18 @@ fn a_quota_that_is_none_is_named() {
         world.refuses(&smallest("shop/app")),
         "FluxPolicy/extra-3 spec.quota.pods is \"many\": this is no quantity, such as 100m, 0.5 or 512Mi"
     );
+}
+
+#[test]
+fn a_default_key_may_be_absent_and_credentials_may_not() {
+    let world = World::new().policy(
+        "  tenants: {names: [shop]}\n  defaults: {decryption: {provider: sops, secretRef: {name: \"sops-${tenant}\"}}}",
+    );
+    let (_, rendered) = world.agent(&smallest("shop/app"));
+    let absence = |name: &str| {
+        let of = |from: &CopySource| matches!(from, CopySource::Platform { name: found } if found == name);
+        rendered.copies.iter().find(|copy| of(&copy.from)).map(|copy| copy.absence)
+    };
+    assert_eq!(absence("sops-shop"), Some(Absence::Empty));
+    assert_eq!(absence("git-reader"), Some(Absence::Wrong));
 }

@@ -121,8 +121,7 @@ fn on_existing(screen: &Screen, platform: &Platform<'_>, existing: Existing) -> 
     screen.step("Your cluster: what differs there.")?;
     let source = Source::public();
     screen.note("Your nodes cannot reach this machine's Git server, so the team deploys a public repository:");
-    screen
-        .note(&format!("  {} (another one: SLUICEGATE_DEMO_REPOSITORY, its path: SLUICEGATE_DEMO_PATH)", source.url()));
+    screen.note(&format!("  {} (others: SLUICEGATE_DEMO_REPOSITORY, _BRANCH and _PATH)", source.url()));
     screen.note("Nobody pushes to that here, so the update by a commit is left out. All else is the same.");
     screen.note(&format!("Sluicegate's image is pulled from {} (SLUICEGATE_IMAGE).", existing.image));
     let api = Api::new(&existing.kubeconfig)?;

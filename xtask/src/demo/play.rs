@@ -56,6 +56,8 @@ pub enum Source {
     Public {
         /// Its URL.
         url: String,
+        /// The branch.
+        branch: String,
         /// The folder with the manifests.
         path: String,
     },
@@ -80,6 +82,7 @@ impl Source {
         let variable = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
         Self::Public {
             url: variable("SLUICEGATE_DEMO_REPOSITORY", "https://github.com/stefanprodan/podinfo"),
+            branch: variable("SLUICEGATE_DEMO_BRANCH", "master"),
             path: variable("SLUICEGATE_DEMO_PATH", "./kustomize"),
         }
     }
@@ -209,8 +212,9 @@ impl Play<'_> {
 
     fn merge(&self) -> Result<()> {
         self.screen.step("The merged file reaches the cluster. (CI does that, or Flux; here it is one command.)")?;
-        if let Source::Public { url, path } = &self.source {
+        if let Source::Public { url, branch, path } = &self.source {
             let text = self.platform.read(FILE)?.replace("https://git.kestrel.example/shop/gift-cards.git", url);
+            let text = text.replace("branch: main", &format!("branch: {branch}"));
             self.platform.write(FILE, &text.replace("path: ./", &format!("path: {path}")))?;
             self.platform.sluicegate(&["check", FILE, "--policies", "."], true)?;
             self.platform.commit("Deploy a repository that this cluster can reach")?;
@@ -334,7 +338,7 @@ impl Play<'_> {
                 (&format!("namespace/{AGENT}"), format!("/api/v1/namespaces/{AGENT}")),
             ] {
                 match self.api.get(&path)? {
-                    None => watch.see(name, "gone"),
+                    None => watch.gone(name),
                     Some(object) => {
                         there = true;
                         if !object["metadata"]["deletionTimestamp"].is_null() && name.starts_with("namespace") {

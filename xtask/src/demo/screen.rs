@@ -1,7 +1,7 @@
 //! What the demo looks like: numbered steps, the commands that a reader would type, and what came of them.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     collections::BTreeMap,
     io::{self, IsTerminal as _, Write as _},
     os::fd::AsFd as _,
@@ -25,13 +25,15 @@ pub struct Screen {
     color: bool,
     wait: bool,
     steps: Cell<usize>,
+    /// What was said last of each name: a watch that begins later says only what is new.
+    seen: RefCell<BTreeMap<String, String>>,
 }
 
 impl Screen {
     /// `wait`: for Enter before each step, where there is a terminal to press it on.
     pub fn new(wait: bool) -> Self {
         let color = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { color, wait: wait && io::stdin().is_terminal(), steps: Cell::new(0) }
+        Self { color, wait: wait && io::stdin().is_terminal(), steps: Cell::new(0), seen: RefCell::default() }
     }
 
     fn paint(&self, code: &str, text: &str) -> String {
@@ -108,7 +110,7 @@ impl Screen {
         if let Ok(style) = ProgressStyle::with_template("  {spinner} {msg}") {
             bar.set_style(style);
         }
-        Watch { screen: self, began: Instant::now(), seen: BTreeMap::new(), bar }
+        Watch { screen: self, began: Instant::now(), bar }
     }
 }
 
@@ -116,20 +118,26 @@ impl Screen {
 pub struct Watch<'s> {
     screen: &'s Screen,
     began: Instant,
-    seen: BTreeMap<String, String>,
     bar: ProgressBar,
 }
 
 impl Watch<'_> {
     /// What is now; said where it is another than before.
     pub fn see(&mut self, name: &str, state: &str) {
-        if self.seen.get(name).is_some_and(|seen| seen == state) {
+        let before = self.screen.seen.borrow_mut().insert(name.to_owned(), state.to_owned());
+        if before.is_some_and(|before| before == state) {
             return;
         }
-        self.seen.insert(name.to_owned(), state.to_owned());
         let time = format!("{:5.1} s", self.began.elapsed().as_secs_f64());
         let line = shorten(&format!("{name:<45} {state}"));
         self.bar.suspend(|| println!("  {}  {}", self.screen.paint("2", &time), line.trim_end()));
+    }
+
+    /// Something that was there is gone.
+    pub fn gone(&mut self, name: &str) {
+        if self.screen.seen.borrow().contains_key(name) {
+            self.see(name, "gone");
+        }
     }
 
     /// Looks again and again, until a look says that it is done.

@@ -106,6 +106,8 @@ impl Written {
         if !matches!(resource.as_str(), "events" | "fluxpolicies" | "fluxclusters") {
             self.last = self.last.max(Some(stage_timestamp));
         }
+        // A Namespace counts as being in itself.
+        let namespace = if resource == "namespaces" { String::new() } else { namespace };
         self.objects.insert((resource, namespace, name));
     }
 }
