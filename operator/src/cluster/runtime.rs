@@ -57,6 +57,8 @@ pub struct UnitState {
     pub failures: u32,
     /// When the Lease holders were seen last.
     pub leading_since: Option<Instant>,
+    /// Since when the list of the copies has been waited for.
+    pub copies_asked: Option<Instant>,
     /// Its rest, and its restarts.
     pub vitals: Vitals,
     /// Digest of all that was wanted when all of it was last there: what is written while it stays the same repairs drift.

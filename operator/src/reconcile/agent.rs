@@ -8,6 +8,7 @@ use std::{
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::{
@@ -31,6 +32,8 @@ use crate::{
 const SECRETS_ROLE: &str = "sluicegate-operator-secrets";
 /// Originals that are not watched are read again this often.
 const POLL: Duration = Duration::from_secs(60);
+/// How long the list of copies is waited for.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// When to look again, if nothing happens before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,9 +64,16 @@ pub async fn reconcile(context: &Context, runtime: &Arc<Runtime>, agent: &Arc<st
     }
     let id = AgentId { cluster: runtime.id.clone(), namespace: agent.to_string() };
     let inventory = runtime.store.inventory(agent);
-    if has_copies(&inventory, agent) && !watch_copies(runtime, agent, &inventory) {
-        // Their list has been asked for, and will push this agent again.
-        return Next::After(Duration::from_secs(5));
+    let listed = !has_copies(&inventory, agent) || watch_copies(runtime, agent, &inventory);
+    let waited = runtime.unit(agent, |unit| {
+        let since = unit.copies_asked.filter(|_| !listed).unwrap_or_else(Instant::now);
+        unit.copies_asked = (!listed).then_some(since);
+        since.elapsed()
+    });
+    if !listed && waited < PATIENCE {
+        // Their list has been asked for, and will push this agent again. Where it does not come, the right to it may be what
+        // has to be put right.
+        return Next::After(PATIENCE - waited);
     }
     let mut members = Members::sort(&id, concerned(context, &id, &inventory), |name| runtime.store.namespace(name));
     let seen: HashMap<ConfigKey, u64> =
