@@ -236,6 +236,12 @@ impl Platform {
             .await
     }
 
+    /// Waits until there is no FluxConfig of that name.
+    pub(crate) async fn no_configs_named(&self, home: &str, name: &str) -> Result<()> {
+        let gone = || async { Ok(self.space.get(API, "FluxConfig", home, name).await?.is_none().then_some(())) };
+        self.space.wait(&format!("the end of FluxConfig {home}/{name}"), 120, gone).await
+    }
+
     /// Every FluxConfig of the test with its status, and what the operator logged about the test.
     pub(crate) async fn report(&self) -> String {
         let mut text = String::from("--- FluxConfigs\n");

@@ -197,12 +197,13 @@ impl ClusterClient {
         .await
     }
 
-    /// A JSON merge patch.
+    /// A JSON merge patch. Its fields are `manager`'s: under a name other than [`MANAGER`] they count as added by others, so
+    /// that the next apply takes away those that it does not want.
     ///
     /// # Errors
     /// The API server's refusal, or that there was none.
-    pub async fn merge(&self, key: &Key, patch: &Value) -> ApiResult<Value> {
-        let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    pub async fn merge(&self, key: &Key, patch: &Value, manager: &str) -> ApiResult<Value> {
+        let parameters = PatchParams { field_manager: Some(manager.to_owned()), ..PatchParams::default() };
         self.write(Verb::Patch, request(key.kind, &key.namespace).patch(&key.name, &parameters, &Patch::Merge(patch)))
             .await
     }

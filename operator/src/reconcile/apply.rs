@@ -25,6 +25,8 @@ use crate::{
 
 /// Requests of one reconcile at the same time.
 const CONCURRENCY: usize = 8;
+/// Field manager of a suspension that is no part of a manifest. It ends with the first apply that does not ask for it.
+const SUSPENDER: &str = "sluicegate-suspend";
 /// How often the removal of what others have added is tried on an object that somebody writes at the same time.
 const ATTEMPTS: u32 = 5;
 
@@ -357,7 +359,7 @@ async fn take_namespace(runtime: &Runtime, object: &Object) -> Result<Option<boo
 }
 
 async fn suspend(runtime: &Runtime, key: &Key, suspended: bool) -> Result<(), Failure> {
-    let live = runtime.client.merge(key, &json!({"spec": {"suspend": suspended}})).await?;
+    let live = runtime.client.merge(key, &json!({"spec": {"suspend": suspended}}), SUSPENDER).await?;
     runtime.saw(key.kind, &live);
     Ok(())
 }
@@ -384,7 +386,8 @@ async fn keep_target(runtime: &Runtime, delivery: &Key) -> Result<(), ApiError> 
         return Ok(());
     }
     let key = Key { kind: Kind::Namespace, namespace: String::new(), name: target.to_owned() };
-    let live = runtime.client.merge(&key, &json!({"metadata": {"annotations": {CREATED_ANNOTATION: null}}})).await?;
+    let live =
+        runtime.client.merge(&key, &json!({"metadata": {"annotations": {CREATED_ANNOTATION: null}}}), MANAGER).await?;
     runtime.saw(Kind::Namespace, &live);
     Ok(())
 }
@@ -424,7 +427,7 @@ async fn remove(runtime: &Runtime, plan: &Plan, removal: &Removal) -> Result<boo
             if live["metadata"]["labels"][MANAGED_BY_LABEL] == MANAGER {
                 // We made it, and what was made with it is not only applied. Its tenant's label stays, as what is in it does.
                 let labels = json!({MANAGED_BY_LABEL: null, AGENT_LABEL: null});
-                live = runtime.client.merge(key, &json!({"metadata": {"labels": labels}})).await?;
+                live = runtime.client.merge(key, &json!({"metadata": {"labels": labels}}), MANAGER).await?;
             }
             runtime.saw(Kind::Namespace, &live);
             return Ok(true);
