@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Namespace of the operator.
-pub const OPERATOR_NAMESPACE: &str = "sluicegate-system";
+pub const OPERATOR_NAMESPACE: &str = sluicegate_crds::SYSTEM_NAMESPACE;
 /// ServiceAccount, ClusterRole and Role of the operator.
 pub const OPERATOR: &str = "sluicegate-operator";
 /// ClusterRole with which the operator reads and writes copies, bound by itself where there are some.

@@ -201,6 +201,14 @@ impl<'p> Selection<'p> {
         Selection { policies: self.policies.iter().copied().filter(applies).collect() }
     }
 
+    /// All that apply to one of these.
+    pub(crate) fn union(selections: &[Selection<'p>]) -> Selection<'p> {
+        let mut policies: Vec<&CompiledPolicy> = selections.iter().flat_map(Selection::iter).collect();
+        policies.sort_by(|a, b| b.priority.cmp(&a.priority).then_with(|| a.name.cmp(&b.name)));
+        policies.dedup_by(|a, b| a.name == b.name);
+        Selection { policies: policies.into() }
+    }
+
     /// The policies.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &'p CompiledPolicy> {
         self.policies.iter().copied()
