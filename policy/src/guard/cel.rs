@@ -61,7 +61,7 @@ pub(super) fn finds(list: &str, any: &str) -> String {
 /// The rule of the first pattern in a list for the parts in `p`; there must be one.
 pub(super) fn rule_of(list: &str) -> String {
     format!(
-        "(has({list}.any) ? {list}.any : {list}.shapes.filter(s, (s.more ? p.size() >= s.parts : p.size() == s.parts) && s.keep.map(k, p[k]).join('/') in s.rules).map(s, s.rules[s.keep.map(k, p[k]).join('/')])[0])"
+        "string(has({list}.any) ? {list}.any : {list}.shapes.filter(s, (s.more ? p.size() >= s.parts : p.size() == s.parts) && s.keep.map(k, p[k]).join('/') in s.rules).map(s, s.rules[s.keep.map(k, p[k]).join('/')])[0])"
     )
 }
 
@@ -86,15 +86,15 @@ pub(super) const POD_FIELD: &str = "object.kind == 'Pod' ? 'spec' :
 pub(super) fn images() -> String {
     let list = |name: &str| {
         format!(
-            "variables.pod.?{name}.orValue([]).transformList(i, c, has(c.image), [variables.podField + '.{name}[' + string(i) + '].image', c.image])"
+            "variables.pod.?{name}.orValue([]).transformList(i, c, has(c.image), [variables.podField + '.{name}[' + string(i) + '].image', string(c.image)])"
         )
     };
     format!(
         "({}
 + {}
 + {}
-+ variables.pod.?volumes.orValue([]).transformList(i, v, has(v.image) && has(v.image.reference), [variables.podField + '.volumes[' + string(i) + '].image.reference', v.image.reference])
-+ (object.kind == 'ImageRepository' && has(object.spec.image) ? [['spec.image', object.spec.image]] : [])
++ variables.pod.?volumes.orValue([]).transformList(i, v, has(v.image) && has(v.image.reference), [variables.podField + '.volumes[' + string(i) + '].image.reference', string(v.image.reference)])
++ (object.kind == 'ImageRepository' && has(object.spec.image) ? [['spec.image', string(object.spec.image)]] : [])
 ).filter(e, e[1] != '' && !(e[1] in variables.before) && !(e[1] in params.spec.images.agent))",
         list("containers"),
         list("initContainers"),
@@ -154,10 +154,10 @@ pub(super) fn image_findings() -> String {
         "variables.images.transformList(i, e, [variables.parts[i]].map(p,
   p.size() == 0 ? {invalid} :
   {denied} ? {denied_by} + {denied_end} :
-  !{allowed} ? 'no policy allows tenant ' + params.spec.tenant + {not_allowed} :
+  !{allowed} ? 'no policy allows tenant ' + string(params.spec.tenant) + {not_allowed} :
   p[2] != '@' && p[2].substring(1) in {images}.denyTags ?
-    (variables.cut[i][2] == '' ? 'without tag and digest this is latest, a tag that policy ' + {images}.denyTags['latest'] + ' denies'
-      : 'policy ' + {images}.denyTags[p[2].substring(1)] + ' denies the tag ' + p[2].substring(1)) + {tag_end} :
+    (variables.cut[i][2] == '' ? 'without tag and digest this is latest, a tag that policy ' + string({images}.denyTags['latest']) + ' denies'
+      : 'policy ' + string({images}.denyTags[p[2].substring(1)]) + ' denies the tag ' + p[2].substring(1)) + {tag_end} :
   p[2] != '@' && {images}.requireDigest ? {digest} :
   has({images}.narrow) && !{narrowed} ? {narrow} :
   '')[0]).transformList(i, f, f != '', variables.images[i][0] + ': ' + f)",
@@ -180,9 +180,9 @@ pub(super) fn image_findings() -> String {
 /// The URL that a Flux source names, in a list; none where it is no source or the URL was there before.
 pub(super) const SOURCES: &str =
     "(object.kind in ['GitRepository', 'OCIRepository', 'HelmRepository'] && has(variables.spec.url)
-    ? [variables.spec.url] :
+    ? [string(variables.spec.url)] :
   object.kind == 'Bucket' && has(variables.spec.endpoint) && has(variables.spec.bucketName)
-    ? ['https://' + variables.spec.endpoint + '/' + variables.spec.bucketName] : [])
+    ? ['https://' + string(variables.spec.endpoint) + '/' + string(variables.spec.bucketName)] : [])
 .filter(u, oldObject == null || (object.kind == 'Bucket'
   ? variables.old.?endpoint != variables.spec.?endpoint || variables.old.?bucketName != variables.spec.?bucketName
   : variables.old.?url != variables.spec.?url))";
@@ -231,7 +231,7 @@ pub(super) fn url_findings() -> String {
    object.kind == 'HelmRepository' ? c[0] == 'ssh' : p.size() != 3)
     || object.kind != 'GitRepository' && u.endsWith('.git') ? {mismatch} :
   {denied} ? {denied_by} + {denied_end} :
-  !{allowed} ? 'no policy allows tenant ' + params.spec.tenant + ' this ' + variables.sourceKind + ' source' + {not_allowed} :
+  !{allowed} ? 'no policy allows tenant ' + string(params.spec.tenant) + ' this ' + variables.sourceKind + ' source' + {not_allowed} :
   '')[0])[0]).transformList(i, f, f != '', (object.kind == 'Bucket' ? 'spec.endpoint: ' : 'spec.url: ') + f)",
         invalid = text(&says("this is not a URL in canonical form", Rule::InvalidUrl)),
         mismatch = text(&says(Rule::SourceKindMismatch.title(), Rule::SourceKindMismatch)),

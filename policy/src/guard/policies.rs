@@ -226,7 +226,7 @@ fn images() -> Document {
             told(
                 "params.spec.refusal == '' || variables.images.size() == 0",
                 cel::says(Rule::ImageNotAllowed.title(), Rule::ImageNotAllowed),
-                "params.spec.refusal",
+                "string(params.spec.refusal)",
             ),
             told(
                 "params.spec.refusal != '' || variables.findings.size() == 0",
@@ -252,7 +252,7 @@ fn flux() -> Document {
         told(
             "params.spec.refusal == '' || variables.urls.size() == 0",
             cel::says(Rule::SourceNotAllowed.title(), Rule::SourceNotAllowed),
-            "params.spec.refusal",
+            "string(params.spec.refusal)",
         ),
         told(
             "params.spec.refusal != '' || variables.findings.size() == 0",
