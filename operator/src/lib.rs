@@ -12,6 +12,7 @@ mod clusters;
 mod context;
 mod fields;
 pub mod flux;
+mod guard;
 pub mod lease;
 pub mod object;
 mod plan;

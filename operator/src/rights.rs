@@ -4,6 +4,7 @@
 //! here, and nobody can be given more than they say: it has no `escalate`, and `bind` by name only.
 
 use serde_json::{Value, json};
+use sluicegate_policy::guard;
 
 use crate::{
     flux::controllers::{CONTROLLERS, Controller},
@@ -190,6 +191,14 @@ pub fn operator_role() -> Role {
         // Whoever holds a controller's Lease is what reconciles: the health of an agent.
         rule("coordination.k8s.io", &["leases"], &["list"]),
         rule("events.k8s.io", &["events"], &["create", "patch"]),
+        // The parameters of the guard; whoever may administer them may do what the guard keeps from everybody else.
+        rule(OWN, &["tenantguards"], &["list", "watch", "create", "patch", "delete", guard::ADMINISTER]),
+        // Whether the guard is in force.
+        rule(
+            "admissionregistration.k8s.io",
+            &["validatingadmissionpolicybindings", "validatingwebhookconfigurations"],
+            &["list"],
+        ),
         // Where the API servers are: agents may reach them and little else.
         rule("", &["services"], &["get"]).named(["kubernetes"]),
         rule("discovery.k8s.io", &["endpointslices"], &["list"]),

@@ -19,7 +19,7 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use super::{
-    Judgement, Planned,
+    Judgement, Planned, target,
     world::{Change, Policies, World},
 };
 use crate::{
@@ -138,6 +138,9 @@ pub async fn run(context: Arc<Context>, channels: Channels, beat: Beat, complete
         debug!(decided = outcome.decided, planned = outcome.planned.len(), took = ?began.elapsed(), "planned");
         beat.turn();
         let was_complete = context.plan.is_complete();
+        if outcome.ground || !was_complete {
+            context.ground.send_replace(Arc::new(world.ground()));
+        }
         publish(&context, &world, outcome.planned, &outcome.gone);
         if !was_complete {
             complete.open();
@@ -172,11 +175,13 @@ fn count(context: &Context) {
 /// Puts the new plans in, and has everybody looked at whom they concern.
 fn publish(context: &Context, world: &World, planned: Vec<Arc<Planned>>, gone: &[Arc<Planned>]) {
     let mut agents = HashSet::new();
+    let mut targets = HashSet::new();
     let mut configs: HashMap<ConfigKey, bool> = HashMap::new();
     context.plan.write(|inner| {
         inner.clusters = world.clusters().clone();
         for planned in gone {
             agents.extend(planned.agent.clone());
+            targets.extend(target(planned));
             inner.remove(&planned.key);
         }
         for planned in planned {
@@ -189,6 +194,8 @@ fn publish(context: &Context, world: &World, planned: Vec<Arc<Planned>>, gone: &
             if concerns_agent {
                 agents.extend(before.and_then(|before| before.agent.clone()));
                 agents.extend(planned.agent.clone());
+                targets.extend(before.and_then(|before| target(before)));
+                targets.extend(target(&planned));
             }
             // A status that comes back as it was written asks for nothing.
             let restated = before.is_some_and(|before| before.version == planned.version && !concerns_agent);
@@ -206,6 +213,11 @@ fn publish(context: &Context, world: &World, planned: Vec<Arc<Planned>>, gone: &
     }
     for planned in gone {
         context.written().remove(&planned.key);
+    }
+    for (cluster, namespace) in targets {
+        if let Some(runtime) = context.cluster(&cluster) {
+            runtime.guards.push(Arc::from(namespace.as_str()));
+        }
     }
     for agent in agents {
         context.push_agent(&agent.cluster, Arc::from(agent.namespace.as_str()));

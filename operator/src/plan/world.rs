@@ -52,6 +52,15 @@ pub struct ReadPolicy {
 /// What policies mean, by name: the policy, its errors, and its counts.
 pub type Policies = BTreeMap<String, (Arc<FluxPolicy>, Vec<Violation>, PolicyCounts)>;
 
+/// What every decision about a tenant stands on: for those who ask about more than one FluxConfig.
+#[derive(Debug, Default)]
+pub struct Ground {
+    /// The policies.
+    pub policies: PolicySet,
+    /// Namespaces of the management cluster and FluxClusters; no FluxConfigs.
+    pub facts: Facts,
+}
+
 /// Names of all that is known.
 pub struct Names {
     /// FluxConfigs.
@@ -146,6 +155,8 @@ pub struct Outcome {
     pub clusters: bool,
     /// Policies may have changed.
     pub policies: bool,
+    /// What decisions about tenants stand on has changed.
+    pub ground: bool,
 }
 
 #[derive(Default)]
@@ -161,6 +172,11 @@ impl World {
     /// The clusters.
     pub fn clusters(&self) -> &BTreeMap<String, Arc<FluxCluster>> {
         &self.clusters
+    }
+
+    /// What decisions about tenants stand on.
+    pub fn ground(&self) -> Ground {
+        Ground { policies: self.set.clone(), facts: self.bare_facts() }
     }
 
     /// Names of all that is known.
@@ -201,6 +217,7 @@ impl World {
                         None => self.policies.remove(&name),
                     };
                     dirty.policies |= before.map(|before| before.digest) != digest;
+                    outcome.ground |= dirty.policies;
                     outcome.policies = true;
                 }
                 Change::Cluster(id, cluster) => {
@@ -210,6 +227,7 @@ impl World {
                         cluster.map(|cluster| cluster.metadata.labels.clone().unwrap_or_default())
                     };
                     dirty.everything |= labels(self.clusters.get(&id)) != labels(cluster.as_ref());
+                    outcome.ground = true;
                     match cluster {
                         Some(cluster) => self.clusters.insert(id, cluster),
                         None => self.clusters.remove(&id),
@@ -220,6 +238,7 @@ impl World {
                         Some(labels) => self.namespaces.insert(name.clone(), labels),
                         None => self.namespaces.remove(&name),
                     };
+                    outcome.ground |= before != labels;
                     if before != labels && self.configs.keys().any(|key| key.home == name) {
                         dirty.everything = true;
                     }

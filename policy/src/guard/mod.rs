@@ -85,8 +85,18 @@ fn lists(
 ) -> Result<(GuardedImages, GuardedSources), Box<Violation>> {
     let own = [ward.tenant.as_str()];
     let homes = if ward.homes.is_empty() { &own[..] } else { ward.homes };
-    let selected: Vec<Selection<'_>> =
-        homes.iter().map(|home| policies.select(ward.tenant, facts.labels(home))).collect::<Result<_, _>>()?;
+    let mut selected: Vec<Selection<'_>> = Vec::new();
+    let mut none = None;
+    for home in homes {
+        match policies.select(ward.tenant, facts.labels(home)) {
+            Ok(selection) => selected.push(selection),
+            Err(violation) if violation.rule == Rule::NoPolicy => none = Some(violation),
+            Err(violation) => return Err(Box::new(violation)),
+        }
+    }
+    if let (Some(violation), []) = (none, &selected[..]) {
+        return Err(Box::new(violation));
+    }
     let selected = Selection::union(&selected);
     let labels = facts.clusters().get(ward.cluster.as_str()).map_or(LabelsOf::Unknown, LabelsOf::Known);
     placement::destination(&selected.everywhere(), ward.tenant, (ward.cluster, labels), ward.namespace, (true, true))?;
