@@ -1,0 +1,18 @@
+//! The guard on a real API server: the policies of `deploy/guard`, with TenantGuards compiled from FluxPolicies by the engine,
+//! and no operator and no webhook anywhere.
+//!
+//! `pods`, `flux`, `owned` and `updates` read as a specification, a file a subject. `differential` asks the engine the same
+//! questions, thousands of them. `limits` measures what the longest lists cost, `start` what happens when the API server has
+//! just started. All but `start` share a control plane of the run.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "tests say what they measured and saw")]
+
+mod differential;
+mod flux;
+mod limits;
+mod owned;
+mod pods;
+mod start;
+mod support;
+mod updates;
