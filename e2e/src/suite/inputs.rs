@@ -122,26 +122,18 @@ pub fn image(random: &mut Rng) -> String {
 
 /// A URL of a source, well-formed or nearly so.
 pub fn url(random: &mut Rng) -> String {
-    let scheme = pick(
-        random,
-        &["https://", "https://", "https://", "http://", "ssh://git@", "ssh://", "oci://", "https://user@", "HTTPS://"],
-    );
-    let host = match random.u8(0..3) {
+    let scheme = match random.u8(0..3) {
+        0 => pick(random, &["http://", "ssh://git@", "ssh://", "oci://", "https://user@", "HTTPS://"]),
+        1 => pick(random, &["https://", "oci://", "ssh://git@", "https://"]),
+        _ => "https://",
+    };
+    let odd = ["git.example.com:8443", "x.git.example.com", "git.example.com.", "1.2.3", "0x7f.1", "git"];
+    let host = match random.u8(0..6) {
         0 => pick(random, &HOSTS),
-        1 => "registry.example.com",
-        _ => pick(
-            random,
-            &[
-                "git.example.com",
-                "git.example.com:443",
-                "git.example.com:8443",
-                "x.git.example.com",
-                "git.example.com.",
-                "1.2.3",
-                "0x7f.1",
-                "git",
-            ],
-        ),
+        1 => pick(random, &odd),
+        2 => "registry.example.com",
+        3 => "git.example.com:443",
+        _ => "git.example.com",
     };
     let mut path = if random.bool() { format!("/team-a/{}", path(random, 3)) } else { format!("/{}", path(random, 3)) };
     if random.u8(0..12) == 0 {
@@ -225,7 +217,7 @@ pub fn policy(random: &mut Rng, tenants: &[&str]) -> Value {
         images["deny"] = json!([]);
         images["allow"] = json!(["**"]);
     }
-    let mut urls = |oci: bool| json!({"allow": list(random, 6, |random| url_pattern(random, oci)), "deny": list(random, 2, |random| url_pattern(random, oci))});
+    let mut urls = |oci: bool| json!({"allow": list(random, 12, |random| url_pattern(random, oci)), "deny": list(random, 2, |random| url_pattern(random, oci))});
     json!({
         "tenants": {"names": tenants},
         "sources": {"git": urls(false), "helm": urls(false), "oci": urls(true), "bucket": urls(false)},
@@ -244,7 +236,8 @@ pub const SOURCE_KINDS: [(&str, &str); 4] = [
 
 /// A Flux source with a URL.
 pub fn source(random: &mut Rng, url: &str) -> Value {
-    let (api, kind) = SOURCE_KINDS[random.usize(0..4)];
+    let fitting = if url.starts_with("oci") { 1 } else { [0, 0, 2, 3][random.usize(0..4)] };
+    let (api, kind) = SOURCE_KINDS[if random.u8(0..4) == 0 { random.usize(0..4) } else { fitting }];
     let spec = match (kind, url.split_once("://").map(|(_, rest)| rest.split_once('/').unwrap_or((rest, "")))) {
         ("Bucket", place) => {
             let (endpoint, bucket) = place.unwrap_or((url, ""));

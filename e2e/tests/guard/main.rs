@@ -1,16 +1,18 @@
 //! The guard on a real API server: the policies of `deploy/guard`, with TenantGuards compiled from FluxPolicies by the engine,
-//! and no operator and no webhook anywhere.
+//! and no webhook anywhere. Only `operator` runs the operator.
 //!
 //! `pods`, `flux`, `owned` and `updates` read as a specification, a file a subject. `differential` asks the engine the same
-//! questions, thousands of them. `limits` measures what the longest lists cost, `start` what happens when the API server has
-//! just started. All but `start` share a control plane of the run.
+//! questions, thousands of them. `escape` repeats what nothing but a guard can stop, `limits` measures what the longest lists cost,
+//! `start` what happens when the API server has just started. All but `start` and `operator` share a control plane of the run.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "tests say what they measured and saw")]
 
 mod differential;
+mod escape;
 mod flux;
 mod limits;
+mod operator;
 mod owned;
 mod pods;
 mod start;

@@ -155,9 +155,14 @@ fn a_tenant_s_namespace_without_a_guard_starts_nothing() {
     guarded("unguarded", async |space| {
         let ward = Ward::new(&space, "team", &[images()]).await?;
         space.delete("sluicegate.dev/v1alpha1", "TenantGuard", &ward.name, "sluicegate").await?;
-        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-        ward.rejects(ward.pod("nginx:1.27"), "no params found").await;
-        Ok(())
+        let refused = || async {
+            Ok(ward
+                .tries(&ward.client, &ward.pod("nginx:1.27"))
+                .await
+                .err()
+                .filter(|why| why.contains("no params found")))
+        };
+        space.wait("the refusal", 30, refused).await.map(|_| ())
     });
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
@@ -108,6 +109,21 @@ pub(crate) async fn in_force(ward: &Ward) -> Result<Duration> {
     }
 }
 
+/// Waits until an image is allowed in a namespace, and another is not.
+pub(crate) async fn in_force_for(space: &Space, namespace: &str, image: &str) -> Result<()> {
+    let pod = |image: &str| {
+        let metadata = json!({"name": "probe", "namespace": namespace});
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [{"name": "x", "image": image}]}})
+    };
+    let tries = async |image: &str| {
+        let object: DynamicObject = serde_json::from_value(pod(image)).expect("an object");
+        let parameters = PostParams { dry_run: true, ..PostParams::default() };
+        api_of(&space.client(), &pod(image)).create(&parameters, &object).await.is_ok()
+    };
+    let held = || async { Ok((tries(image).await && !tries("evil.example/x:1").await).then_some(())) };
+    space.wait("the guard", IN_FORCE.as_secs(), held).await
+}
+
 /// A FluxPolicy for every tenant, that lets all deploy everywhere; `over` is laid over its spec.
 pub(crate) fn policy(over: Value) -> Value {
     let mut spec = json!({
@@ -170,15 +186,19 @@ impl Ward {
         done.map(|_| ()).map_err(|error| Error::api("labelling", error))
     }
 
-    /// Writes the TenantGuard, and waits until it is what the policies read.
-    pub(crate) async fn guard(&self, spec: TenantGuardSpec) -> Result<()> {
+    /// Writes the TenantGuard, and waits until it is what the policies read: an image of the agent's that no other has.
+    pub(crate) async fn guard(&self, mut spec: TenantGuardSpec) -> Result<()> {
+        static WRITTEN: AtomicUsize = AtomicUsize::new(0);
+        let mark = format!("mark.example/m:{}", WRITTEN.fetch_add(1, Ordering::Relaxed));
+        spec.images.agent.push(mark.clone());
         let metadata = json!({"name": TENANT_GUARD, "namespace": self.name});
         let object =
             json!({"apiVersion": "sluicegate.dev/v1alpha1", "kind": "TenantGuard", "metadata": metadata, "spec": spec});
         self.space.apply(object).await?;
-        // Seen within some milliseconds.
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        Ok(())
+        let mut pod = self.pod(&mark);
+        pod["metadata"]["name"] = json!("mark");
+        let read = || async { Ok(self.tries(&self.client, &pod).await.ok()) };
+        self.space.wait("the policies to read the guard", IN_FORCE.as_secs(), read).await
     }
 
     pub(crate) fn pod(&self, image: &str) -> Value {
