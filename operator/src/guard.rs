@@ -366,6 +366,16 @@ mod tests {
     use sluicegate_crds::FluxClusterSpec;
 
     use super::*;
+    use crate::flux::controllers;
+
+    #[test]
+    fn the_guard_knows_every_controller() {
+        let mut rendered: Vec<&str> = controllers::CONTROLLERS.iter().map(|controller| controller.name).collect();
+        let mut known = CONTROLLERS.to_vec();
+        rendered.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(rendered, known);
+    }
 
     fn cluster(guard: Option<GuardMode>) -> FluxCluster {
         FluxCluster::new("prod", FluxClusterSpec { guard, connection: Default::default(), flux: None })

@@ -79,8 +79,17 @@ fn beside() -> BTreeSet<Right> {
         // Where agents reach the API servers.
         right("", "services", "get", Some("kubernetes")),
         right("discovery.k8s.io", "endpointslices", "list", None),
+        // Whether the guard is in force.
+        right("admissionregistration.k8s.io", "validatingadmissionpolicybindings", "list", None),
+        right("admissionregistration.k8s.io", "validatingwebhookconfigurations", "list", None),
     ]
-    .into()
+    .into_iter()
+    // What the guard knows, and to be let through by it.
+    .chain(
+        ["list", "watch", "create", "patch", "delete", "administer"]
+            .map(|verb| right("sluicegate.dev", "tenantguards", verb, None)),
+    )
+    .collect()
 }
 
 /// Roles of controllers that no member of these tests needs, but a policy can list.

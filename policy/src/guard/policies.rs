@@ -22,8 +22,9 @@ use crate::rule::Rule;
 pub const ADMINISTER: &str = "administer";
 
 /// The controllers of an agent: names of their ServiceAccounts, Deployments and Services' pods.
-pub const CONTROLLERS: [&str; 6] = [
+pub const CONTROLLERS: [&str; 7] = [
     "source-controller",
+    "source-watcher",
     "kustomize-controller",
     "helm-controller",
     "notification-controller",
@@ -32,8 +33,9 @@ pub const CONTROLLERS: [&str; 6] = [
 ];
 
 /// API groups of Flux.
-const FLUX_GROUPS: [&str; 5] = [
+const FLUX_GROUPS: [&str; 6] = [
     "source.toolkit.fluxcd.io",
+    "source.extensions.fluxcd.io",
     "kustomize.toolkit.fluxcd.io",
     "helm.toolkit.fluxcd.io",
     "notification.toolkit.fluxcd.io",
