@@ -3,7 +3,8 @@
 //!
 //! `pods`, `flux`, `owned` and `updates` read as a specification, a file a subject. `differential` asks the engine the same
 //! questions, thousands of them. `escape` repeats what nothing but a guard can stop, `limits` measures what the longest lists cost,
-//! `start` what happens when the API server has just started. All but `start` and `operator` share a control plane of the run.
+//! `start` what happens when the API server has just started. The last two and `operator` start control planes of their own,
+//! the others share one.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "tests say what they measured and saw")]
