@@ -35,7 +35,7 @@ use crate::{
     object::{Key, Kind, MANAGED_BY_LABEL, MANAGER},
     plan::{Ground, Planned},
     reconcile::agent::site,
-    render::{self, Account, AgentId, Member},
+    render::{self, Account, AgentId, Member, Pause},
 };
 
 /// Namespaces of one cluster that are looked at at the same time.
@@ -332,7 +332,7 @@ impl Guards {
     ) -> Result<Vec<String>, String> {
         let members: Vec<Member<'_>> = members
             .iter()
-            .filter_map(|planned| Some(Member { admitted: planned.judgement.known()?, suspended: false }))
+            .filter_map(|planned| Some(Member { admitted: planned.judgement.known()?, pause: Pause::Nothing }))
             .collect();
         let rendered =
             render::render(agent, &members, &site(&self.context, runtime)).map_err(|error| error.to_string())?;

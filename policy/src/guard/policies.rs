@@ -400,6 +400,7 @@ fn agent_namespaces() -> Document {
                 "pods/resize",
                 "podtemplates",
                 "replicationcontrollers",
+                "resourcequotas",
                 "secrets",
                 "serviceaccounts",
                 "services",
