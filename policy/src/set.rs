@@ -219,6 +219,14 @@ impl<'p> Selection<'p> {
         self.0.combined.get_or_init(|| Combined::of(self))
     }
 
+    /// All that apply to one of these.
+    pub(crate) fn union(selections: &[Selection<'p>]) -> Selection<'p> {
+        let mut policies: Vec<&CompiledPolicy> = selections.iter().flat_map(Selection::iter).collect();
+        policies.sort_by(|a, b| b.priority.cmp(&a.priority).then_with(|| a.name.cmp(&b.name)));
+        policies.dedup_by(|a, b| a.name == b.name);
+        Self::new(policies.into_iter())
+    }
+
     /// The policies.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &'p CompiledPolicy> + use<'_, 'p> {
         self.0.policies.iter().copied()

@@ -9,6 +9,7 @@ pub mod flux;
 pub mod git;
 pub mod helm;
 pub mod http;
+pub mod inputs;
 pub mod oci;
 pub mod operator;
 pub mod signing;
