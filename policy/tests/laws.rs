@@ -13,9 +13,10 @@ use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
 use serde_json::{Value, json};
 use sluicegate_crds::FluxConfig;
 use sluicegate_policy::{
-    Answer, Declaration, Facts, PolicySet, Question, Rule, Verdict, ask, compile, dangerous_grants, decide,
+    Answer, Declaration, Facts, Placer, PolicySet, Question, Rule, Verdict, ask, compile, dangerous_grants, decide,
     grammar::{Bindings, ImagePattern, SourceUrl, TenantName, UrlPattern},
     verdict::SecretSource,
+    violations,
 };
 use vocabulary::{Case, IMAGE_PATTERNS, IMAGES, URL_PATTERNS, case, images, merge, pick, policy, text};
 
@@ -362,12 +363,11 @@ proptest! {
         }
         let mut facts = case.facts(&set);
         facts.cluster(texts.next().flatten().unwrap_or_default(), Default::default());
-        if let Some(user) = texts.next().flatten() {
-            facts.set_writer(user);
-        }
+        let user = texts.next().flatten().unwrap_or_default();
         let configs = [serde_json::from_value::<FluxConfig>(whole), Ok(case.config.clone())];
         for config in configs.into_iter().flatten() {
             facts.declare(Declaration::of(&config, &set, &facts, None));
+            violations(Placer::new(&set, &facts).place(&config).written_by(&user), &facts);
             match decide(&config, &set, &facts) {
                 Verdict::Admitted(admitted) => {
                     admitted.fields();

@@ -11,7 +11,7 @@ use sluicegate_crds::{
 };
 use sluicegate_policy::{
     Admitted, Declaration, Facts, InvalidPolicy, Labels, PolicySet, Rule, Unseen, Verdict, Violation, compile, concern,
-    decide,
+    decide, since,
 };
 
 use super::{Judgement, Planned, PolicyCounts};
@@ -297,14 +297,12 @@ impl World {
     }
 
     fn bare_facts(&self) -> Facts {
-        let mut facts = Facts::new(Unseen::Absent);
-        for (name, labels) in &self.namespaces {
-            facts.namespace(name, labels.clone());
-        }
-        for (id, cluster) in &self.clusters {
-            facts.cluster(id, cluster.metadata.labels.clone().unwrap_or_default());
-        }
-        facts
+        static NONE: Labels = Labels::new();
+        Facts::of(
+            Unseen::Absent,
+            self.namespaces.iter().map(|(name, labels)| (name.as_str(), labels)),
+            self.clusters.iter().map(|(id, cluster)| (id.as_str(), cluster.metadata.labels.as_ref().unwrap_or(&NONE))),
+        )
     }
 
     /// The facts as they are now. Where policies or labels changed, so may have the places of all.
@@ -440,10 +438,6 @@ impl World {
 fn deletion(judgement: &Judgement, config: &FluxConfig) -> DeletionPolicy {
     let decided = judgement.known().map(|admitted: &Arc<Admitted>| admitted.resolved().deletion.value);
     config.spec.deletion.or(decided).unwrap_or_default()
-}
-
-fn since(config: &FluxConfig) -> Option<i64> {
-    config.metadata.creation_timestamp.as_ref().map(|time| time.0.as_second())
 }
 
 fn policies_digest(names: &[Arc<str>], policies: &BTreeMap<String, KnownPolicy>) -> Arc<str> {
