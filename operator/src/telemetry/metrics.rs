@@ -347,7 +347,7 @@ fn integer(number: usize) -> i64 {
 mod tests {
     use std::{collections::BTreeSet, time::Duration};
 
-    use super::{Answer, Metrics, Queue, Reconciled, Verb, Verdict, Watched};
+    use super::{Answer, Exposition as _, Metrics, Queue, Reconciled, Verb, Verdict, Watched};
     use crate::object::Kind;
 
     fn value(metrics: &Metrics, series: &str) -> Option<String> {
