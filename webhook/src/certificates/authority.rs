@@ -308,7 +308,7 @@ mod tests {
         let (mut authorities, mut served_by_new_at, mut introduced_at) = (1, None, None);
         let old = material.bundle.clone();
         while now < START + 4 * 365 * DAY {
-            now += 60 * 60;
+            now += 6 * 60 * 60;
             let Some(new) = step(Some(&material), now) else { continue };
             // Whoever has not read of it yet trusts what is served until then, and whoever has trusts what was served before.
             assert!(is_trusted(&new.bundle, &material.chain, &names()[0], now), "at {}", (now - START) / DAY);

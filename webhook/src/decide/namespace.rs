@@ -55,8 +55,8 @@ pub(super) fn validate(request: &Request<'_>, snapshot: &Snapshot, budget: Budge
     }
     if let Some(Err(error)) = new.tenant().map(TenantName::new) {
         return Answer::denied(format!(
-            "metadata.labels[{TENANT_LABEL}]: this is no name for a tenant: {}\n  help: lowercase letters, digits and - are \
-             allowed, at most 63 characters, and the first and last is no -",
+            "metadata.labels[{TENANT_LABEL}]: this is no name for a tenant: {}\n  help: write the tenant's name, or remove the \
+             label: then the namespace's own name is the tenant's",
             error.reason()
         ));
     }

@@ -194,7 +194,7 @@ mod tests {
     fn denies_with_the_uid_what_it_cannot_read() {
         for (from, to, why) in [
             ("\"CREATE\"", "\"PAINT\"", "PAINT"),
-            ("\"CREATE\"", "7", "invalid type"),
+            ("\"CREATE\"", "7", "expected value"),
             ("\"userInfo\":{", "\"userInfo\":[],\"user\":{", "invalid type"),
             ("\"operation\":\"CREATE\",", "", "missing field `operation`"),
             ("admission.k8s.io/v1\"", "admission.k8s.io/v2\"", "admission.k8s.io/v2"),
