@@ -86,6 +86,11 @@ pub struct FluxPolicySpec {
     /// The agents that serve the tenants.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<Box<Agent>>,
+    /// Hard limits of a ResourceQuota in each of the tenant's target namespaces: quantities by resource name as Kubernetes has
+    /// them, such as `pods: "50"` or `requests.memory: 8Gi`. No ResourceQuota when no policy says.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = bounds::ITEMS))]
+    pub quota: BTreeMap<String, String>,
     /// ClusterRole bound to the tenant's reconciler in its target namespaces. `sluicegate-tenant` when no policy names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = bounds::NAME))]

@@ -8,7 +8,7 @@ use crate::api::Api;
 use crate::error::Result;
 use crate::images::coredns_image;
 use crate::interrupt::wait_for;
-use crate::network::{CHARTS_HOST, DNS_ADDRESS, GIT_HOST, NODE_ADDRESS, NODE_NAME, REGISTRY_HOST};
+use crate::network::{CHARTS_HOST, DNS_ADDRESS, EXAMPLE_GIT_HOST, GIT_HOST, NODE_ADDRESS, NODE_NAME, REGISTRY_HOST};
 use crate::programs::Programs;
 
 /// Installs Flux's kinds and waits until they are served.
@@ -75,7 +75,7 @@ fn coredns(image: &str) -> [(&'static str, Value); 4] {
     let corefile = format!(
         "cluster.local:53 in-addr.arpa:53 {{\n    errors\n    health :8081 {{\n        lameduck 0s\n    }}\n    ready :8181\n    \
          kubernetes cluster.local in-addr.arpa {{\n        ttl 5\n    }}\n}}\n\
-         sluicegate.test:53 {{\n    errors\n    hosts {{\n        {NODE_ADDRESS} {GIT_HOST} {CHARTS_HOST} {REGISTRY_HOST}\n    }}\n}}\n\
+         sluicegate.test:53 kestrel.example:53 {{\n    errors\n    hosts {{\n        {NODE_ADDRESS} {GIT_HOST} {EXAMPLE_GIT_HOST} {CHARTS_HOST} {REGISTRY_HOST}\n    }}\n}}\n\
          .:53 {{\n    errors\n    template ANY ANY {{\n        rcode NXDOMAIN\n    }}\n}}\n"
     );
     let labels = json!({"k8s-app": "kube-dns"});

@@ -1,10 +1,12 @@
-//! Calls to the API server from code that waits: the harness while it starts a cluster.
+//! Calls to the API server from code that waits: the harness while it starts a cluster, and the demo.
 
 use std::path::Path;
 use std::time::Duration;
 
 use http::Request;
+use kube::api::DynamicObject;
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::{ApiResource, GroupVersionKind, Resource};
 use serde_json::Value;
 
 use crate::error::{Context, Error, Result};
@@ -95,7 +97,105 @@ impl Api {
         }
     }
 
+    /// Creates an object that is an answer itself, such as a review of somebody's rights.
+    ///
+    /// # Errors
+    /// The server's refusal.
+    pub fn ask(&self, collection: &str, question: &Value) -> Result<Value> {
+        self.send("POST", collection, "application/json", question.to_string().into_bytes())
+    }
+
+    /// Applies an object (server-side) as this field manager.
+    ///
+    /// # Errors
+    /// The server's refusal.
+    pub fn apply(&self, object: &Value, manager: &str) -> Result<Value> {
+        let path = format!("{}?fieldManager={manager}&force=true", path_of(object));
+        self.send("PATCH", &path, "application/apply-patch+yaml", object.to_string().into_bytes())
+    }
+
+    /// Changes the object at a path (JSON merge patch).
+    ///
+    /// # Errors
+    /// The server's refusal.
+    pub fn patch(&self, path: &str, patch: &Value) -> Result<Value> {
+        self.send("PATCH", path, "application/merge-patch+json", patch.to_string().into_bytes())
+    }
+
+    /// Deletes the object at a path; `false` where there is none.
+    ///
+    /// # Errors
+    /// Every other answer, and none in time.
+    pub fn delete(&self, path: &str) -> Result<bool> {
+        match self.send("DELETE", path, "application/json", Vec::new()) {
+            Err(Error::Api { source, .. }) if matches!(&*source, kube::Error::Api(status) if status.code == 404) => {
+                Ok(false)
+            }
+            result => result.map(|_| true),
+        }
+    }
+
+    /// The text at a path, such as what a pod answers through the server's proxy.
+    ///
+    /// # Errors
+    /// Every answer but a good one, and none in time.
+    pub fn text(&self, path: &str) -> Result<String> {
+        let request = request("GET", path, "text/plain", Vec::new())?;
+        let answer = self.block(self.client.request_text(request)).ok_or_else(|| no_answer(path))?;
+        answer.map_err(|error| Error::api(path, error))
+    }
+
+    fn send(&self, method: &str, path: &str, content_type: &str, body: Vec<u8>) -> Result<Value> {
+        let request = request(method, path, content_type, body)?;
+        let answer = self.block(self.client.request::<Value>(request)).ok_or_else(|| no_answer(path))?;
+        answer.map_err(|error| Error::api(format!("{method} {path}"), error))
+    }
+
     fn block<T>(&self, request: impl Future<Output = T>) -> Option<T> {
         self.runtime.block_on(async { tokio::time::timeout(Duration::from_secs(10), request).await.ok() })
+    }
+}
+
+fn request(method: &str, path: &str, content_type: &str, body: Vec<u8>) -> Result<Request<Vec<u8>>> {
+    let request = Request::builder().method(method).uri(path).header("content-type", content_type).body(body);
+    request.map_err(|error| Error::Service { what: path.to_owned(), why: error.to_string() })
+}
+
+fn no_answer(what: &str) -> Error {
+    Error::Service { what: what.to_owned(), why: "no answer".into() }
+}
+
+/// The path of an object, by its kind, namespace and name.
+pub fn path_of(object: &Value) -> String {
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let (group, version) = text("/apiVersion").split_once('/').unwrap_or(("", text("/apiVersion")));
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, text("/kind")));
+    let namespace = Some(text("/metadata/namespace")).filter(|namespace| !namespace.is_empty());
+    format!("{}/{}", DynamicObject::url_path(&resource, namespace), text("/metadata/name"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn objects_have_the_paths_of_their_kinds() {
+        for (version, kind, namespace, path) in [
+            ("v1", "Namespace", None, "/api/v1/namespaces/x"),
+            ("v1", "Secret", Some("a"), "/api/v1/namespaces/a/secrets/x"),
+            (
+                "networking.k8s.io/v1",
+                "NetworkPolicy",
+                Some("a"),
+                "/apis/networking.k8s.io/v1/namespaces/a/networkpolicies/x",
+            ),
+            ("sluicegate.dev/v1alpha1", "FluxPolicy", None, "/apis/sluicegate.dev/v1alpha1/fluxpolicies/x"),
+        ] {
+            let object =
+                json!({"apiVersion": version, "kind": kind, "metadata": {"name": "x", "namespace": namespace}});
+            assert_eq!(path_of(&object), path);
+        }
     }
 }

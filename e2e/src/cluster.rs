@@ -20,8 +20,8 @@ use crate::interrupt::{self, wait_for};
 use crate::layout::{Layout, Lock, need_space, write};
 use crate::namespaces;
 use crate::network::{
-    API_PORT, API_SERVICE_ADDRESS, CHARTS_HOST, GIT_HOST, NODE_ADDRESS, NODE_API_PORT, NODE_NAME, POD_CIDR,
-    POLICY_QUEUE, REGISTRY_HOST, REGISTRY_PORT,
+    API_PORT, API_SERVICE_ADDRESS, CHARTS_HOST, EXAMPLE_GIT_HOST, GIT_HOST, NODE_ADDRESS, NODE_API_PORT, NODE_NAME,
+    POD_CIDR, POLICY_QUEUE, REGISTRY_HOST, REGISTRY_PORT,
 };
 use crate::packages;
 use crate::pki::{self, Authority};
@@ -425,7 +425,8 @@ fn prepare_files(layout: &Layout, helper: &HelperCommand, ports: Ports) -> Resul
         fs::copy(&*program, &copy).doing("copying", &*program)?;
         *program = copy.display().to_string();
     }
-    let hosts = format!("127.0.0.1 localhost\n{NODE_ADDRESS} {NODE_NAME} {GIT_HOST} {CHARTS_HOST} {REGISTRY_HOST}\n");
+    let names = format!("{GIT_HOST} {EXAMPLE_GIT_HOST} {CHARTS_HOST} {REGISTRY_HOST}");
+    let hosts = format!("127.0.0.1 localhost\n{NODE_ADDRESS} {NODE_NAME} {names}\n");
     write(&layout.path("etc/hosts"), hosts)?;
     write(&layout.path("etc/resolv.conf"), "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")?;
     write(&layout.path("etc/nsswitch.conf"), "passwd: files\ngroup: files\nhosts: files\n")?;
@@ -548,7 +549,11 @@ impl Cluster {
         self.await_ready("containerd", READY_LIMIT, || self.ctr(&["version"]).map(|_| true))
     }
 
-    fn load_images(&self, images: &[Image]) -> Result<()> {
+    /// Loads images on the node, under their own names, and pushes them to its registry.
+    ///
+    /// # Errors
+    /// Where the cluster has no node, or the container runtime refuses an archive.
+    pub fn load_images(&self, images: &[Image]) -> Result<()> {
         self.await_runtime()?;
         for image in images {
             self.ctr(&["images", "import", &path_text(image.archive())])?;

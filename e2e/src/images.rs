@@ -1,4 +1,5 @@
-//! Container images made of one static program each, as OCI archives: no container engine is involved.
+//! Container images made of one static program each, as OCI archives: no container engine is involved. Those of upstream's
+//! programs are made by [`ensure`], Sluicegate's own by whoever calls [`pack`].
 
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Read, Write};
@@ -17,7 +18,7 @@ pub const PAUSE_IMAGE: &str = "sluicegate.test/pause:v1";
 /// The image of the tests' workload, see `e2e/modules/probe`.
 pub const PROBE_IMAGE: &str = "sluicegate.test/probe:v1";
 /// What changes when the layout of images changes.
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
 
 /// An image and the archive that holds it.
 #[derive(Clone, Debug)]
@@ -30,10 +31,55 @@ pub struct Image {
 }
 
 impl Image {
+    /// One that was packed before.
+    pub fn at(reference: &str, archive: &Path) -> Image {
+        let path = reference.split_once('/').map_or(reference, |(_, path)| path);
+        let pushed = format!("{REGISTRY_HOST}:{REGISTRY_PORT}/{path}");
+        Image { pushed, reference: reference.to_owned(), archive: archive.to_owned() }
+    }
+
     /// The archive, for `ctr images import`.
     pub fn archive(&self) -> &Path {
         &self.archive
     }
+}
+
+/// What goes into an image.
+#[derive(Clone, Debug)]
+pub struct Recipe<'r> {
+    /// The static program.
+    pub binary: &'r Path,
+    /// Its name in the image, in `/usr/local/bin`.
+    pub program: &'r str,
+    /// Arguments that every container starts with.
+    pub command: &'r [&'r str],
+    /// The full reference that the archive names, such as `registry.example.com/team/app:v1`.
+    pub reference: &'r str,
+    /// Labels of the image, such as those of the OCI image specification.
+    pub labels: &'r [(&'r str, String)],
+    /// Certificate authorities that the program trusts, PEM; none: it trusts nobody that it is not told to.
+    pub authorities: Option<Vec<u8>>,
+}
+
+/// Writes an image as an OCI archive. The same recipe always gives the same bytes.
+///
+/// # Errors
+/// Where the program cannot be read, or the archive not be written.
+pub fn pack(recipe: &Recipe<'_>, archive: &Path) -> Result<Image> {
+    let folder = archive.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).doing("making", folder)?;
+    let unfinished = tempfile::NamedTempFile::new_in(folder).doing("making a file in", folder)?;
+    write_archive(unfinished.as_file(), recipe).doing("writing the image of", recipe.binary)?;
+    unfinished.persist(archive).doing("keeping", archive)?;
+    Ok(Image::at(recipe.reference, archive))
+}
+
+/// The tests' workload under another name.
+///
+/// # Errors
+/// Where it is not built or the cache cannot be written.
+pub fn probe_as(reference: &str) -> Result<Image> {
+    image(&Programs::find()?, PROBE, "probe", reference.to_owned(), &["serve"])
 }
 
 /// Every image that a cluster with a node needs, made where it is missing.
@@ -76,26 +122,31 @@ fn image(programs: &Programs, module: Module, program: &str, reference: String, 
         fs::create_dir_all(&folder).doing("making", &folder)?;
         let binary = programs.path(module, program)?;
         need_space(&folder, 3 * fs::metadata(&binary).doing("looking at", &binary)?.len(), "XDG_CACHE_HOME")?;
-        let unfinished = tempfile::NamedTempFile::new_in(&folder).doing("making a file in", &folder)?;
-        write_archive(unfinished.as_file(), &binary, program, &reference, command)
-            .doing("writing the image of", &binary)?;
-        unfinished.persist(&archive).doing("keeping", &archive)?;
+        // What upstream's programs trust is what this machine trusts.
+        let authorities = fs::read("/etc/ssl/certs/ca-certificates.crt").ok();
+        let recipe = Recipe { binary: &binary, program, command, reference: &reference, labels: &[], authorities };
+        pack(&recipe, &archive)?;
     }
-    let path = reference.split_once('/').map_or(reference.as_str(), |(_, path)| path);
-    Ok(Image { pushed: format!("{REGISTRY_HOST}:{REGISTRY_PORT}/{path}"), reference, archive })
+    Ok(Image::at(&reference, &archive))
 }
 
-fn write_archive(file: &File, binary: &Path, program: &str, reference: &str, command: &[&str]) -> std::io::Result<()> {
+fn write_archive(file: &File, recipe: &Recipe<'_>) -> std::io::Result<()> {
     let mut layer = tempfile::tempfile()?;
-    write_layer(&mut layer, binary, program)?;
+    write_layer(&mut layer, recipe)?;
     let (layer_digest, layer_size) = digest_of(&mut layer)?;
-    let entrypoint: Vec<String> =
-        std::iter::once(format!("/usr/local/bin/{program}")).chain(command.iter().map(ToString::to_string)).collect();
+    let program = format!("/usr/local/bin/{}", recipe.program);
+    let entrypoint: Vec<&str> = std::iter::once(program.as_str()).chain(recipe.command.iter().copied()).collect();
+    let mut container = json!({
+        "User": "65534:65534", "Entrypoint": entrypoint, "WorkingDir": "/", "Env": ["PATH=/usr/local/bin"],
+    });
+    if !recipe.labels.is_empty() {
+        let labels = recipe.labels.iter().map(|(name, value)| ((*name).to_owned(), Value::from(value.as_str())));
+        container["Labels"] = Value::Object(labels.collect());
+    }
     let config = json!({
-        "architecture": "amd64", "os": "linux",
-        "config": {"User": "65534:65534", "Entrypoint": entrypoint, "WorkingDir": "/", "Env": ["PATH=/usr/local/bin"]},
+        "architecture": architecture(), "os": "linux", "config": container,
         "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{layer_digest}")]},
-        "history": [{"created_by": "sluicegate e2e"}],
+        "history": [{"created_by": "cargo xtask"}],
     });
     let config = Blob::of(&config);
     let manifest = Blob::of(&json!({
@@ -107,7 +158,9 @@ fn write_archive(file: &File, binary: &Path, program: &str, reference: &str, com
         "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
         "manifests": [{
             "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": format!("sha256:{}", manifest.digest), "size": manifest.bytes.len(),
-            "platform": {"architecture": "amd64", "os": "linux"}, "annotations": {"io.containerd.image.name": reference},
+            "platform": {"architecture": architecture(), "os": "linux"},
+            // containerd takes the whole reference from here, other tools the tag.
+            "annotations": {"io.containerd.image.name": recipe.reference, "org.opencontainers.image.ref.name": tag(recipe.reference)},
         }],
     });
     let mut tar = tar::Builder::new(BufWriter::new(file));
@@ -123,7 +176,7 @@ fn write_archive(file: &File, binary: &Path, program: &str, reference: &str, com
 
 /// The program, the certificates that it trusts, a user, and a folder for temporary files. The layer is not compressed:
 /// it travels over loopback only, and unpacking is what a start would wait for.
-fn write_layer(file: &mut File, binary: &Path, program: &str) -> std::io::Result<()> {
+fn write_layer(file: &mut File, recipe: &Recipe<'_>) -> std::io::Result<()> {
     let mut tar = tar::Builder::new(BufWriter::new(file));
     for (folder, mode) in [
         ("etc/", 0o755),
@@ -145,13 +198,28 @@ fn write_layer(file: &mut File, binary: &Path, program: &str) -> std::io::Result
         b"root:x:0:0:root:/root:/sbin/nologin\nnobody:x:65534:65534:nobody:/tmp:/sbin/nologin\n",
     )?;
     append(&mut tar, "etc/group", 0o644, b"root:x:0:\nnobody:x:65534:\n")?;
-    if let Ok(certificates) = fs::read("/etc/ssl/certs/ca-certificates.crt") {
-        append(&mut tar, "etc/ssl/certs/ca-certificates.crt", 0o644, &certificates)?;
+    // The C library of a static program asks the files of the pod first, then its name servers.
+    append(&mut tar, "etc/nsswitch.conf", 0o644, b"passwd: files\ngroup: files\nhosts: files dns\n")?;
+    if let Some(authorities) = &recipe.authorities {
+        append(&mut tar, "etc/ssl/certs/ca-certificates.crt", 0o644, authorities)?;
     }
-    let source = File::open(binary)?;
+    let source = File::open(recipe.binary)?;
     let mut header = header(0o755, source.metadata()?.len());
-    tar.append_data(&mut header, format!("usr/local/bin/{program}"), source)?;
+    tar.append_data(&mut header, format!("usr/local/bin/{}", recipe.program), source)?;
     tar.into_inner()?.flush()
+}
+
+/// This machine's architecture, which is that of every program that is built on it, as images name it.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+fn tag(reference: &str) -> &str {
+    reference.rsplit_once(':').map(|(_, tag)| tag).filter(|tag| !tag.contains('/')).unwrap_or("latest")
 }
 
 struct Blob {
@@ -196,14 +264,22 @@ fn digest_of(file: &mut File) -> std::io::Result<(String, u64)> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn an_archive_names_its_image_and_holds_every_blob_it_refers_to() {
-        let binary = tempfile::NamedTempFile::new().expect("file");
-        fs::write(binary.path(), "program").expect("written");
-        let archive = tempfile::tempfile().expect("file");
-        write_archive(&archive, binary.path(), "x", "example.test/x:v1", &["serve"]).expect("written");
-        let mut archive = archive;
-        std::io::Seek::rewind(&mut archive).expect("rewound");
+    fn packed(folder: &Path, authorities: Option<Vec<u8>>) -> Image {
+        let binary = folder.join("program");
+        fs::write(&binary, "program").expect("written");
+        let labels = [("org.opencontainers.image.title", "x".to_owned())];
+        let recipe = Recipe {
+            binary: &binary,
+            program: "x",
+            command: &["serve"],
+            reference: "example.test/x:v1",
+            labels: &labels,
+            authorities,
+        };
+        pack(&recipe, &folder.join("archive.tar")).expect("packed")
+    }
+
+    fn contents(archive: impl Read) -> std::collections::BTreeMap<String, Vec<u8>> {
         let mut contents = std::collections::BTreeMap::new();
         for entry in tar::Archive::new(archive).entries().expect("tar") {
             let mut entry = entry.expect("entry");
@@ -211,6 +287,15 @@ mod tests {
             entry.read_to_end(&mut bytes).expect("read");
             contents.insert(entry.path().expect("path").display().to_string(), bytes);
         }
+        contents
+    }
+
+    #[test]
+    fn an_archive_names_its_image_and_holds_every_blob_it_refers_to() {
+        let folder = tempfile::tempdir().expect("folder");
+        let image = packed(folder.path(), Some(b"authorities".to_vec()));
+        assert_eq!(image.pushed, "registry.sluicegate.test:5000/x:v1");
+        let contents = contents(File::open(image.archive()).expect("archive"));
         let index: Value = serde_json::from_slice(&contents["index.json"]).expect("json");
         let manifest = &index["manifests"][0];
         assert_eq!(manifest["annotations"]["io.containerd.image.name"], "example.test/x:v1");
@@ -218,11 +303,30 @@ mod tests {
             contents[&format!("blobs/{}", descriptor["digest"].as_str().expect("digest").replace(':', "/"))].clone()
         };
         let manifest: Value = serde_json::from_slice(&blob(manifest)).expect("json");
-        assert!(!blob(&manifest["config"]).is_empty());
+        let config: Value = serde_json::from_slice(&blob(&manifest["config"])).expect("json");
+        assert_eq!(config["config"]["Labels"]["org.opencontainers.image.title"], "x");
+        assert_eq!(config["config"]["Entrypoint"], json!(["/usr/local/bin/x", "serve"]));
         let layer = blob(&manifest["layers"][0]);
         assert_eq!(
             hex(&Sha256::digest(&layer)),
             manifest["layers"][0]["digest"].as_str().expect("digest").trim_start_matches("sha256:")
         );
+        let files = self::contents(layer.as_slice());
+        assert_eq!(files["etc/ssl/certs/ca-certificates.crt"], b"authorities");
+        assert_eq!(files["usr/local/bin/x"], b"program");
+    }
+
+    #[test]
+    fn the_same_recipe_gives_the_same_bytes() {
+        let folders = [tempfile::tempdir().expect("folder"), tempfile::tempdir().expect("folder")];
+        let [one, other] = folders.each_ref().map(|folder| packed(folder.path(), None));
+        let read = |image: &Image| fs::read(image.archive()).expect("archive");
+        assert_eq!(read(&one), read(&other));
+    }
+
+    #[test]
+    fn a_tag_is_told_from_a_port() {
+        let tags = ["example.test/x:v1", "example.test:5000/x"].map(tag);
+        assert_eq!(tags, ["v1", "latest"]);
     }
 }

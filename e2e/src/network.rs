@@ -25,6 +25,8 @@ pub const POLICY_QUEUE: u16 = 100;
 
 /// The Git server, as pods and the node name it: `http`, `https` and `ssh` on their usual ports.
 pub const GIT_HOST: &str = "git.sluicegate.test";
+/// The same server by the name that it has in `examples/platform`.
+pub const EXAMPLE_GIT_HOST: &str = "git.kestrel.example";
 /// The Helm repository: `http` and `https` on their usual ports.
 pub const CHARTS_HOST: &str = "charts.sluicegate.test";
 /// The OCI registry: plain HTTP on [`REGISTRY_PORT`].

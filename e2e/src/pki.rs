@@ -150,6 +150,7 @@ pub fn create(layout: &Layout, node_address: &str, service_address: &str) -> Res
     keep("kubelet-server", authority.server("kubelet", &["node", node_address, "127.0.0.1"])?)?;
     let web_names = [
         "git.sluicegate.test",
+        "git.kestrel.example",
         "charts.sluicegate.test",
         "registry.sluicegate.test",
         "localhost",

@@ -167,12 +167,12 @@ async fn work(context: Arc<Context>, runtime: std::sync::Weak<Runtime>) {
         let began = tokio::time::Instant::now();
         let next = reconcile::agent::reconcile(&context, &runtime, &agent).await;
         context.metrics.reconciled(next.outcome(), began.elapsed());
-        context.metrics.queued(Queue::Agents, runtime.queue.len());
         let failures = runtime.unit(&agent, |unit| {
             unit.failures = if next == Next::Retry { unit.failures.saturating_add(1) } else { 0 };
             unit.failures
         });
         runtime.queue.done(&agent);
+        context.metrics.queued(Queue::Agents, runtime.queue.len());
         match next {
             Next::Change => {}
             Next::After(delay) => runtime.queue.push_after(agent, delay),

@@ -3,21 +3,25 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::Duration,
 };
 
-use kube::runtime::events::Recorder;
 use sluicegate_crds::FluxConfigStatus;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     cluster::{ClusterClient, Runtime, queue::Queue, runtime::Listener},
+    events::Events,
     fields::Fingerprint,
     lease::Leadership,
-    object::{ConfigKey, Kind},
+    object::ConfigKey,
     plan::Plan,
     secrets::Secrets,
     telemetry::metrics::{Metrics, Watched},
 };
+
+/// How long news of Flux may wait, so that several become one.
+const SOON: Duration = Duration::from_millis(100);
 
 /// A status that was written, and has not come back by the watch yet.
 #[derive(Clone, Debug)]
@@ -43,13 +47,17 @@ pub struct Context {
     /// Metrics.
     pub metrics: Arc<Metrics>,
     /// Kubernetes' events.
-    pub events: Recorder,
+    pub events: Events,
     /// Whether this process leads.
     pub leadership: watch::Receiver<Leadership>,
     clusters: RwLock<BTreeMap<String, Arc<Runtime>>>,
     problems: RwLock<BTreeMap<String, String>>,
     written: Mutex<HashMap<ConfigKey, Written>>,
+    under_way: Mutex<HashMap<ConfigKey, Instant>>,
 }
+
+/// How long a status waits for what comes next. It mostly comes at once, and then one status says both.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Context {
     /// Nothing known yet.
@@ -57,7 +65,7 @@ impl Context {
         management: ClusterClient,
         namespace: String,
         metrics: Arc<Metrics>,
-        events: Recorder,
+        events: Events,
         leadership: watch::Receiver<Leadership>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -72,6 +80,7 @@ impl Context {
             clusters: RwLock::default(),
             problems: RwLock::default(),
             written: Mutex::default(),
+            under_way: Mutex::default(),
         })
     }
 
@@ -94,6 +103,7 @@ impl Context {
     pub fn set_cluster(&self, id: &str, runtime: Result<Arc<Runtime>, Option<String>>) {
         let mut clusters = self.clusters.write().unwrap_or_else(PoisonError::into_inner);
         let mut problems = self.problems.write().unwrap_or_else(PoisonError::into_inner);
+        let problem = problems.get(id).cloned();
         let before = match runtime {
             Ok(runtime) => {
                 problems.remove(id);
@@ -107,8 +117,13 @@ impl Context {
                 clusters.remove(id)
             }
         };
+        let is_news = before.is_some() || problems.get(id) != problem.as_ref();
+        drop((clusters, problems));
         if let Some(before) = before {
             before.stop();
+        }
+        if is_news {
+            self.tell_all_of(id);
         }
     }
 
@@ -119,9 +134,55 @@ impl Context {
         let _ = leadership.wait_for(|leadership| matches!(leadership, Leadership::Leading { .. })).await;
     }
 
-    /// Works on the statuses that were written and have not come back yet.
-    pub fn written(&self) -> MutexGuard<'_, HashMap<ConfigKey, Written>> {
+    /// Has the statuses of all FluxConfigs looked at that a cluster serves.
+    pub fn tell_all_of(&self, cluster: &str) {
+        for planned in self.plan.agents(cluster).iter().flat_map(|agent| self.plan.members(agent)) {
+            self.configs.push(planned.key.clone());
+        }
+    }
+
+    /// The statuses that were written and have not come back yet.
+    fn written(&self) -> MutexGuard<'_, HashMap<ConfigKey, Written>> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The status that was written over this one, where it has not come back yet.
+    pub fn written_over(&self, key: &ConfigKey, over: Fingerprint) -> Option<Written> {
+        self.written().get(key).filter(|written| written.over == over).cloned()
+    }
+
+    /// Keeps a status that was written until it comes back. It may have by now: then there is nothing to keep.
+    pub fn wrote(&self, key: &ConfigKey, written: Written) {
+        let mut all = self.written();
+        if self.plan.config(key).is_some_and(|planned| planned.status == written.over) {
+            all.insert(key.clone(), written);
+        } else {
+            all.remove(key);
+        }
+    }
+
+    /// Forgets what was written of FluxConfigs that have another status by now, or are gone. A status is large.
+    pub fn came_back<'k>(&self, keys: impl IntoIterator<Item = &'k ConfigKey>) {
+        let mut all = self.written();
+        for key in keys {
+            if let Some(written) = all.get(key)
+                && self.plan.config(key).is_none_or(|planned| planned.status != written.over)
+            {
+                all.remove(key);
+            }
+        }
+    }
+
+    /// How much longer the status of a FluxConfig, whose objects are being applied, may wait for them.
+    pub fn patience(&self, key: &ConfigKey) -> Duration {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = *under_way.entry(key.clone()).or_insert_with(Instant::now);
+        PATIENCE.saturating_sub(since.elapsed())
+    }
+
+    /// Nothing is under way for a FluxConfig any more.
+    pub fn arrived(&self, key: &ConfigKey) {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 
     /// Has an agent looked at.
@@ -139,14 +200,23 @@ pub struct ContextListener {
 }
 
 impl Listener for ContextListener {
-    fn config(&self, key: ConfigKey) {
-        self.context.configs.push_after(key, std::time::Duration::from_millis(100));
+    fn answers(&self, cluster: &str) {
+        self.context.tell_all_of(cluster);
     }
 
-    fn watched(&self, kind: Kind, failure: Option<&str>) {
+    fn config(&self, key: ConfigKey) {
+        for agent in self.context.plan.agents_of_dependents(&key) {
+            if let Some(runtime) = self.context.cluster(&agent.cluster) {
+                runtime.queue.push_after(Arc::from(agent.namespace.as_str()), SOON);
+            }
+        }
+        self.context.configs.push_after(key, SOON);
+    }
+
+    fn watched(&self, watched: Watched, failure: Option<&str>) {
         if let Some(failure) = failure {
-            self.context.metrics.watch_restarted(Watched::Object(kind));
-            tracing::warn!(kind = kind.name(), failure, "watch");
+            self.context.metrics.watch_restarted(watched);
+            tracing::warn!(kind = watched.label(), failure, "watch");
         }
     }
 }

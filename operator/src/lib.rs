@@ -10,6 +10,7 @@
 pub mod cluster;
 mod clusters;
 mod context;
+mod events;
 mod fields;
 pub mod flux;
 pub mod lease;

@@ -26,6 +26,17 @@ pub const AGENT_PODS: &str = "sluicegate-agent";
 /// Label of an agent's pods with the controller's name.
 pub const CONTROLLER_LABEL: &str = "app.kubernetes.io/name";
 
+/// `source.toolkit.fluxcd.io/v1` HelmChart, which helm-controller makes and Sluicegate only reads.
+pub fn helm_chart() -> ApiResource {
+    ApiResource { kind: "HelmChart".to_owned(), plural: "helmcharts".to_owned(), ..Kind::HelmRepository.api_resource() }
+}
+
+/// The FluxConfig that an object's labels name.
+pub fn labelled_config(object: &Value) -> Option<ConfigKey> {
+    let label = |name: &str| object["metadata"]["labels"][name].as_str().map(str::to_owned);
+    Some(ConfigKey { home: label(HOME_LABEL)?, name: label(CONFIG_LABEL)? })
+}
+
 /// When an object is applied; removal goes the other way, and nothing is removed before what stands on it is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
@@ -80,6 +91,8 @@ kinds! {
     Role => "rbac.authorization.k8s.io" "v1" "Role" "roles" Access true;
     /// `networking.k8s.io/v1` NetworkPolicy.
     NetworkPolicy => "networking.k8s.io" "v1" "NetworkPolicy" "networkpolicies" Access true;
+    /// `v1` ResourceQuota.
+    ResourceQuota => "" "v1" "ResourceQuota" "resourcequotas" Access true;
     /// `v1` Secret.
     Secret => "" "v1" "Secret" "secrets" Credential true;
     /// `v1` ConfigMap.
@@ -200,6 +213,14 @@ impl Owner {
             }
         }
         labels
+    }
+
+    /// The FluxConfig that owns it, if one does.
+    pub fn config(&self) -> Option<&ConfigKey> {
+        match self {
+            Owner::Config { config, .. } => Some(config),
+            Owner::Agent | Owner::Tenant(_) => None,
+        }
     }
 
     /// Whether what `self` owns is part of what `other` owns: a FluxConfig is in its tenant, a tenant in its agent.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     flux::controllers::{CONTROLLERS, Controller},
     object::{Kind, MANAGED_BY_LABEL, MANAGER, Stage},
+    reconcile::guests,
     render::RECONCILER,
 };
 
@@ -183,10 +184,18 @@ pub fn operator_role() -> Role {
             None => rules.push(rule(kind.group(), &[kind.plural()], &RENDERED)),
         }
     }
+    for (group, plural) in guests::kinds() {
+        if !rules.iter().any(|rule| rule.group == group && rule.resources.iter().any(|resource| resource == plural)) {
+            // Where an agent's namespace goes, what others have made for Flux in it goes before.
+            rules.push(rule(group, &[plural], &["list", "delete"]));
+        }
+    }
     let (cluster_roles, roles) = bindable();
     rules.extend([
         rule(RBAC, &["clusterroles"], &["bind"]).named(cluster_roles),
         rule(RBAC, &["roles"], &["bind"]).named(roles),
+        // What is wrong with a chart is said there; helm-controller makes them.
+        rule(Kind::HelmRepository.group(), &["helmcharts"], &["list", "watch"]),
         // Whoever holds a controller's Lease is what reconciles: the health of an agent.
         rule("coordination.k8s.io", &["leases"], &["list"]),
         rule("events.k8s.io", &["events"], &["create", "patch"]),

@@ -21,6 +21,7 @@ use crate::{
     },
     clusters::{self, backoff},
     context::Context,
+    events::{self, Events},
     fields,
     lease::{Election, Leadership, Timing},
     plan::{Policies, planner},
@@ -81,7 +82,8 @@ pub async fn run(options: Options, stop: impl Future<Output = ()> + Send + 'stat
     let permit: Permit = Arc::new(move || guard.may_write());
     let management = ClusterClient::new(client.clone(), permit.clone(), metrics.clone());
     let reporter = Reporter { controller: "sluicegate-operator".to_owned(), instance: Some(options.pod.clone()) };
-    let events = Recorder::new(client.clone(), reporter);
+    let (events, told_events) = Events::new();
+    let writer = events::write(Recorder::new(client.clone(), reporter), permit.clone(), told_events);
     let context = Context::new(management, options.namespace.clone(), metrics.clone(), events, election.leadership());
 
     let health = Health::default();
@@ -102,6 +104,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()> + Send + 'stat
         tokio::spawn(count_leadership(context.clone())),
         tokio::spawn(clusters::run(context.clone(), client, permit, changed)),
         tokio::spawn(tell_policies(context.clone(), told)),
+        tokio::spawn(writer),
     ];
     for _ in 0..CONFIG_WORKERS {
         tasks.push(tokio::spawn(work(context.clone())));

@@ -15,7 +15,12 @@ use crate::{
 const UPDATES: &str = "spec.imageUpdates";
 
 /// Judges image automation. Violations are added to `found`.
-pub(crate) fn judge(config: &FluxConfig, source: &SourceVerdict, place: &Placement<'_>, found: &mut Vec<Violation>) {
+pub(crate) fn judge(
+    config: &FluxConfig,
+    source: &SourceVerdict<'_>,
+    place: &Placement<'_>,
+    found: &mut Vec<Violation>,
+) {
     let Some(updates) = config.spec.image_updates.as_deref() else { return };
     if let Err(violation) =
         delivery::feature(&place.policies, "imageUpdates", UPDATES, |features| features.image_updates)
@@ -45,7 +50,7 @@ pub(crate) fn judge(config: &FluxConfig, source: &SourceVerdict, place: &Placeme
             }
         }
         None => {
-            if let Some(Reference { branch: None, .. }) = source.reference.as_ref().map(|reference| &reference.value) {
+            if let Some(Reference { branch: None, .. }) = source.reference.as_ref().map(|reference| reference.value) {
                 found.push(
                     Violation::new(
                         Rule::InvalidRef,
@@ -85,7 +90,7 @@ pub(crate) fn judge(config: &FluxConfig, source: &SourceVerdict, place: &Placeme
         });
         found.extend(judged.err());
         found.extend(policy(&update.policy, index).err());
-        if let Err(error) = NamespaceName::new(update.name.as_str()) {
+        if let Err(error) = NamespaceName::check(&update.name) {
             found.push(
                 Violation::new(
                     Rule::InvalidName,

@@ -16,7 +16,13 @@ const CHART: &str = "spec.chart";
 const NAME: &str = "spec.chart.name";
 
 /// Judges the chart. Violations are added to `found`.
-pub(crate) fn judge(config: &FluxConfig, kind: SourceKind, place: &Placement<'_>, found: &mut Vec<Violation>) {
+pub(crate) fn judge(
+    config: &FluxConfig,
+    url: &SourceUrl<'_>,
+    kind: SourceKind,
+    place: &Placement<'_>,
+    found: &mut Vec<Violation>,
+) {
     let Some(chart) = config.spec.chart.as_deref() else {
         if kind == SourceKind::Helm {
             found.push(
@@ -36,7 +42,7 @@ pub(crate) fn judge(config: &FluxConfig, kind: SourceKind, place: &Placement<'_>
                 .help("add spec.chart.name"),
         ),
         (SourceKind::Helm, Some(name)) => {
-            found.extend(allow(name, &config.spec.source.url, &place.policies, &place.bindings()).err());
+            found.extend(allow(name, url, &place.policies, &place.bindings()).err());
         }
         (SourceKind::Git | SourceKind::Oci | SourceKind::Bucket, None) => {}
         (SourceKind::Git | SourceKind::Oci | SourceKind::Bucket, Some(name)) => {
@@ -103,9 +109,9 @@ pub(crate) fn judge(config: &FluxConfig, kind: SourceKind, place: &Placement<'_>
 const LONGEST_RELEASE: usize = 53;
 
 fn release_name(name: &str) -> Result<(), String> {
-    match NamespaceName::new(name) {
-        Ok(_) if name.len() > LONGEST_RELEASE => Err(format!("a release has at most {LONGEST_RELEASE} characters")),
-        Ok(_) => Ok(()),
+    match NamespaceName::check(name) {
+        Ok(()) if name.len() > LONGEST_RELEASE => Err(format!("a release has at most {LONGEST_RELEASE} characters")),
+        Ok(()) => Ok(()),
         Err(error) => Err(error.reason().to_string()),
     }
 }
@@ -117,7 +123,7 @@ fn values(config: &FluxConfig, place: &Placement<'_>, found: &mut Vec<Violation>
         match reference.kind {
             ValuesKind::Secret => found.extend(source::tenant_secret(&place.policies, field, &reference.name).err()),
             ValuesKind::ConfigMap => {
-                if let Err(error) = ObjectName::new(reference.name.as_str()) {
+                if let Err(error) = ObjectName::check(&reference.name) {
                     found.push(
                         Violation::new(Rule::InvalidName, field, show::no_name(&error))
                             .value(reference.name.as_str())
@@ -135,14 +141,12 @@ fn values(config: &FluxConfig, place: &Placement<'_>, found: &mut Vec<Violation>
 }
 
 /// Whether the policies allow a chart: no deny matches, and some policy allows both the chart and its repository.
-fn allow(name: &str, url: &str, policies: &Selection<'_>, bindings: &Bindings<'_>) -> Result<(), Violation> {
-    if let Err(error) = ChartName::new(name) {
+fn allow(name: &str, url: &SourceUrl<'_>, policies: &Selection<'_>, bindings: &Bindings<'_>) -> Result<(), Violation> {
+    if let Err(error) = ChartName::check(name) {
         return Err(Violation::new(Rule::InvalidChart, NAME, show::no_name(&error))
             .value(name)
             .help("write the name of a chart in the repository"));
     }
-    // A URL that does not parse is the source's violation.
-    let Ok(url) = SourceUrl::parse(url) else { return Ok(()) };
     for policy in policies.iter() {
         if let Some(index) = policy.charts.deny.iter().position(|pattern| pattern.denies(name, bindings)) {
             return Err(Violation::new(Rule::ChartDenied, NAME, format!("policy {} denies this chart", policy.name))
@@ -155,7 +159,7 @@ fn allow(name: &str, url: &str, policies: &Selection<'_>, bindings: &Bindings<'_
     let mut decided_by = Vec::new();
     let mut repository_allowed = false;
     for policy in
-        policies.iter().filter(|policy| policy.helm.allow.iter().any(|pattern| pattern.matches(&url, bindings)))
+        policies.iter().filter(|policy| policy.helm.allow.iter().any(|pattern| pattern.matches(url, bindings)))
     {
         repository_allowed = true;
         if policy.charts.allow.iter().any(|pattern| pattern.matches(name, bindings)) {

@@ -47,6 +47,21 @@ pub(crate) struct SecretFor {
     pub(crate) expose: bool,
 }
 
+/// An entry of a list of a policy. The text of the field is made only for those who ask.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Listed<'p> {
+    pub(crate) policy: &'p CompiledPolicy,
+    /// Path of the list, such as `spec.destinations`.
+    pub(crate) list: &'static str,
+    pub(crate) index: usize,
+}
+
+impl Listed<'_> {
+    pub(crate) fn field(&self) -> PolicyField {
+        self.policy.field(format!("{}[{}]", self.list, self.index))
+    }
+}
+
 /// A template with the text that it was parsed from; the texts are compared.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Templated<'p> {
@@ -150,7 +165,7 @@ impl InvalidPolicy {
 pub fn compile(policy: &FluxPolicy) -> Result<CompiledPolicy, InvalidPolicy> {
     let name: Arc<str> = policy.metadata.name.as_deref().unwrap_or_default().into();
     let mut compiler = Compiler { errors: Vec::new() };
-    if let Err(error) = ObjectName::new(name.as_ref()) {
+    if let Err(error) = ObjectName::check(&name) {
         compiler.errors.push(
             Violation::new(Rule::InvalidValue, "metadata.name", show::no_name(&error))
                 .value(name.as_ref())
@@ -187,7 +202,7 @@ fn is_role(name: &str) -> bool {
 pub fn check_cluster(cluster: &FluxCluster) -> Vec<Violation> {
     let mut errors = Vec::new();
     let name = cluster.metadata.name.as_deref().unwrap_or_default();
-    if let Err(error) = ClusterId::new(name) {
+    if let Err(error) = ClusterId::check(name) {
         errors.push(
             Violation::new(Rule::InvalidName, "metadata.name", show::no_name(&error))
                 .value(name)
@@ -208,7 +223,7 @@ pub fn check_cluster(cluster: &FluxCluster) -> Vec<Violation> {
         );
     }
     if let Some(kubeconfig) = &connection.kubeconfig
-        && let Err(error) = ObjectName::new(kubeconfig.secret_ref.name.as_str())
+        && let Err(error) = ObjectName::check(&kubeconfig.secret_ref.name)
     {
         errors.push(
             Violation::new(Rule::InvalidValue, "spec.connection.kubeconfig.secretRef.name", show::no_name(&error))
@@ -405,7 +420,7 @@ impl Compiler {
     }
 
     fn secret_name(&mut self, field: &str, text: Option<&str>) -> Option<Template> {
-        self.template(field, text, |name| ObjectName::new(name).map(drop).map_err(|error| show::no_name(&error)))
+        self.template(field, text, |name| ObjectName::check(name).map_err(|error| show::no_name(&error)))
     }
 
     fn duration(&mut self, field: &'static str, text: Option<&str>, days: bool) -> Option<Duration> {
@@ -493,7 +508,7 @@ impl Compiler {
     fn defaults(&mut self, defaults: Option<&Defaults>) {
         let Some(defaults) = defaults else { return };
         if let Some(cluster) = &defaults.cluster
-            && let Err(error) = ClusterId::new(cluster.as_str())
+            && let Err(error) = ClusterId::check(cluster)
         {
             self.error(
                 Rule::InvalidValue,
@@ -654,7 +669,7 @@ impl Compiler {
         self.defaults(defaults);
         let namespace =
             self.template("spec.defaults.namespace", defaults.and_then(|d| d.namespace.as_deref()), |name| {
-                grammar::NamespaceName::new(name).map(drop).map_err(|error| show::no_name(&error))
+                grammar::NamespaceName::check(name).map_err(|error| show::no_name(&error))
             });
         let path = self.template("spec.defaults.path", defaults.and_then(|d| d.path.as_deref()), |path| {
             grammar::RepoPath::parse(path).map(drop).map_err(|error| error.to_string())

@@ -1,20 +1,22 @@
 //! The verdict on one FluxConfig. Read this first.
 
+use std::{borrow::Cow, sync::Arc};
+
 use sluicegate_crds::FluxConfig;
 
 use crate::{
     automation, chart, delivery,
     delivery::Times,
     effective,
-    effective::Effective,
+    effective::{Effective, Standing},
     facts::Facts,
-    grammar::TenantName,
+    grammar::{NamespaceName, TenantName},
     placement::{Placed, Placement, Placer},
     relations,
     rule::Rule,
     set::{PolicySet, Selection},
     source,
-    source::SourceVerdict,
+    source::{Credentials, SourceVerdict},
     verdict::{Admitted, DecryptionPlan, Field, Resolved, Subscription, Verdict, Violation},
 };
 
@@ -55,8 +57,8 @@ pub fn violations(placed: Placed<'_>, facts: &Facts) -> Vec<Violation> {
 /// What the steps found out about a FluxConfig without violations.
 struct Judged<'p> {
     place: Placement<'p>,
-    source: SourceVerdict,
-    path: Option<Field<String>>,
+    source: SourceVerdict<'p>,
+    path: Option<Field<Cow<'p, str>>>,
     times: Times,
     decryption: Option<Field<DecryptionPlan>>,
     notify: Vec<Subscription>,
@@ -78,18 +80,12 @@ fn judge<'p>(placed: Placed<'p>, facts: &Facts) -> Result<Judged<'p>, Vec<Violat
     };
     found.extend(user.and_then(|user| writer(&place.policies, user, &place.tenant).err()));
     delivery::bounds(config, &mut found);
-    let source = source::judge(config, &place, &mut found);
-    let kind = match &source {
-        Some(source) => Some(source.kind.value),
-        None => source::parse(&config.spec.source.url)
-            .and_then(|url| source::kind(config.spec.source.kind, &url))
-            .ok()
-            .map(|kind| kind.value),
-    };
+    let read = source::read(config, &mut found);
+    let source = read.as_ref().and_then(|read| source::judge(config, read, &place, &mut found));
     let mut path = None;
-    if let Some(kind) = kind {
-        path = delivery::path(config, kind, &place).map_err(|violation| found.push(violation)).ok();
-        chart::judge(config, kind, &place, &mut found);
+    if let Some((url, Field { value: kind, .. })) = &read {
+        path = delivery::path(config, *kind, &place).map_err(|violation| found.push(violation)).ok();
+        chart::judge(config, url, *kind, &place, &mut found);
     }
     if let Some(source) = &source {
         automation::judge(config, source, &place, &mut found);
@@ -120,6 +116,8 @@ impl Judged<'_> {
     fn admit(self, config: &FluxConfig) -> Admitted {
         let Self { place, source, path, times, decryption, notify, effective } = self;
         let spec = &config.spec;
+        let Effective { prune, wait, deletion, standing } = effective;
+        let Standing { remote_bases, quota, role, on_violation, agent } = Arc::unwrap_or_clone(standing);
         let resolved = Resolved {
             home: config.metadata.namespace.clone().unwrap_or_default(),
             name: config.metadata.name.clone().unwrap_or_default(),
@@ -129,17 +127,17 @@ impl Judged<'_> {
             create_namespace: place.granted.create_namespace(),
             kind: source.kind,
             url: spec.source.url.clone(),
-            source_allowed_by: source.allowed_by,
-            reference: source.reference,
-            path,
+            source_allowed_by: source.allowed_by.field(),
+            reference: source.reference.map(|reference| reference.map(Clone::clone)),
+            path: path.map(|path| path.map(Cow::into_owned)),
             chart: spec.chart.as_deref().cloned(),
-            credentials: source.credentials,
+            credentials: source.credentials.as_ref().map(Credentials::secret),
             verification: source.verification,
             interval: times.interval,
             retry_interval: times.retry_interval,
             timeout: times.timeout,
-            prune: effective.prune,
-            wait: effective.wait,
+            prune,
+            wait,
             depends_on: spec.depends_on.iter().map(|dependency| dependency.name.clone()).collect(),
             substitute: spec.substitute.clone(),
             decryption,
@@ -147,12 +145,13 @@ impl Judged<'_> {
             images: spec.images.clone(),
             notify,
             ttl: times.ttl,
-            deletion: effective.deletion,
+            deletion,
             suspend: spec.suspend.unwrap_or(false),
-            remote_bases: effective.remote_bases,
-            role: effective.role,
-            on_violation: effective.on_violation,
-            agent: effective.agent,
+            remote_bases,
+            quota,
+            role,
+            on_violation,
+            agent,
         };
         Admitted::new(resolved, config)
     }
@@ -172,7 +171,7 @@ fn distinct(found: Vec<Violation>) -> Vec<Violation> {
 /// A FluxConfig is named by a DNS label: it becomes part of the names of Flux objects.
 fn identity(config: &FluxConfig, found: &mut Vec<Violation>) {
     let name = config.metadata.name.as_deref().unwrap_or_default();
-    if let Err(error) = crate::grammar::NamespaceName::new(name) {
+    if let Err(error) = NamespaceName::check(name) {
         let message = if name.is_empty() {
             "metadata.name is missing".to_owned()
         } else {

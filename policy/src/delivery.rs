@@ -1,6 +1,6 @@
 //! How the source is deployed: path, intervals, decryption, substitution, notifications, bounds of lists.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use sluicegate_crds::{Channel, Features, FluxConfig, NotificationSeverity, SourceKind, bounds};
 
@@ -67,11 +67,11 @@ pub(crate) fn feature(
 }
 
 /// Folder in the source; none where the kind has no folders.
-pub(crate) fn path(
-    config: &FluxConfig,
+pub(crate) fn path<'p>(
+    config: &'p FluxConfig,
     kind: SourceKind,
-    place: &Placement<'_>,
-) -> Result<Option<Field<String>>, Violation> {
+    place: &Placement<'p>,
+) -> Result<Option<Field<Cow<'p, str>>>, Violation> {
     const PATH: &str = "spec.path";
     let whole = kind == SourceKind::Helm || (kind == SourceKind::Oci && config.spec.chart.is_some());
     if whole {
@@ -88,7 +88,7 @@ pub(crate) fn path(
     }
     if let Some(path) = &config.spec.path {
         return match RepoPath::parse(path.as_str()) {
-            Ok(_) => Ok(Some(Field::config(path.clone()))),
+            Ok(_) => Ok(Some(Field::config(Cow::Borrowed(path.as_str())))),
             Err(error) => Err(invalid_path(PATH, path, &error.to_string())),
         };
     }
@@ -96,14 +96,17 @@ pub(crate) fn path(
         Some(Templated { text: policy.defaults()?.path.as_deref()?, template: policy.path.as_ref()? })
     })?;
     let Some(Field { value: Templated { text, template }, origin }) = default else {
-        return Ok(Some(Field::built_in("./".to_owned())));
+        return Ok(Some(Field::built_in(Cow::Borrowed("./"))));
     };
-    let expanded =
-        template.expand(&place.bindings()).map(std::borrow::Cow::into_owned).map_err(|error| error.to_string());
-    let checked = expanded.and_then(|path| match RepoPath::parse(&path) {
-        Ok(_) => Ok(path),
-        Err(error) => Err(error.to_string()),
-    });
+    // A path without placeholders was judged when its policy was compiled.
+    let checked = if template.is_literal() {
+        Ok(Cow::Borrowed(text))
+    } else {
+        template.expand(&place.bindings()).map_err(|error| error.to_string()).and_then(|path| {
+            RepoPath::parse(&path).map_err(|error| error.to_string())?;
+            Ok(path)
+        })
+    };
     match checked {
         Ok(path) => Ok(Some(Field { value: path, origin })),
         Err(error) => {
@@ -310,7 +313,7 @@ pub(crate) fn decryption(
             let name = template
                 .expand(&place.bindings())
                 .map_err(|error| error.to_string())
-                .and_then(|name| ObjectName::new(name.into_owned()).map_err(|error| show::no_name(&error)))
+                .and_then(|name| ObjectName::new(name).map_err(|error| show::no_name(&error)))
                 .map_err(|error| {
                     Violation::new(
                         Rule::MissingDecryptionKey,

@@ -1,5 +1,7 @@
 //! What policies alone decide about an admitted FluxConfig: switches, role, agent. And the conflicts among all defaults.
 
+use std::{collections::BTreeMap, sync::Arc};
+
 use sluicegate_crds::{Agent, DeletionPolicy, FluxConfigSpec, OnViolation, Placement as AgentPlacement, SourceKind};
 
 use crate::{
@@ -7,7 +9,7 @@ use crate::{
     delivery,
     rule::Rule,
     set::Selection,
-    source,
+    source::{self, Credentials},
     verdict::{AgentPlan, DecryptionPlan, Field, Origin, SecretSource, Violation},
 };
 
@@ -16,23 +18,49 @@ const ROLE: &str = "sluicegate-tenant";
 /// Where the controllers' images come from when no policy says.
 const IMAGE_REGISTRY: &str = "ghcr.io/fluxcd";
 
-/// What policies alone decide.
+/// What the policies that apply decide: the switches that a FluxConfig may set, and the rest.
 pub(crate) struct Effective {
     pub(crate) prune: Field<bool>,
     pub(crate) wait: Field<bool>,
     pub(crate) deletion: Field<DeletionPolicy>,
+    pub(crate) standing: Arc<Standing>,
+}
+
+/// What no FluxConfig has a say in.
+#[derive(Clone, Debug)]
+pub(crate) struct Standing {
     pub(crate) remote_bases: bool,
+    pub(crate) quota: Option<Field<BTreeMap<String, String>>>,
     pub(crate) role: Field<String>,
     pub(crate) on_violation: Field<OnViolation>,
     pub(crate) agent: AgentPlan,
+}
+
+/// What policies say together before any FluxConfig is looked at; a conflict stands where they do not agree.
+#[derive(Debug)]
+pub(crate) struct Combined {
+    prune: Result<Option<Field<bool>>, Violation>,
+    wait: Result<Option<Field<bool>>, Violation>,
+    deletion: Result<Option<Field<DeletionPolicy>>, Violation>,
+    standing: Result<Arc<Standing>, Vec<Violation>>,
 }
 
 fn agent(policy: &CompiledPolicy) -> Option<&Agent> {
     policy.spec.agent.as_deref()
 }
 
-/// Combines with what the FluxConfig sets itself; the conflicts where that cannot be done.
-pub(crate) fn combine(spec: Option<&FluxConfigSpec>, policies: &Selection<'_>) -> Result<Effective, Vec<Violation>> {
+impl Combined {
+    pub(crate) fn of(policies: &Selection<'_>) -> Self {
+        Self {
+            prune: policies.highest("spec.defaults.prune", |policy| policy.defaults()?.prune),
+            wait: policies.highest("spec.defaults.wait", |policy| policy.defaults()?.wait),
+            deletion: policies.highest("spec.defaults.deletion", |policy| policy.defaults()?.deletion),
+            standing: standing(policies).map(Arc::new),
+        }
+    }
+}
+
+fn standing(policies: &Selection<'_>) -> Result<Standing, Vec<Violation>> {
     let mut conflicts = Vec::new();
     macro_rules! highest {
         ($field:literal, $value:expr) => {
@@ -42,21 +70,10 @@ pub(crate) fn combine(spec: Option<&FluxConfigSpec>, policies: &Selection<'_>) -
             })
         };
     }
-    // What the FluxConfig sets itself asks for no default, so policies need not agree on one.
-    macro_rules! unless_set {
-        ($set:ident, $field:literal) => {
-            match spec.and_then(|spec| spec.$set) {
-                Some(set) => Some(Field::config(set)),
-                None => highest!($field, |policy| policy.defaults()?.$set),
-            }
-        };
-    }
-    let prune = unless_set!(prune, "spec.defaults.prune");
-    let wait = unless_set!(wait, "spec.defaults.wait");
-    let deletion = unless_set!(deletion, "spec.defaults.deletion");
+    let quota = highest!("spec.quota", |policy| Some(&policy.spec.quota).filter(|quota| !quota.is_empty()));
     let role = highest!("spec.role", |policy| policy.spec.role.as_deref());
     let on_violation = highest!("spec.onViolation", |policy| policy.spec.on_violation);
-    let plan = AgentPlan {
+    let agent = AgentPlan {
         placement: highest!("spec.agent.placement", |policy| agent(policy)?.placement)
             .unwrap_or_else(|| Field::built_in(AgentPlacement::Isolated)),
         pools: highest!("spec.agent.pools", |policy| agent(policy)?.pools).unwrap_or_else(|| Field::built_in(1)),
@@ -78,29 +95,59 @@ pub(crate) fn combine(spec: Option<&FluxConfigSpec>, policies: &Selection<'_>) -
     }
     let (remote_bases, _) =
         policies.agreed("spec.features.remoteBases", |policy| policy.spec.features.as_ref()?.remote_bases);
-    Ok(Effective {
-        prune: prune.unwrap_or_else(|| Field::built_in(true)),
-        wait: wait.unwrap_or_else(|| Field::built_in(false)),
-        deletion: deletion.unwrap_or_else(|| Field::built_in(DeletionPolicy::Prune)),
+    Ok(Standing {
         remote_bases,
+        quota: quota.map(|field| field.map(Clone::clone)),
         role: role.map_or_else(|| Field::built_in(ROLE.to_owned()), |field| field.map(str::to_owned)),
         on_violation: on_violation.unwrap_or_else(|| Field::built_in(OnViolation::Suspend)),
-        agent: plan,
+        agent,
     })
+}
+
+/// Combines with what the FluxConfig sets itself; the conflicts where that cannot be done.
+pub(crate) fn combine(spec: Option<&FluxConfigSpec>, policies: &Selection<'_>) -> Result<Effective, Vec<Violation>> {
+    let combined = policies.combined();
+    let mut conflicts = Vec::new();
+    // What the FluxConfig sets itself asks for no default, so policies need not agree on one.
+    macro_rules! unless_set {
+        ($set:ident) => {
+            match (spec.and_then(|spec| spec.$set), &combined.$set) {
+                (Some(set), _) => Some(Field::config(set)),
+                (None, Ok(default)) => default.clone(),
+                (None, Err(conflict)) => {
+                    conflicts.push(conflict.clone());
+                    None
+                }
+            }
+        };
+    }
+    let prune = unless_set!(prune);
+    let wait = unless_set!(wait);
+    let deletion = unless_set!(deletion);
+    match &combined.standing {
+        Ok(standing) if conflicts.is_empty() => Ok(Effective {
+            prune: prune.unwrap_or_else(|| Field::built_in(true)),
+            wait: wait.unwrap_or_else(|| Field::built_in(false)),
+            deletion: deletion.unwrap_or_else(|| Field::built_in(DeletionPolicy::Prune)),
+            standing: Arc::clone(standing),
+        }),
+        Ok(_) => Err(conflicts),
+        Err(more) => {
+            conflicts.extend_from_slice(more);
+            Err(conflicts)
+        }
+    }
 }
 
 /// Secrets of the platform that would have to be copied to the team's namespace, since its agent lives there, and may not.
 pub(crate) fn exposed(
     effective: &Effective,
-    credentials: Option<&Field<SecretSource>>,
+    credentials: Option<&Credentials<'_>>,
     decryption: Option<&Field<DecryptionPlan>>,
 ) -> impl Iterator<Item = Violation> {
-    let placement = &effective.agent.placement;
+    let placement = &effective.standing.agent.placement;
     let judge = move |field: &'static str, secret: &SecretSource, origin: &Origin, help: &'static str| {
         let SecretSource::Platform { name, expose: false } = secret else { return None };
-        if placement.value != AgentPlacement::Namespace {
-            return None;
-        }
         let decided = [origin, &placement.origin].into_iter().filter_map(|origin| match origin {
             Origin::Policy(field) => Some(field.clone()),
             Origin::FluxConfig | Origin::BuiltIn => None,
@@ -114,7 +161,9 @@ pub(crate) fn exposed(
                 .help("or an administrator chooses agent.placement Isolated or Pooled"),
         )
     };
-    let credentials = credentials.and_then(|secret| {
+    let with_team = placement.value == AgentPlacement::Namespace;
+    let credentials = credentials.filter(|_| with_team).and_then(|credentials| {
+        let secret = credentials.secret();
         judge(
             "spec.source.url",
             &secret.value,
@@ -122,7 +171,7 @@ pub(crate) fn exposed(
             "an administrator sets expose: true for this credential",
         )
     });
-    let decryption = decryption.and_then(|plan| {
+    let decryption = decryption.filter(|_| with_team).and_then(|plan| {
         let help = "an administrator gives each team a key of its own, with ${tenant} in the Secret's name";
         judge("spec.decryption", &plan.value.keys, &plan.origin, help)
     });

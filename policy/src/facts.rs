@@ -1,7 +1,10 @@
 //! Facts: what the engine has to know beside the object and the policies. Values only; whoever calls brings them, from
 //! files or from a cluster's caches.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+};
 
 use foldhash::HashMap;
 use sluicegate_crds::{FluxConfig, TENANT_LABEL};
@@ -46,14 +49,14 @@ pub fn since(config: &FluxConfig) -> Since {
 
 /// What one FluxConfig adds to the facts; made by [`Declaration::of`], taken by [`Facts::declare`]. A clone shares its texts,
 /// so facts are made anew from declarations that were kept in a few milliseconds for ten thousand.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Declaration(pub(crate) Arc<Declared>);
 
 /// The texts of a [`Declaration`].
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Declared {
     pub(crate) tenant: Option<TenantName>,
-    pub(crate) home: String,
+    pub(crate) home: Arc<str>,
     name: Arc<str>,
     pub(crate) target: Option<(ClusterId, NamespaceName)>,
     depends_on: Vec<String>,
@@ -68,13 +71,14 @@ impl Declaration {
 
     pub(crate) fn new(
         config: &FluxConfig,
+        home: Arc<str>,
         tenant: Option<TenantName>,
         target: Option<(ClusterId, NamespaceName)>,
         since: Since,
     ) -> Self {
         Self(Arc::new(Declared {
             tenant,
-            home: config.metadata.namespace.clone().unwrap_or_default(),
+            home,
             name: config.metadata.name.as_deref().unwrap_or_default().into(),
             target,
             depends_on: config.spec.depends_on.iter().map(|dependency| dependency.name.clone()).collect(),
@@ -95,7 +99,7 @@ impl Declaration {
 
 impl Declared {
     pub(crate) fn object(&self) -> ObjectRef {
-        ObjectRef { kind: "FluxConfig", namespace: self.home.clone(), name: self.name.as_ref().to_owned() }
+        ObjectRef { kind: "FluxConfig", namespace: self.home.as_ref().to_owned(), name: self.name.as_ref().to_owned() }
     }
 }
 
@@ -124,7 +128,7 @@ pub struct Facts {
     unseen: Unseen,
     namespaces: HashMap<String, Labels>,
     clusters: BTreeMap<String, Labels>,
-    configs: HashMap<String, BTreeMap<Arc<str>, Known>>,
+    configs: HashMap<Arc<str>, BTreeMap<Arc<str>, Known>>,
     /// By age and name, each object once.
     by_tenant: HashMap<TenantName, Vec<(Since, Arc<Declared>)>>,
     /// By tenant and name.
@@ -184,34 +188,37 @@ impl Facts {
         }
         let known = match self.configs.get_mut(&declared.home) {
             Some(known) => known,
-            None => self.configs.entry(declared.home.clone()).or_default(),
+            None => self.configs.entry(Arc::clone(&declared.home)).or_default(),
         };
         let mut since = declared.since;
-        if let Some(known) = known.get_mut(&declared.name) {
-            // Of an object that is declared twice neither is admitted, so it matters only that the order of files does not.
-            let mut depends_on = known.depends_on.take().unwrap_or_else(|| known.first.depends_on.clone());
-            depends_on.extend(declared.depends_on.iter().cloned());
-            depends_on.sort_unstable();
-            known.depends_on = Some(depends_on);
-            known.times += 1;
-            since = if age(since) < age(known.since) { since } else { known.since };
-            known.since = since;
-            let earlier = declared.tenant.as_ref().and_then(|tenant| self.by_tenant.get_mut(tenant));
-            if let Some(list) = earlier {
-                list.retain(|(_, other)| (&other.home, &other.name) != (&declared.home, &declared.name));
+        match known.entry(Arc::clone(&declared.name)) {
+            Entry::Vacant(free) => {
+                free.insert(Known { first: Arc::clone(&declared), times: 1, since, depends_on: None });
             }
-        } else {
-            let first = Arc::clone(&declared);
-            known.insert(Arc::clone(&declared.name), Known { first, times: 1, since, depends_on: None });
+            Entry::Occupied(mut known) => {
+                let known = known.get_mut();
+                // Of an object that is declared twice neither is admitted, so it matters only that the order of files does not.
+                let mut depends_on = known.depends_on.take().unwrap_or_else(|| known.first.depends_on.clone());
+                depends_on.extend(declared.depends_on.iter().cloned());
+                depends_on.sort_unstable();
+                known.depends_on = Some(depends_on);
+                known.times += 1;
+                since = if age(since) < age(known.since) { since } else { known.since };
+                known.since = since;
+                let earlier = declared.tenant.as_ref().and_then(|tenant| self.by_tenant.get_mut(tenant));
+                if let Some(list) = earlier {
+                    list.retain(|(_, other)| (&other.home, &other.name) != (&declared.home, &declared.name));
+                }
+            }
         }
         let Some(tenant) = &declared.tenant else { return };
         let list = match self.by_tenant.get_mut(tenant) {
             Some(list) => list,
             None => self.by_tenant.entry(tenant.clone()).or_default(),
         };
-        let key = (age(since), declared.home.as_str(), &*declared.name);
+        let key = (age(since), &*declared.home, &*declared.name);
         // They mostly come in order.
-        let after = |(since, other): &(Since, Arc<Declared>)| (age(*since), other.home.as_str(), &*other.name) < key;
+        let after = |(since, other): &(Since, Arc<Declared>)| (age(*since), &*other.home, &*other.name) < key;
         let at = if list.last().is_none_or(after) { list.len() } else { list.partition_point(after) };
         list.insert(at, (since, Arc::clone(&declared)));
     }
@@ -259,8 +266,9 @@ impl Facts {
 
     /// Namespaces of the management cluster that were seen, or that hold a FluxConfig.
     pub fn homes(&self) -> impl Iterator<Item = &str> {
-        let unseen = self.configs.keys().filter(|home| !self.namespaces.contains_key(*home));
-        self.namespaces.keys().chain(unseen).map(String::as_str)
+        let homes = self.configs.keys().map(|home| &**home);
+        let unseen = homes.filter(|home| !self.namespaces.contains_key(*home));
+        self.namespaces.keys().map(String::as_str).chain(unseen)
     }
 
     /// The FluxConfigs that claim a target.
@@ -294,12 +302,16 @@ impl Facts {
     }
 
     /// Which of a tenant's FluxConfigs, counted from 0, this one is (the oldest first, then by name), and how many there
-    /// are with it. One that was not declared comes as one that was just created.
-    pub(crate) fn rank(&self, tenant: &TenantName, home: &str, name: &str) -> (usize, usize) {
+    /// are with it; `None` where it is among the first `most`. One that was not declared comes as one that was just created.
+    pub(crate) fn beyond(&self, most: usize, tenant: &TenantName, home: &str, name: &str) -> Option<(usize, usize)> {
         let list = self.by_tenant.get(tenant).map_or(&[][..], Vec::as_slice);
+        // Nearly every tenant has fewer than it may have.
+        if list.len() < most {
+            return None;
+        }
         let known = self.known(home, name);
         let key = (age(known.and_then(|known| known.since)), home, name);
-        let rank = list.partition_point(|(since, other)| (age(*since), other.home.as_str(), &*other.name) < key);
-        (rank, list.len() + usize::from(known.is_none()))
+        let rank = list.partition_point(|(since, other)| (age(*since), &*other.home, &*other.name) < key);
+        (rank >= most).then(|| (rank, list.len() + usize::from(known.is_none())))
     }
 }

@@ -1,5 +1,7 @@
 //! The effective configuration as a list of texts, for `explain` and for the status.
 
+use std::collections::BTreeMap;
+
 use sluicegate_crds::Placement;
 
 use crate::{
@@ -43,6 +45,7 @@ pub(crate) fn list(resolved: &Resolved) -> Vec<Entry> {
         deletion,
         suspend,
         remote_bases: _,
+        quota,
         role,
         on_violation,
         agent,
@@ -99,6 +102,7 @@ pub(crate) fn list(resolved: &Resolved) -> Vec<Entry> {
         list.push(config("spec.suspend", "true".to_owned()));
     }
     list.push(entry("createNamespace", create_namespace, ToString::to_string));
+    list.extend(quota.as_ref().map(|field| entry("quota", field, quantities)));
     list.push(entry("role", role, Clone::clone));
     list.push(entry("onViolation", on_violation, |value| format!("{value:?}")));
     list.push(entry("agent.placement", &agent.placement, |value| format!("{value:?}")));
@@ -115,9 +119,6 @@ pub(crate) fn list(resolved: &Resolved) -> Vec<Entry> {
     list.extend(agent.concurrency.as_ref().map(|field| entry("agent.concurrency", field, ToString::to_string)));
     list.extend(agent.resources.as_ref().map(|field| {
         entry("agent.resources", field, |value| {
-            let quantities = |map: &std::collections::BTreeMap<String, String>| {
-                map.iter().map(|(name, quantity)| format!("{name} {quantity}")).collect::<Vec<_>>().join(", ")
-            };
             format!("requests {}; limits {}", quantities(&value.requests), quantities(&value.limits))
         })
     }));
@@ -125,6 +126,10 @@ pub(crate) fn list(resolved: &Resolved) -> Vec<Entry> {
         agent.sleep_after.as_ref().map(|field| entry("agent.sleepAfter", field, |value| format_duration(*value))),
     );
     list
+}
+
+fn quantities(map: &BTreeMap<String, String>) -> String {
+    map.iter().map(|(name, quantity)| format!("{name} {quantity}")).collect::<Vec<_>>().join(", ")
 }
 
 fn entry<T>(name: &'static str, field: &Field<T>, show: impl FnOnce(&T) -> String) -> Entry {

@@ -1,17 +1,19 @@
 //! Placement: where a FluxConfig goes. It comes first, from the policies that apply on every cluster, because which other
 //! policies apply depends on it.
 
+use std::sync::Arc;
+
 use sluicegate_crds::{FluxConfig, TENANT_LABEL};
 
 use crate::{
-    compile::{CompiledDestination, CompiledPolicy, Templated},
+    compile::{CompiledDestination, Listed, Templated},
     facts::{Declaration, Facts, Labels, LabelsOf, Since},
     grammar::{Bindings, ClusterId, NamespaceName, TenantName},
     rule::Rule,
     select::Selected,
     set::{PolicySet, Selection},
     show,
-    verdict::{Field, Origin, PolicyField, Violation},
+    verdict::{Field, Origin, Violation},
 };
 
 /// Where a FluxConfig goes.
@@ -48,6 +50,7 @@ pub struct Placer<'p, 'f> {
 #[derive(Clone, Debug)]
 pub struct Placed<'p> {
     pub(crate) config: &'p FluxConfig,
+    home: Arc<str>,
     tenant: Option<TenantName>,
     pub(crate) placement: Result<Placement<'p>, Vec<Violation>>,
     pub(crate) writer: Option<&'p str>,
@@ -56,7 +59,7 @@ pub struct Placed<'p> {
 /// What policies say of a namespace of the management cluster.
 #[derive(Debug)]
 struct Home<'p> {
-    name: String,
+    name: Arc<str>,
     tenant: Option<TenantName>,
     selected: Result<Applicable<'p>, Violation>,
 }
@@ -66,7 +69,16 @@ struct Home<'p> {
 struct Applicable<'p> {
     all: Selection<'p>,
     everywhere: Selection<'p>,
-    on: Vec<(ClusterId, Selection<'p>)>,
+    on: Vec<OnCluster<'p>>,
+}
+
+/// What the policies that select a tenant say of a cluster.
+#[derive(Debug)]
+struct OnCluster<'p> {
+    id: ClusterId,
+    policies: Selection<'p>,
+    /// Where FluxConfigs go that name no namespace, once one went there.
+    default: Option<(Field<NamespaceName>, Granted<'p>)>,
 }
 
 impl<'p> Home<'p> {
@@ -77,7 +89,7 @@ impl<'p> Home<'p> {
             Some(tenant) => policies.select(tenant, facts.labels(name)),
         };
         let selected = selected.map(|all| Applicable { everywhere: all.everywhere(), all, on: Vec::new() });
-        Self { name: name.to_owned(), tenant, selected }
+        Self { name: name.into(), tenant, selected }
     }
 }
 
@@ -91,7 +103,7 @@ impl<'p, 'f> Placer<'p, 'f> {
     pub fn place(&mut self, config: &'p FluxConfig) -> Placed<'p> {
         let name = config.metadata.namespace.as_deref().unwrap_or_default();
         let home = match self.last.take() {
-            Some(home) if home.name == name => home,
+            Some(home) if *home.name == *name => home,
             _ => Home::of(name, self.policies, self.facts),
         };
         let home = self.last.insert(home);
@@ -100,8 +112,13 @@ impl<'p, 'f> Placer<'p, 'f> {
             (_, Err(violation)) => Err(violation.clone()),
             (None, Ok(_)) => Err(bad_tenant(name, self.facts)),
         };
-        let placement = placement.map_err(|violation| vec![violation]);
-        Placed { config, tenant: home.tenant.clone(), placement, writer: None }
+        Placed {
+            config,
+            home: Arc::clone(&home.name),
+            tenant: home.tenant.clone(),
+            placement: placement.map_err(|violation| vec![violation]),
+            writer: None,
+        }
     }
 }
 
@@ -115,36 +132,50 @@ impl<'p> Placed<'p> {
     pub fn declaration(&self, since: Since) -> Declaration {
         let target = self.placement.as_ref().ok();
         let target = target.map(|place| (place.cluster.value.clone(), place.namespace.value.clone()));
-        Declaration::new(self.config, self.tenant.clone(), target, since)
+        Declaration::new(self.config, Arc::clone(&self.home), self.tenant.clone(), target, since)
     }
 }
 
 fn place<'p>(
-    config: &FluxConfig,
+    config: &'p FluxConfig,
     tenant: &TenantName,
     selected: &mut Applicable<'p>,
     facts: &Facts,
 ) -> Result<Placement<'p>, Violation> {
-    let everywhere = &selected.everywhere;
-    let cluster = cluster(config, everywhere, facts)?;
-    let labels = facts.clusters().get(cluster.value.as_str()).map_or(LabelsOf::Unknown, LabelsOf::Known);
-    let namespace = namespace(config, everywhere, tenant, &cluster.value)?;
-    let granted = destination(
-        everywhere,
-        tenant,
-        (&cluster.value, labels),
-        &namespace.value,
-        (config.spec.cluster.is_some(), config.spec.namespace.is_some()),
-    )?;
-    let policies = match selected.on.iter().find(|(id, _)| *id == cluster.value) {
-        Some((_, policies)) => policies.clone(),
+    let Applicable { all, everywhere, on } = selected;
+    let wanted = cluster(config, everywhere, facts)?;
+    let known = match on.iter().position(|known| known.id.as_str() == wanted.value) {
+        Some(at) => &mut on[at],
         None => {
-            let policies = selected.all.on(cluster.value.as_str(), labels);
-            selected.on.push((cluster.value.clone(), policies.clone()));
-            policies
+            let id = existing(&wanted, everywhere, facts)?;
+            let policies = all.on(id.as_str(), labels(&id, facts));
+            on.push_mut(OnCluster { id, policies, default: None })
         }
     };
-    Ok(Placement { tenant: tenant.clone(), cluster, namespace, granted, policies })
+    let (namespace, granted) = match (&config.spec.namespace, &known.default) {
+        (None, Some(default)) => default.clone(),
+        _ => {
+            let namespace = namespace(config, everywhere, tenant, &known.id)?;
+            let set = (config.spec.cluster.is_some(), config.spec.namespace.is_some());
+            let at = (&known.id, labels(&known.id, facts));
+            let granted = destination(everywhere, tenant, at, &namespace.value, set)?;
+            if config.spec.namespace.is_none() {
+                known.default = Some((namespace.clone(), granted));
+            }
+            (namespace, granted)
+        }
+    };
+    Ok(Placement {
+        tenant: tenant.clone(),
+        cluster: Field { value: known.id.clone(), origin: wanted.origin },
+        namespace,
+        granted,
+        policies: known.policies.clone(),
+    })
+}
+
+fn labels<'f>(cluster: &ClusterId, facts: &'f Facts) -> LabelsOf<'f> {
+    facts.clusters().get(cluster.as_str()).map_or(LabelsOf::Unknown, LabelsOf::Known)
 }
 
 fn bad_tenant(home: &str, facts: &Facts) -> Violation {
@@ -170,17 +201,22 @@ fn bad_tenant(home: &str, facts: &Facts) -> Violation {
     .help("lowercase letters, digits and - are allowed, at most 63 characters, and the first and last is no -")
 }
 
-fn cluster(config: &FluxConfig, policies: &Selection<'_>, facts: &Facts) -> Result<Field<ClusterId>, Violation> {
-    let found = match &config.spec.cluster {
-        Some(cluster) => Field::config(cluster.as_str()),
+/// The cluster that is asked for; whether there is such a one is another question.
+fn cluster<'p>(config: &'p FluxConfig, policies: &Selection<'p>, facts: &Facts) -> Result<Field<&'p str>, Violation> {
+    match &config.spec.cluster {
+        Some(cluster) => Ok(Field::config(cluster.as_str())),
         None => policies.highest("spec.defaults.cluster", |policy| policy.defaults()?.cluster.as_deref())?.ok_or_else(
             || {
                 Violation::new(Rule::MissingCluster, "spec.cluster", "no cluster is given, and no policy has a default")
                     .allowed(usable_clusters(policies, facts))
                     .help("add spec.cluster with the id of a cluster")
             },
-        )?,
-    };
+        ),
+    }
+}
+
+/// The id of a cluster that exists.
+fn existing(found: &Field<&str>, policies: &Selection<'_>, facts: &Facts) -> Result<ClusterId, Violation> {
     if !facts.clusters().contains_key(found.value) {
         let usable = usable_clusters(policies, facts);
         let closest = show::closest(found.value, usable.iter().map(String::as_str)).map(str::to_owned);
@@ -188,9 +224,9 @@ fn cluster(config: &FluxConfig, policies: &Selection<'_>, facts: &Facts) -> Resu
             Violation::new(Rule::UnknownCluster, "spec.cluster", format!("there is no cluster {:?}", found.value))
                 .value(found.value)
                 .allowed(usable);
-        if let Origin::Policy(field) = found.origin {
+        if let Origin::Policy(field) = &found.origin {
             return Err(violation
-                .decided_by([field])
+                .decided_by([field.clone()])
                 .help("the name is a policy's default: an administrator corrects it or adds the FluxCluster")
                 .help("until then, name another cluster in spec.cluster"));
         }
@@ -201,7 +237,7 @@ fn cluster(config: &FluxConfig, policies: &Selection<'_>, facts: &Facts) -> Resu
         .suggestion(closest));
     }
     match ClusterId::new(found.value) {
-        Ok(id) => Ok(Field { value: id, origin: found.origin }),
+        Ok(id) => Ok(id),
         Err(error) => Err(Violation::new(Rule::InvalidName, "spec.cluster", show::no_name(&error))
             .value(found.value)
             .help("no cluster can have this name: write the id of a FluxCluster")),
@@ -245,7 +281,7 @@ fn default(
     };
     let origin = default.origin;
     let expanded = default.value.template.expand(&bindings).map_err(|error| error.to_string());
-    match expanded.and_then(|text| NamespaceName::new(text.into_owned()).map_err(|error| show::no_name(&error))) {
+    match expanded.and_then(|text| NamespaceName::new(text).map_err(|error| show::no_name(&error))) {
         Ok(name) => Ok(Field { value: name, origin }),
         Err(error) => {
             let mut violation = Violation::new(
@@ -262,26 +298,18 @@ fn default(
     }
 }
 
-/// A destination that some policy allows. Policies with the index in their `spec.destinations`; the text of that field is
-/// made only for those who ask.
+/// A destination that some policy allows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Granted<'p> {
-    allowed: (&'p CompiledPolicy, usize),
-    create: Option<(&'p CompiledPolicy, usize)>,
+    pub(crate) allowed_by: Listed<'p>,
+    create: Option<Listed<'p>>,
 }
 
 impl Granted<'_> {
-    pub(crate) fn allowed_by(&self) -> PolicyField {
-        let (policy, index) = self.allowed;
-        policy.field(format!("spec.destinations[{index}]"))
-    }
-
     /// Whether the operator creates the namespace.
     pub(crate) fn create_namespace(&self) -> Field<bool> {
-        match self.create {
-            Some((policy, index)) => {
-                Field { value: true, origin: Origin::Policy(policy.field(format!("spec.destinations[{index}]"))) }
-            }
+        match &self.create {
+            Some(listed) => Field { value: true, origin: Origin::Policy(listed.field()) },
             None => Field::built_in(false),
         }
     }
@@ -351,15 +379,16 @@ pub(crate) fn destination<'p>(
                 matching.next().is_some()
             };
             if matched {
-                allowed_at.get_or_insert((policy, index));
+                let listed = Listed { policy, list: "spec.destinations", index };
+                allowed_at.get_or_insert(listed);
                 if destination.create_namespace {
-                    create.get_or_insert((policy, index));
+                    create.get_or_insert(listed);
                 }
             }
         }
     }
-    if let Some(allowed) = allowed_at {
-        return Ok(Granted { allowed, create });
+    if let Some(allowed_by) = allowed_at {
+        return Ok(Granted { allowed_by, create });
     }
     if only_wildcard {
         return Err(Violation::new(

@@ -146,14 +146,14 @@ fn one(
         Question::Sync { url, kind } => {
             let url = source::parse(url)?;
             let kind = source::kind(kind, &url)?;
-            source::allow(kind.value, &url, policies, &bindings)
+            source::allow(kind.value, &url, policies, &bindings).map(|listed| listed.field())
         }
         Question::Pull { image, narrowing } => {
             let field: FieldPath = "image".into();
             let parsed = image::parse(image, &field)?;
             image::allow(&parsed, image, policies, narrowing, &bindings, &field)
         }
-        Question::DeployTo { namespace } => Ok(allowed(namespace)?.allowed_by()),
+        Question::DeployTo { namespace } => Ok(allowed(namespace)?.allowed_by.field()),
     }
 }
 

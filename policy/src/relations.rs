@@ -1,7 +1,6 @@
 //! What one FluxConfig means to the others: one tenant a target, no more FluxConfigs than allowed, dependencies that exist.
 
-use std::collections::HashSet;
-
+use foldhash::HashSet;
 use sluicegate_crds::FluxConfig;
 
 use crate::{
@@ -81,10 +80,7 @@ fn number(place: &Placement<'_>, facts: &Facts, home: &str, name: &str, found: &
         |a, b| a < b,
     );
     let Some((most, field)) = limit else { return };
-    let (rank, number) = facts.rank(&place.tenant, home, name);
-    if rank < most as usize {
-        return;
-    }
+    let Some((rank, number)) = facts.beyond(most as usize, &place.tenant, home, name) else { return };
     found.push(
         Violation::new(
             Rule::TooManyFluxConfigs,
@@ -104,12 +100,12 @@ fn number(place: &Placement<'_>, facts: &Facts, home: &str, name: &str, found: &
 }
 
 fn dependencies(config: &FluxConfig, facts: &Facts, home: &str, name: &str, found: &mut Vec<Violation>) {
-    let mut dead = HashSet::new();
+    let mut dead = HashSet::default();
     for (index, dependency) in config.spec.depends_on.iter().enumerate() {
-        let field = format!("spec.dependsOn[{index}].name");
+        let field = || format!("spec.dependsOn[{index}].name");
         if dependency.name == name {
             found.push(
-                Violation::new(Rule::DependencyCycle, field, "a FluxConfig cannot depend on itself")
+                Violation::new(Rule::DependencyCycle, field(), "a FluxConfig cannot depend on itself")
                     .value(name)
                     .help("remove the dependency"),
             );
@@ -118,7 +114,7 @@ fn dependencies(config: &FluxConfig, facts: &Facts, home: &str, name: &str, foun
             let closest = show::closest(&dependency.name, others.iter().copied()).map(str::to_owned);
             let violation = Violation::new(
                 Rule::UnknownDependency,
-                field,
+                field(),
                 format!("there is no FluxConfig {home}/{}", dependency.name),
             )
             .value(dependency.name.as_str())
@@ -134,7 +130,7 @@ fn dependencies(config: &FluxConfig, facts: &Facts, home: &str, name: &str, foun
             found.push(
                 Violation::new(
                     Rule::DependencyCycle,
-                    field,
+                    field(),
                     format!("the dependencies lead back here: {}", cycle.join(" -> ")),
                 )
                 .value(dependency.name.as_str())

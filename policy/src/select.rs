@@ -96,7 +96,7 @@ pub(crate) fn faults(selector: &Selector) -> Vec<(String, String, String)> {
 /// `[prefix/]name`: the prefix a DNS subdomain, the name a value that is not empty.
 fn is_label_key(key: &str) -> bool {
     let (prefix, name) = key.split_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
-    prefix.is_none_or(|prefix| ObjectName::new(prefix).is_ok()) && !name.is_empty() && is_label_value(name)
+    prefix.is_none_or(|prefix| ObjectName::check(prefix).is_ok()) && !name.is_empty() && is_label_value(name)
 }
 
 /// At most 63 letters, digits, `-`, `_` and `.`, a letter or digit at both ends; or nothing.

@@ -4,13 +4,14 @@
 //! off, and defaults come field by field from the highest priority. Two different defaults of equal priority are an error of
 //! the policies, never a coin toss.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 use sluicegate_crds::FluxPolicy;
 
 use crate::{
     compile::{self, CompiledPolicy, InvalidPolicy},
+    effective::Combined,
     facts::{Facts, LabelsOf},
     grammar::{Bindings, TenantName},
     rule::Rule,
@@ -167,12 +168,14 @@ impl PolicySet {
         }
         indices.sort_unstable();
         indices.dedup();
-        Ok(Selection { policies: indices.into_iter().map(|index| &self.policies[index as usize]).collect() })
+        Ok(Selection::new(indices.into_iter().map(|index| &self.policies[index as usize])))
     }
 
     /// Defaults of equal priority that differ, for every tenant and cluster that is known: an error of the policies.
     pub fn conflicts(&self, facts: &Facts) -> Vec<Violation> {
         let mut conflicts: Vec<Violation> = Vec::new();
+        // Most tenants have the same policies as others; what those say once they say always.
+        let mut seen: HashSet<Vec<usize>> = HashSet::default();
         let mut homes: Vec<&str> = facts.homes().chain(self.literal.keys().map(Box::as_ref)).collect();
         homes.sort_unstable();
         homes.dedup();
@@ -180,6 +183,9 @@ impl PolicySet {
             let Some(tenant) = facts.tenant(home) else { continue };
             let Ok(selection) = self.select(&tenant, facts.labels(home)) else { continue };
             let mut note = |selection: &Selection<'_>| {
+                if !seen.insert(selection.iter().map(|policy| std::ptr::from_ref(policy).addr()).collect()) {
+                    return;
+                }
                 for violation in crate::effective::conflicts(selection) {
                     if !conflicts.iter().any(|known| known.decided_by == violation.decided_by) {
                         conflicts.push(violation);
@@ -195,17 +201,24 @@ impl PolicySet {
     }
 }
 
-/// The policies that apply to one tenant, by descending priority.
+/// The policies that apply to one tenant, by descending priority. Clones share them, and what they say together.
 #[derive(Clone, Debug)]
-pub(crate) struct Selection<'p> {
-    /// Shared by all FluxConfigs of a tenant on a cluster.
-    policies: Arc<[&'p CompiledPolicy]>,
+pub(crate) struct Selection<'p>(Arc<Together<'p>>);
+
+#[derive(Debug)]
+struct Together<'p> {
+    policies: Vec<&'p CompiledPolicy>,
+    combined: OnceLock<Combined>,
 }
 
 impl<'p> Selection<'p> {
+    fn new(policies: impl Iterator<Item = &'p CompiledPolicy>) -> Self {
+        Self(Arc::new(Together { policies: policies.collect(), combined: OnceLock::new() }))
+    }
+
     /// Those that apply whatever the cluster is: they decide the placement.
     pub(crate) fn everywhere(&self) -> Selection<'p> {
-        Selection { policies: self.policies.iter().copied().filter(|policy| policy.clusters.is_none()).collect() }
+        Self::new(self.iter().filter(|policy| policy.clusters.is_none()))
     }
 
     /// Those that apply on a cluster.
@@ -217,12 +230,17 @@ impl<'p> Selection<'p> {
                 clusters.selects(cluster, labels, &Bindings::default()) != Selected::No
             })
         };
-        Selection { policies: self.policies.iter().copied().filter(applies).collect() }
+        Self::new(self.iter().filter(applies))
+    }
+
+    /// What they decide alone, worked out once for all FluxConfigs of a tenant on a cluster.
+    pub(crate) fn combined(&self) -> &Combined {
+        self.0.combined.get_or_init(|| Combined::of(self))
     }
 
     /// The policies.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &'p CompiledPolicy> {
-        self.policies.iter().copied()
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &'p CompiledPolicy> + use<'_, 'p> {
+        self.0.policies.iter().copied()
     }
 
     /// The value of the highest priority.
@@ -235,7 +253,7 @@ impl<'p> Selection<'p> {
         value: impl Fn(&'p CompiledPolicy) -> Option<T>,
     ) -> Result<Option<Field<T>>, Violation> {
         let mut found: Option<(&CompiledPolicy, T)> = None;
-        for policy in self.policies.iter().copied() {
+        for policy in self.iter() {
             if let Some((first, _)) = &found
                 && first.priority > policy.priority
             {
@@ -258,7 +276,7 @@ impl<'p> Selection<'p> {
         value: impl Fn(&CompiledPolicy) -> Option<bool>,
     ) -> (bool, Option<PolicyField>) {
         let mut on = None;
-        for policy in self.policies.iter().copied() {
+        for policy in self.iter() {
             match value(policy) {
                 Some(false) => return (false, Some(policy.field(field))),
                 Some(true) if on.is_none() => on = Some(policy.field(field)),
@@ -270,7 +288,7 @@ impl<'p> Selection<'p> {
 
     /// The first policy that asks for something.
     pub(crate) fn asked(&self, field: &'static str, value: impl Fn(&CompiledPolicy) -> bool) -> Option<PolicyField> {
-        self.policies.iter().find(|policy| value(policy)).map(|policy| policy.field(field))
+        self.iter().find(|policy| value(policy)).map(|policy| policy.field(field))
     }
 
     /// The strictest bound: the greatest by `stricter`.
@@ -281,7 +299,7 @@ impl<'p> Selection<'p> {
         stricter: impl Fn(T, T) -> bool,
     ) -> Option<(T, PolicyField)> {
         let mut found: Option<(T, &CompiledPolicy)> = None;
-        for policy in self.policies.iter().copied() {
+        for policy in self.iter() {
             if let Some(value) = value(policy)
                 && found.is_none_or(|(strictest, _)| stricter(value, strictest))
             {

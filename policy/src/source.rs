@@ -1,9 +1,11 @@
 //! The source: its kind, its URL against the allow and deny lists, its reference, credentials and signatures.
 
+use std::borrow::Cow;
+
 use sluicegate_crds::{FluxConfig, Reference, SourceKind, TenantSecrets, VerificationMode, VerificationProvider};
 
 use crate::{
-    compile::{CompiledPolicy, Rules, SecretFor},
+    compile::{CompiledPolicy, Listed, Rules, SecretFor},
     grammar::{Bindings, ObjectName, Scheme, SourceUrl, UrlPattern},
     placement::Placement,
     reference,
@@ -13,41 +15,74 @@ use crate::{
     verdict::{Field, Origin, PolicyField, SecretSource, VerificationPlan, Violation},
 };
 
-/// What the source step finds out.
-pub(crate) struct SourceVerdict {
+/// What the source step finds out. The texts of origins are made only for those who ask.
+pub(crate) struct SourceVerdict<'p> {
     pub(crate) kind: Field<SourceKind>,
-    pub(crate) allowed_by: PolicyField,
-    pub(crate) reference: Option<Field<Reference>>,
-    pub(crate) credentials: Option<Field<SecretSource>>,
+    pub(crate) allowed_by: Listed<'p>,
+    pub(crate) reference: Option<Field<&'p Reference>>,
+    pub(crate) credentials: Option<Credentials<'p>>,
     pub(crate) verification: Option<Field<VerificationPlan>>,
+}
+
+/// Credentials for a source.
+pub(crate) enum Credentials<'p> {
+    /// Those of the team.
+    Own(SecretSource),
+    /// Those that a policy gives.
+    Given(Given<'p>),
+}
+
+impl Credentials<'_> {
+    pub(crate) fn secret(&self) -> Field<SecretSource> {
+        match self {
+            Self::Own(secret) => Field::config(secret.clone()),
+            Self::Given(given) => given.secret(),
+        }
+    }
+}
+
+/// A Secret of the platform that a policy gives.
+pub(crate) struct Given<'p> {
+    name: Cow<'p, str>,
+    expose: bool,
+    by: Listed<'p>,
+}
+
+impl Given<'_> {
+    fn secret(&self) -> Field<SecretSource> {
+        Field {
+            value: SecretSource::Platform { name: self.name.as_ref().to_owned(), expose: self.expose },
+            origin: Origin::Policy(self.by.field()),
+        }
+    }
 }
 
 const URL: &str = "spec.source.url";
 
-/// Judges the source. Violations are added to `found`; `None` where there is any that leaves the source undecided.
-pub(crate) fn judge(config: &FluxConfig, place: &Placement<'_>, found: &mut Vec<Violation>) -> Option<SourceVerdict> {
+/// Reads URL and kind of a source. A violation is added to `found`.
+pub(crate) fn read<'c>(
+    config: &'c FluxConfig,
+    found: &mut Vec<Violation>,
+) -> Option<(SourceUrl<'c>, Field<SourceKind>)> {
     let source = &config.spec.source;
-    let url = match parse(&source.url) {
-        Ok(url) => url,
-        Err(violation) => {
-            found.push(violation);
-            return None;
-        }
-    };
-    let kind = match kind(source.kind, &url) {
-        Ok(kind) => kind,
-        Err(violation) => {
-            found.push(violation);
-            return None;
-        }
-    };
+    let read = parse(&source.url).and_then(|url| Ok((url, kind(source.kind, &url)?)));
+    read.map_err(|violation| found.push(violation)).ok()
+}
+
+/// Judges the source. Violations are added to `found`; `None` where there is any that leaves the source undecided.
+pub(crate) fn judge<'p>(
+    config: &'p FluxConfig,
+    (url, kind): &(SourceUrl<'_>, Field<SourceKind>),
+    place: &Placement<'p>,
+    found: &mut Vec<Violation>,
+) -> Option<SourceVerdict<'p>> {
     let before = found.len();
     let bindings = place.bindings();
     let mut note = |violation| found.push(violation);
-    let allowed_by = allow(kind.value, &url, &place.policies, &bindings).map_err(&mut note).ok();
+    let allowed_by = allow(kind.value, url, &place.policies, &bindings).map_err(&mut note).ok();
     let reference = self::reference(config, kind.value, &place.policies).map_err(&mut note).ok();
-    let credentials = credentials(config, &url, place).map_err(&mut note).ok();
-    let verification = verification(config, kind.value, &url, place)
+    let credentials = credentials(config, url, place).map_err(&mut note).ok();
+    let verification = verification(config, kind.value, url, place)
         .and_then(|plan| match reference.as_ref() {
             Some(reference) => tag_mode(plan, reference.as_ref()),
             None => Ok(plan),
@@ -58,7 +93,7 @@ pub(crate) fn judge(config: &FluxConfig, place: &Placement<'_>, found: &mut Vec<
         return None;
     }
     Some(SourceVerdict {
-        kind,
+        kind: kind.clone(),
         allowed_by: allowed_by?,
         reference: reference?,
         credentials: credentials?,
@@ -146,24 +181,35 @@ pub(crate) fn name(kind: SourceKind) -> &'static str {
     }
 }
 
-fn rules(policy: &CompiledPolicy, kind: SourceKind) -> (&Rules<UrlPattern>, &'static str) {
+fn rules(policy: &CompiledPolicy, kind: SourceKind) -> &Rules<UrlPattern> {
     match kind {
-        SourceKind::Git => (&policy.git, "spec.sources.git"),
-        SourceKind::Oci => (&policy.oci, "spec.sources.oci"),
-        SourceKind::Helm => (&policy.helm, "spec.sources.helm"),
-        SourceKind::Bucket => (&policy.bucket, "spec.sources.bucket"),
+        SourceKind::Git => &policy.git,
+        SourceKind::Oci => &policy.oci,
+        SourceKind::Helm => &policy.helm,
+        SourceKind::Bucket => &policy.bucket,
+    }
+}
+
+/// Paths of the lists that allow and that deny a kind.
+fn lists(kind: SourceKind) -> (&'static str, &'static str) {
+    match kind {
+        SourceKind::Git => ("spec.sources.git.allow", "spec.sources.git.deny"),
+        SourceKind::Oci => ("spec.sources.oci.allow", "spec.sources.oci.deny"),
+        SourceKind::Helm => ("spec.sources.helm.allow", "spec.sources.helm.deny"),
+        SourceKind::Bucket => ("spec.sources.bucket.allow", "spec.sources.bucket.deny"),
     }
 }
 
 /// Whether the policies allow a source: no deny matches, and some allow does.
-pub(crate) fn allow(
+pub(crate) fn allow<'p>(
     kind: SourceKind,
     url: &SourceUrl<'_>,
-    policies: &Selection<'_>,
+    policies: &Selection<'p>,
     bindings: &Bindings<'_>,
-) -> Result<PolicyField, Violation> {
+) -> Result<Listed<'p>, Violation> {
+    let (allow, deny) = lists(kind);
     for policy in policies.iter() {
-        let (rules, field) = rules(policy, kind);
+        let rules = rules(policy, kind);
         if let Some((index, pattern)) = rules.deny.iter().enumerate().find(|(_, pattern)| pattern.denies(url, bindings))
         {
             return Err(Violation::new(
@@ -172,22 +218,21 @@ pub(crate) fn allow(
                 format!("policy {} denies {} sources that match {}", policy.name, name(kind), pattern.as_str()),
             )
             .value(url.as_str())
-            .decided_by([policy.field(format!("{field}.deny[{index}]"))])
+            .decided_by([Listed { policy, list: deny, index }.field()])
             .help("a deny wins over every allow: use another source, or ask an administrator"));
         }
     }
     for policy in policies.iter() {
-        let (rules, field) = rules(policy, kind);
-        if let Some(index) = matching(&rules.allow, url, bindings) {
-            return Ok(policy.field(format!("{field}.allow[{index}]")));
+        if let Some(index) = matching(&rules(policy, kind).allow, url, bindings) {
+            return Ok(Listed { policy, list: allow, index });
         }
     }
     let mut allowed = Vec::new();
     let mut decided_by = Vec::new();
     for policy in policies.iter() {
-        let (rules, field) = rules(policy, kind);
+        let rules = rules(policy, kind);
         if !rules.allow.is_empty() {
-            decided_by.push(policy.field(format!("{field}.allow")));
+            decided_by.push(policy.field(allow));
             allowed.extend(rules.allow.iter().map(|pattern| show::expanded(pattern.as_str(), bindings)));
         }
     }
@@ -221,7 +266,7 @@ fn plain_http(
 ) -> Option<String> {
     let https = format!("https://{}", url.as_str().strip_prefix("http://")?);
     let parsed = SourceUrl::parse(&https).ok()?;
-    policies.iter().any(|policy| matching(&rules(policy, kind).0.allow, &parsed, bindings).is_some()).then_some(https)
+    policies.iter().any(|policy| matching(&rules(policy, kind).allow, &parsed, bindings).is_some()).then_some(https)
 }
 
 fn matching(allow: &[UrlPattern], url: &SourceUrl<'_>, bindings: &Bindings<'_>) -> Option<usize> {
@@ -235,11 +280,11 @@ pub(crate) fn unique(mut texts: Vec<String>) -> Vec<String> {
     texts
 }
 
-fn reference(
-    config: &FluxConfig,
+fn reference<'p>(
+    config: &'p FluxConfig,
     kind: SourceKind,
-    policies: &Selection<'_>,
-) -> Result<Option<Field<Reference>>, Violation> {
+    policies: &Selection<'p>,
+) -> Result<Option<Field<&'p Reference>>, Violation> {
     const REF: &str = "spec.source.ref";
     let known = reference::fields_of(kind);
     let found = match &config.spec.source.reference {
@@ -275,7 +320,7 @@ fn reference(
                         .help("use a field that is allowed"),
                 });
             }
-            Some(Field::config(found.clone()))
+            Some(Field::config(found))
         }
         None if known.is_empty() => None,
         None => {
@@ -291,7 +336,7 @@ fn reference(
                 .allowed(known.iter().map(|field| (*field).to_owned()).collect())
                 .help("add spec.source.ref with exactly one of them"));
             };
-            Some(default.map(Clone::clone))
+            Some(default)
         }
     };
     if kind == SourceKind::Oci
@@ -329,7 +374,7 @@ pub(crate) fn tenant_secrets(policies: &Selection<'_>) -> (bool, Option<PolicyFi
 
 /// A Secret that the team names, if it may.
 pub(crate) fn tenant_secret(policies: &Selection<'_>, field: String, name: &str) -> Result<SecretSource, Violation> {
-    if let Err(error) = ObjectName::new(name) {
+    if let Err(error) = ObjectName::check(name) {
         return Err(Violation::new(Rule::InvalidName, field, show::no_name(&error))
             .value(name)
             .help("write the name of a Secret: lowercase letters, digits, - and ."));
@@ -347,23 +392,22 @@ pub(crate) fn tenant_secret(policies: &Selection<'_>, field: String, name: &str)
     }
 }
 
-fn credentials(
+fn credentials<'p>(
     config: &FluxConfig,
     url: &SourceUrl<'_>,
-    place: &Placement<'_>,
-) -> Result<Option<Field<SecretSource>>, Violation> {
+    place: &Placement<'p>,
+) -> Result<Option<Credentials<'p>>, Violation> {
     if let Some(secret) = &config.spec.source.secret_ref {
         let field = "spec.source.secretRef.name".to_owned();
-        return tenant_secret(&place.policies, field, &secret.name).map(|secret| Some(Field::config(secret)));
+        return tenant_secret(&place.policies, field, &secret.name).map(|secret| Some(Credentials::Own(secret)));
     }
-    most_specific(place, url, "spec.credentials", |policy| &policy.credentials)
+    Ok(most_specific(place, url, "spec.credentials", |policy| &policy.credentials)?.map(Credentials::Given))
 }
 
 /// A Secret whose pattern matches.
 struct Match<'p> {
     specificity: usize,
-    policy: &'p CompiledPolicy,
-    index: usize,
+    listed: Listed<'p>,
     secret: &'p SecretFor,
 }
 
@@ -373,7 +417,7 @@ fn most_specific<'p>(
     url: &SourceUrl<'_>,
     list: &'static str,
     secrets: impl Fn(&'p CompiledPolicy) -> &'p [SecretFor],
-) -> Result<Option<Field<SecretSource>>, Violation> {
+) -> Result<Option<Given<'p>>, Violation> {
     let bindings = place.bindings();
     let mut best: Option<Match<'_>> = None;
     // Another match, as specific as the best, that gives another Secret.
@@ -383,7 +427,8 @@ fn most_specific<'p>(
             if !secret.pattern.matches(url, &bindings) {
                 continue;
             }
-            let found = Match { specificity: secret.pattern.specificity(), policy, index, secret };
+            let listed = Listed { policy, list, index };
+            let found = Match { specificity: secret.pattern.specificity(), listed, secret };
             match &best {
                 Some(best) if best.specificity > found.specificity => {}
                 Some(best) if best.specificity == found.specificity => {
@@ -405,30 +450,31 @@ fn most_specific<'p>(
             format!(
                 "{} of policy {} and {} of policy {} match equally well and give different Secrets",
                 best.secret.pattern.as_str(),
-                best.policy.name,
+                best.listed.policy.name,
                 rival.secret.pattern.as_str(),
-                rival.policy.name
+                rival.listed.policy.name
             ),
         )
         .value(url.as_str())
-        .decided_by([
-            best.policy.field(format!("{list}[{}]", best.index)),
-            rival.policy.field(format!("{list}[{}]", rival.index)),
-        ])
+        .decided_by([best.listed.field(), rival.listed.field()])
         .help("an administrator makes one of them more specific, or the same"));
     }
-    let Match { policy, index, secret, .. } = best;
-    let field = policy.field(format!("{list}[{index}]"));
-    let name = secret.secret.expand(&bindings).map_err(|error| error.to_string());
-    match name.and_then(|name| ObjectName::new(name.into_owned()).map_err(|error| show::no_name(&error))) {
-        Ok(name) => Ok(Some(Field {
-            value: SecretSource::Platform { name: name.as_str().to_owned(), expose: secret.expose },
-            origin: Origin::Policy(field),
-        })),
+    let Match { listed: by, secret: SecretFor { secret, expose, .. }, .. } = best;
+    // A name without placeholders was judged when its policy was compiled.
+    let name = if secret.is_literal() {
+        Ok(Cow::Borrowed(secret.as_str()))
+    } else {
+        secret.expand(&bindings).map_err(|error| error.to_string()).and_then(|name| {
+            ObjectName::check(&name).map_err(|error| show::no_name(&error))?;
+            Ok(name)
+        })
+    };
+    match name {
+        Ok(name) => Ok(Some(Given { name, expose: *expose, by })),
         Err(error) => {
             Err(Violation::new(Rule::InvalidValue, URL, format!("the policy's Secret has no valid name: {error}"))
-                .value(secret.secret.as_str())
-                .decided_by([field])
+                .value(secret.as_str())
+                .decided_by([by.field()])
                 .help("an administrator corrects secretRef.name in the policy"))
         }
     }
@@ -437,7 +483,7 @@ fn most_specific<'p>(
 /// Signed tags can be checked only where a tag is synced; of anything else Flux says so in every sync.
 fn tag_mode(
     plan: Option<Field<VerificationPlan>>,
-    reference: Option<&Field<Reference>>,
+    reference: Option<&Field<&Reference>>,
 ) -> Result<Option<Field<VerificationPlan>>, Violation> {
     let Some(VerificationPlan::Git { mode: mode @ (VerificationMode::Tag | VerificationMode::TagAndHead), .. }) =
         plan.as_ref().map(|plan| &plan.value)
@@ -532,7 +578,8 @@ fn verification(
             }
             Some(tenant_secret(&place.policies, format!("{VERIFY}.secretRef.name"), &secret.name).map(Field::config)?)
         }
-        None => most_specific(place, url, "spec.sources.verificationKeys", |policy| &policy.verification_keys)?,
+        None => most_specific(place, url, "spec.sources.verificationKeys", |policy| &policy.verification_keys)?
+            .map(|given| given.secret()),
     };
     let keyless = wanted.is_some_and(|verify| !verify.match_oidc_identity.is_empty());
     let origin = match (wanted, &required) {

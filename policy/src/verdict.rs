@@ -3,7 +3,7 @@
 //! [`Admitted`] has private fields and no public constructor: only [`decide`](crate::decide) makes one, so what was not
 //! decided cannot be rendered.
 
-use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use sluicegate_crds::{
@@ -342,7 +342,7 @@ pub struct Resolved {
     /// Names of FluxConfigs that come first.
     pub depends_on: Vec<String>,
     /// Values to substitute.
-    pub substitute: std::collections::BTreeMap<String, String>,
+    pub substitute: BTreeMap<String, String>,
     /// SOPS.
     pub decryption: Option<Field<DecryptionPlan>>,
     /// Image automation.
@@ -359,6 +359,8 @@ pub struct Resolved {
     pub suspend: bool,
     /// Kustomizations may load bases from other repositories.
     pub remote_bases: bool,
+    /// Hard limits of the target namespace's ResourceQuota: quantities by resource name.
+    pub quota: Option<Field<BTreeMap<String, String>>>,
     /// ClusterRole of the reconciler.
     pub role: Field<String>,
     /// What happens when a policy change forbids it.

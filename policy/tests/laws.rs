@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use sluicegate_crds::FluxConfig;
 use sluicegate_policy::{
     Answer, Declaration, Facts, Placer, PolicySet, Question, Rule, Verdict, ask, compile, dangerous_grants, decide,
+    decide_placed,
     grammar::{Bindings, ImagePattern, SourceUrl, TenantName, UrlPattern},
     verdict::SecretSource,
     violations,
@@ -63,6 +64,35 @@ fn both_verdicts_occur_often() {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn one_placer_for_many_decides_as_each_alone(case in case()) {
+        let set = case.set();
+        let facts = case.facts(&set);
+        // With and without what placing keeps from one FluxConfig for the next: cluster and namespace.
+        let mut configs = Vec::new();
+        for config in case.others.iter().map(|(config, _)| config).chain([&case.config]) {
+            for cluster in [None, Some("prod-eu"), Some("dev"), Some("moon")] {
+                for namespace in [None, Some("team-a"), Some("shared")] {
+                    let mut config = config.clone();
+                    config.spec.cluster = cluster.map(str::to_owned);
+                    config.spec.namespace = namespace.map(str::to_owned);
+                    configs.push(config);
+                }
+            }
+        }
+        let mut placer = Placer::new(&set, &facts);
+        // There and back, so that each comes after every other.
+        for config in configs.iter().chain(configs.iter().rev()) {
+            let alone = decide(config, &set, &facts);
+            prop_assert_eq!(&violations(placer.place(config), &facts)[..], alone.violations());
+            let placed = placer.place(config);
+            let told = Declaration::of(config, &set, &facts, Some(7));
+            prop_assert_eq!(placed.declaration(Some(7)).target(), told.target());
+            prop_assert_eq!(placed.declaration(Some(7)).tenant(), told.tenant());
+            prop_assert_eq!(decide_placed(placed, &facts), alone);
+        }
+    }
 
     #[test]
     fn completion_is_idempotent_and_changes_no_verdict(case in case()) {

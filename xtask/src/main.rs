@@ -8,6 +8,7 @@ mod cluster;
 mod demo;
 mod fuzz;
 mod generate;
+mod image;
 mod licences;
 mod process;
 mod test;
@@ -25,13 +26,15 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Show the main job: a team's merge request against the example platform
+    /// Show the main job: a team's merge request, and on a cluster everything that follows from it
     Demo(demo::Args),
     /// Pass all tests: format, lints, licences, generated files, unit and integration tests
     Test(test::Args),
     /// Write what is generated from code: CRDs, JSON schemas, the index of rules, the reference of the command line
     #[command(alias = "crds")]
     Generate(generate::Args),
+    /// Build the container image of one static program, and write it as an OCI archive
+    Image(image::Args),
     /// Check the licences of all dependencies against deny.toml
     Licences,
     /// A real Kubernetes node with real Flux on this machine
@@ -45,9 +48,10 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Demo(args) => args.run(),
+        Command::Demo(args) => return args.run(),
         Command::Test(args) => args.run(),
         Command::Generate(args) => args.run(),
+        Command::Image(args) => args.run(),
         Command::Licences => licences::check(),
         Command::Cluster(arguments) => return cluster::run(arguments),
         Command::Bench(bench) => bench.run(),

@@ -85,11 +85,12 @@ impl Args {
         let texts = SourceTexts::of(&platform);
         let undetermined = judged.undetermined || platform.unreadable;
         let exit = self.show(report, &|path| texts.get(path), undetermined, began, terminal);
-        // The process ends next and its memory goes at once; to drop ten thousand objects before that would be work for nothing.
         std::mem::forget((platform, judged.policies, judged.facts, judged.configs));
         exit
     }
 
+    /// Writes the report. It is not dropped, nor are the objects that were judged: the process ends next and its memory goes at
+    /// once; to give back that of ten thousand objects before would be work for nothing.
     fn show(
         &self,
         report: Report,
@@ -110,6 +111,7 @@ impl Args {
             spec.write(&report, sources, &mut terminal.out)?;
         }
         let violated = report.has_errors() || (self.strict && report.summary().warnings > 0);
+        std::mem::forget(report);
         Ok(match (undetermined, violated) {
             (true, _) => Exit::CouldNotRun,
             (false, true) => Exit::Violations,

@@ -131,7 +131,7 @@ fn report(platform: &Platform, judged: &Judged, terminal: &mut Terminal<'_>) -> 
     let refused = judged.configs.iter().any(|config| config.outcome != Outcome::Admitted);
     let report = Report::new(judged.findings.clone(), Vec::new());
     if report.has_errors() {
-        let texts = SourceTexts::new(&platform.files);
+        let texts = SourceTexts::of(platform);
         for finding in report.findings() {
             writeln!(terminal.err, "{}\n", human::draw(finding, &|path| texts.get(path), terminal.color))?;
         }

@@ -205,7 +205,7 @@ impl Args {
 
 fn draw(platform: &Platform, findings: Vec<Finding>, terminal: &mut Terminal<'_>) -> Result<(), CommandError> {
     let report = Report::new(findings, Vec::new());
-    let texts = SourceTexts::new(&platform.files);
+    let texts = SourceTexts::of(platform);
     for finding in report.findings() {
         writeln!(terminal.out, "{}\n", human::draw(finding, &|path| texts.get(path), terminal.color))?;
     }

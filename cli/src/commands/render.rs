@@ -11,7 +11,7 @@ use std::{
 
 use sluicegate_crds::FluxCluster;
 use sluicegate_operator::{
-    render::{Account, AgentId, CopySource, Member, Rendered, Site, render},
+    render::{Account, AgentId, CopySource, Member, Pause, Rendered, Site, render},
     rights,
 };
 use sluicegate_policy::{Admitted, Verdict, closest, decide};
@@ -144,7 +144,7 @@ impl Args {
         {
             let members = agents.members.get(agent).map_or(&[][..], Vec::as_slice);
             let members: Vec<Member<'_>> =
-                members.iter().map(|admitted| Member { admitted, suspended: false }).collect();
+                members.iter().map(|admitted| Member { admitted, pause: Pause::Nothing }).collect();
             let rendered = render(agent, &members, site)
                 .map_err(|error| CommandError::Usage(format!("cannot render {agent}: {}", with_causes(&error))))?;
             all.insert(agent.clone(), rendered);
@@ -183,7 +183,7 @@ fn refuse(platform: &Platform, judged: &Judged, terminal: &mut Terminal<'_>) -> 
     if !refused && !report.has_errors() && !platform.unreadable {
         return Ok(None);
     }
-    let texts = SourceTexts::new(&platform.files);
+    let texts = SourceTexts::of(platform);
     for finding in report.findings() {
         writeln!(terminal.err, "{}\n", human::draw(finding, &|path| texts.get(path), terminal.color))?;
     }

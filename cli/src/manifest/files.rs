@@ -1,8 +1,9 @@
 //! Which files are read, and reading them.
 //!
 //! [`collect`] turns what the user named into a list that does not depend on the machine:
-//! sorted, each file once, the same for any number of threads. [`for_each_parsed`] reads and
-//! parses them in parallel and keeps nothing but what the caller makes of each.
+//! sorted, each file once, the same for any number of threads. [`for_each_parsed`] and
+//! [`fold_parsed`] read and parse them in parallel and keep nothing but what the caller makes
+//! of each.
 //!
 //! In folders only `.yaml`, `.yml` and `.json` files count. Left out are what `.gitignore`
 //! files name (in a git checkout or not), hidden folders, the `templates` of Helm charts,
@@ -23,8 +24,9 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use ignore::{DirEntry, WalkBuilder, WalkState};
 use rayon::iter::ParallelIterator as _;
 use rayon::iter::{IndexedParallelIterator as _, IntoParallelRefIterator as _};
+use rayon::slice::{ParallelSlice as _, ParallelSliceMut as _};
 
-use super::yaml::{Document, Limits, YamlError, decode_text, parse};
+use super::yaml::{Document, Limits, YamlError, decode_text, parse_decoded};
 
 /// What to leave out.
 #[derive(Debug, Clone, Default)]
@@ -183,6 +185,11 @@ impl File {
         read_bounded(file, bytes, limits).map_err(|kind| self.problem(kind))
     }
 
+    /// Paths that are shown alike, which only bytes that are not UTF-8 can be, stand in the order of their bytes.
+    fn order(&self) -> impl Ord + '_ {
+        (self.shown.as_str(), self.path().map(Path::as_os_str))
+    }
+
     fn problem(&self, kind: FileProblemKind) -> FileProblem {
         FileProblem { file: self.shown.clone(), kind }
     }
@@ -217,25 +224,51 @@ where
     T: Send,
     F: Fn(&File, &str, Result<Vec<Document<'_>>, YamlError>) -> T + Sync,
 {
-    files
-        .par_iter()
-        .with_min_len(8)
-        .map_init(
-            || Vec::with_capacity(8 << 10),
-            |bytes, file| {
-                file.read_into(bytes, limits)?;
-                let made = match decode_text(bytes, limits) {
-                    Ok(text) => work(file, text, parse(text, limits)),
-                    Err(error) => work(file, &String::from_utf8_lossy(bytes), Err(error)),
-                };
-                // One large file must not make every later one as expensive in memory.
-                if bytes.capacity() > 1 << 20 {
-                    *bytes = Vec::new();
-                }
-                Ok(made)
-            },
-        )
-        .collect()
+    let one = |bytes: &mut Vec<u8>, file| parsed(file, bytes, limits, |text, documents| work(file, text, documents));
+    files.par_iter().with_min_len(8).map_init(|| Vec::with_capacity(8 << 10), one).collect()
+}
+
+/// Files that are read into one collection by [`fold_parsed`].
+const FOLDED: usize = 32;
+
+/// As [`for_each_parsed`], into collections of what a few files hold each, in the order of `files`: to hand over ten thousand
+/// lists with one object each from thread to thread costs more than to read them.
+pub fn fold_parsed<T, F, P>(files: &[File], limits: &Limits, work: F, problem: P) -> Vec<T>
+where
+    T: Default + Send,
+    F: Fn(&mut T, &File, &str, Result<Vec<Document<'_>>, YamlError>) + Sync,
+    P: Fn(&mut T, FileProblem) + Sync,
+{
+    let some = |bytes: &mut Vec<u8>, files: &[File]| {
+        let mut made = T::default();
+        for file in files {
+            let done = parsed(file, bytes, limits, |text, documents| work(&mut made, file, text, documents));
+            if let Err(found) = done {
+                problem(&mut made, found);
+            }
+        }
+        made
+    };
+    files.par_chunks(FOLDED).map_init(|| Vec::with_capacity(8 << 10), some).collect()
+}
+
+/// Reads and parses one file.
+fn parsed<T>(
+    file: &File,
+    bytes: &mut Vec<u8>,
+    limits: &Limits,
+    work: impl FnOnce(&str, Result<Vec<Document<'_>>, YamlError>) -> T,
+) -> Result<T, FileProblem> {
+    file.read_into(bytes, limits)?;
+    let made = match decode_text(bytes, limits) {
+        Ok(text) => work(text, parse_decoded(text, limits)),
+        Err(error) => work(&String::from_utf8_lossy(bytes), Err(error)),
+    };
+    // One large file must not make every later one as expensive in memory.
+    if bytes.capacity() > 1 << 20 {
+        *bytes = Vec::new();
+    }
+    Ok(made)
 }
 
 /// Finds the files that `paths` mean: files, folders, and `-` for the standard input.
@@ -265,16 +298,12 @@ pub fn collect(paths: &[PathBuf], options: &Options) -> Result<FileSet, CollectE
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => {
                 let real = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
-                walk(path, real.clone(), &exclude, &mut finds);
-                roots.push(real);
+                walk(path, roots.len(), &exclude, &mut finds);
+                roots.push(Root { path, real });
             }
             Ok(metadata) => match refuse_special(&metadata, path) {
                 Some(kind) => finds.problem(show(path), kind),
-                None => finds.found.push(Find {
-                    real: fs::canonicalize(path).unwrap_or_else(|_| path.clone()),
-                    path: path.clone(),
-                    linked: false,
-                }),
+                None => finds.found.push(Find::at(path.clone(), fs::canonicalize(path).ok(), false)),
             },
             Err(error) => {
                 let kind = if path.is_symlink() { broken(&error) } else { system(&error) };
@@ -340,13 +369,60 @@ struct Finds {
     passed_over: PassedOver,
 }
 
+/// A folder that the user named.
+#[derive(Debug)]
+struct Root<'p> {
+    path: &'p Path,
+    /// The path without links.
+    real: PathBuf,
+}
+
 #[derive(Debug)]
 struct Find {
-    path: PathBuf,
+    file: File,
+    place: FindPlace,
+}
+
+#[derive(Debug)]
+enum FindPlace {
+    /// In the folder of that number, without a link on the way.
+    Below(usize),
+    /// Where the path without links says.
+    At {
+        real: PathBuf,
+        /// Whether it is a link in a folder, which may only lead to where files are read anyway.
+        linked: bool,
+    },
+}
+
+impl Find {
+    fn new(path: PathBuf, place: FindPlace) -> Self {
+        Self { file: File { shown: show(&path), source: Source::Path(path) }, place }
+    }
+
+    fn at(path: PathBuf, real: Option<PathBuf>, linked: bool) -> Self {
+        let real = real.unwrap_or_else(|| path.clone());
+        Self::new(path, FindPlace::At { real, linked })
+    }
+
+    fn path(&self) -> &Path {
+        self.file.path().unwrap_or(Path::new(""))
+    }
+
+    fn is_linked(&self) -> bool {
+        matches!(self.place, FindPlace::At { linked: true, .. })
+    }
+
     /// The path without links: what tells whether two finds are one file.
-    real: PathBuf,
-    /// Whether it is a link in a folder, which may only lead to where files are read anyway.
-    linked: bool,
+    fn real(&self, roots: &[Root<'_>]) -> PathBuf {
+        match &self.place {
+            FindPlace::Below(root) => {
+                let Root { path, real } = &roots[*root];
+                real.join(self.path().strip_prefix(path).unwrap_or(self.path()))
+            }
+            FindPlace::At { real, .. } => real.clone(),
+        }
+    }
 }
 
 impl Finds {
@@ -355,24 +431,17 @@ impl Finds {
     }
 
     /// Sorts, takes each file once, and judges the links.
-    fn finish(mut self, roots: &[PathBuf], set: &mut FileSet) {
-        // A file's own name comes before any link to it, so what links lead to has been seen when they come. Paths are compared
-        // and hashed as bytes: component by component costs several times as much.
-        self.found.sort_unstable_by(|a, b| (a.linked, a.path.as_os_str()).cmp(&(b.linked, b.path.as_os_str())));
-        let mut seen: HashSet<OsString> = HashSet::with_capacity(self.found.len());
-        for find in self.found {
-            let inside =
-                || seen.contains(find.real.as_os_str()) || roots.iter().any(|root| find.real.starts_with(root));
-            if find.linked && !inside() {
-                let kind = FileProblemKind::OutsideLink { target: show(&find.real) };
-                self.problems.push(FileProblem { file: show(&find.path), kind });
-                continue;
-            }
-            if seen.insert(find.real.into_os_string()) {
-                set.files.push(File { shown: show(&find.path), source: Source::Path(find.path) });
-            }
+    fn finish(mut self, roots: &[Root<'_>], set: &mut FileSet) {
+        let found = std::mem::take(&mut self.found);
+        // In one folder without links every path is another file: so it nearly always is, and then nothing need be looked up.
+        let plain = roots.len() == 1 && found.iter().all(|find| matches!(find.place, FindPlace::Below(_)));
+        if plain {
+            set.files.extend(found.into_iter().map(|find| find.file));
+            set.files.par_sort_unstable_by(|a, b| a.order().cmp(&b.order()));
+        } else {
+            self.take_once(found, roots, set);
+            set.files.sort_by(|a, b| a.shown.cmp(&b.shown));
         }
-        set.files.sort_by(|a, b| a.shown.cmp(&b.shown));
         self.problems.sort_by(|a, b| a.file.cmp(&b.file));
         self.problems.dedup();
         set.problems = self.problems;
@@ -382,10 +451,30 @@ impl Finds {
         }
         set.passed_over = self.passed_over;
     }
+
+    fn take_once(&mut self, mut found: Vec<Find>, roots: &[Root<'_>], set: &mut FileSet) {
+        // A file's own name comes before any link to it, so what links lead to has been seen when they come. Paths are compared
+        // and hashed as bytes: component by component costs several times as much.
+        found
+            .sort_unstable_by(|a, b| (a.is_linked(), a.path().as_os_str()).cmp(&(b.is_linked(), b.path().as_os_str())));
+        let mut seen: HashSet<OsString> = HashSet::with_capacity(found.len());
+        for find in found {
+            let real = find.real(roots);
+            let inside = || seen.contains(real.as_os_str()) || roots.iter().any(|root| real.starts_with(&root.real));
+            if find.is_linked() && !inside() {
+                let kind = FileProblemKind::OutsideLink { target: show(&real) };
+                self.problems.push(FileProblem { file: find.file.shown, kind });
+                continue;
+            }
+            if seen.insert(real.into_os_string()) {
+                set.files.push(find.file);
+            }
+        }
+    }
 }
 
-/// Finds the files below the folder `root`, whose path without links is `real`.
-fn walk(root: &Path, real: PathBuf, exclude: &Arc<Gitignore>, finds: &mut Finds) {
+/// Finds the files below the folder `root`, which is the one of that number.
+fn walk(root: &Path, number: usize, exclude: &Arc<Gitignore>, finds: &mut Finds) {
     let shared = Arc::new(Mutex::new(std::mem::take(finds)));
     let filter = {
         let shared = Arc::clone(&shared);
@@ -422,9 +511,8 @@ fn walk(root: &Path, real: PathBuf, exclude: &Arc<Gitignore>, finds: &mut Finds)
         .build_parallel()
         .run(|| {
             let shared = Arc::clone(&shared);
-            let real = real.clone();
             Box::new(move |entry| {
-                look_at(entry, root, &real, &shared);
+                look_at(entry, root, number, &shared);
                 WalkState::Continue
             })
         });
@@ -436,7 +524,7 @@ fn lock(shared: &Mutex<Finds>) -> std::sync::MutexGuard<'_, Finds> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn look_at(entry: Result<DirEntry, ignore::Error>, root: &Path, real: &Path, shared: &Mutex<Finds>) {
+fn look_at(entry: Result<DirEntry, ignore::Error>, root: &Path, number: usize, shared: &Mutex<Finds>) {
     let entry = match entry {
         Ok(entry) => entry,
         Err(error) => {
@@ -461,15 +549,14 @@ fn look_at(entry: Result<DirEntry, ignore::Error>, root: &Path, real: &Path, sha
         look_at_link(path, shared);
         return;
     }
-    if !is_manifest(path) {
+    if !is_manifest(Path::new(entry.file_name())) {
         return;
     }
     if let Some(what) = special(kind) {
         lock(shared).problem(show(path), FileProblemKind::NotAFile { what });
         return;
     }
-    let below = path.strip_prefix(root).unwrap_or(path);
-    let find = Find { real: real.join(below), path: path.to_owned(), linked: false };
+    let find = Find::new(entry.into_path(), FindPlace::Below(number));
     lock(shared).found.push(find);
 }
 
@@ -483,7 +570,7 @@ fn look_at_link(path: &Path, shared: &Mutex<Finds>) {
         Ok(metadata) => match refuse_special(&metadata, path) {
             Some(kind) => lock(shared).problem(show(path), kind),
             None => match fs::canonicalize(path) {
-                Ok(real) => lock(shared).found.push(Find { path: path.to_owned(), real, linked: true }),
+                Ok(real) => lock(shared).found.push(Find::at(path.to_owned(), Some(real), true)),
                 Err(error) => lock(shared).problem(show(path), broken(&error)),
             },
         },

@@ -20,7 +20,7 @@ use crate::{
     report::{Finding, ObjectId, Severity, Span},
 };
 
-/// What one file holds.
+/// What one file or several hold.
 #[derive(Debug, Default)]
 pub(super) struct Loaded {
     pub(super) configs: Vec<Located<FluxConfig>>,
@@ -38,8 +38,15 @@ pub(super) struct Loaded {
 /// Kinds of Sluicegate's group that files hold. `PolicyTest` is read by `sluicegate test` alone.
 const KINDS: [&str; 4] = ["FluxConfig", "FluxPolicy", "FluxCluster", "PolicyTest"];
 
-pub(super) fn read(shown: &str, file: u32, text: &str, documents: Result<Vec<Document<'_>>, YamlError>) -> Loaded {
-    let mut reader = Reader { shown, file, text, loaded: Loaded::default() };
+/// Adds what a file holds.
+pub(super) fn read(
+    loaded: &mut Loaded,
+    shown: &str,
+    file: u32,
+    text: &str,
+    documents: Result<Vec<Document<'_>>, YamlError>,
+) {
+    let mut reader = Reader { shown, file, text, loaded };
     match documents {
         Ok(documents) => {
             for (document, number) in documents.iter().zip(0..) {
@@ -48,14 +55,13 @@ pub(super) fn read(shown: &str, file: u32, text: &str, documents: Result<Vec<Doc
         }
         Err(error) => reader.broken(&error),
     }
-    reader.loaded
 }
 
 struct Reader<'r> {
     shown: &'r str,
     file: u32,
     text: &'r str,
-    loaded: Loaded,
+    loaded: &'r mut Loaded,
 }
 
 impl Reader<'_> {

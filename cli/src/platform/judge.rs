@@ -116,7 +116,7 @@ impl Platform {
         let policies = self.compiled();
         let (facts, placed) = self.facts(&policies);
         let mut found: Vec<Found> = Vec::new();
-        let mut checked: Vec<Checked> = Vec::with_capacity(self.configs.len());
+        let mut checked: Vec<Checked> = Vec::new();
         self.judge_policies(&policies, &facts, &mut found, &mut checked);
         self.judge_clusters(&mut found, &mut checked);
         for (object, at) in &self.undecoded {
@@ -124,15 +124,14 @@ impl Platform {
                 checked.push(self.checked(object.clone(), at, Outcome::Invalid));
             }
         }
-        let bar = Progress::start(self.configs.len(), "deciding", progress);
-        let verdicts: Vec<(usize, Kept, Checked)> = self
-            .configs
+        // FluxConfigs are in the order of their files, and those of the context come last.
+        let judged = self.configs.partition_point(|config| !self.is_context(&config.at));
+        let bar = Progress::start(judged, "deciding", progress);
+        let verdicts: Vec<(Kept, Checked)> = self.configs[..judged]
             .par_iter()
             .zip(placed)
-            .enumerate()
             .with_min_len(64)
-            .filter(|(_, (config, _))| !self.is_context(&config.at))
-            .map(|(index, (config, placed))| {
+            .map(|(config, placed)| {
                 bar.step();
                 let admitted = match keep {
                     Keep::Outcome => match violations(placed, &facts) {
@@ -145,14 +144,14 @@ impl Platform {
                     },
                 };
                 let outcome = if config.flawed { Outcome::Invalid } else { Outcome::Admitted };
-                (index, admitted, self.checked(config_id(&config.object), &config.at, outcome))
+                (admitted, self.checked(config_id(&config.object), &config.at, outcome))
             })
             .collect();
         drop(bar);
         let mut configs = Vec::with_capacity(verdicts.len());
         let mut undetermined = false;
-        for (index, verdict, mut looked_at) in verdicts {
-            let config = &self.configs[index];
+        checked.reserve(verdicts.len());
+        for (index, (config, (verdict, mut looked_at))) in self.configs.iter().zip(verdicts).enumerate() {
             let violations = match verdict {
                 Ok(admitted) => {
                     configs.push(JudgedConfig { index, admitted, outcome: looked_at.outcome, rules: Vec::new() });

@@ -13,7 +13,10 @@ use sluicegate_policy::{PolicyField, Severity as RuleSeverity, Violation, verdic
 
 use super::{At, Located, Platform, document, judge::policy_name};
 use crate::{
-    manifest::yaml::{self, Document, Limits, decode_text},
+    manifest::{
+        files::File,
+        yaml::{self, Document, Limits, decode_text},
+    },
     report::{Decider, Finding, ObjectId, Place, Related, Severity, Span},
 };
 
@@ -28,34 +31,47 @@ pub(super) struct Found {
 /// Texts of files, read when somebody asks.
 #[derive(Debug)]
 pub struct SourceTexts<'p> {
-    files: HashMap<&'p str, (&'p crate::manifest::files::File, Option<&'p str>)>,
+    files: &'p [File],
+    /// From this index on the files are sorted by their paths anew.
+    context_from: usize,
+    /// Texts that were kept, in the order of the files.
+    kept: &'p [Option<Box<str>>],
 }
 
 impl<'p> SourceTexts<'p> {
-    /// The texts of these files.
-    pub fn new(files: &'p [crate::manifest::files::File]) -> Self {
-        Self { files: files.iter().map(|file| (file.shown(), (file, None))).collect() }
+    /// The texts of these files, which are sorted by the path that is shown.
+    pub fn new(files: &'p [File]) -> Self {
+        Self { files, context_from: files.len(), kept: &[] }
     }
 
     /// The texts of a platform's files, as they were when they were judged.
     pub fn of(platform: &'p Platform) -> Self {
-        let texts = platform.texts.iter().map(Option::as_deref).chain(std::iter::repeat(None));
-        Self { files: platform.files.iter().zip(texts).map(|(file, text)| (file.shown(), (file, text))).collect() }
+        Self { files: &platform.files, context_from: platform.context_from as usize, kept: &platform.texts }
     }
 
     /// Text of the file that is shown under this path; `None` where it cannot be read as text.
     pub fn get(&self, shown: &str) -> Option<Arc<str>> {
         let limits = Limits::default();
-        let (file, kept) = self.files.get(shown)?;
-        if let Some(kept) = kept {
-            return Some((*kept).into());
+        let (files, context) = self.files.split_at(self.context_from);
+        let at = match find(context, shown) {
+            Some(at) => files.len() + at,
+            None => find(files, shown)?,
+        };
+        if let Some(Some(kept)) = self.kept.get(at) {
+            return Some((**kept).into());
         }
-        let bytes = file.read(&limits).ok()?;
+        let bytes = self.files[at].read(&limits).ok()?;
         match decode_text(&bytes, &limits) {
             Ok(text) => Some(text.into()),
             Err(_) => Some(String::from_utf8_lossy(&bytes).into()),
         }
     }
+}
+
+/// The last file that is shown under this path, among files that are sorted by it.
+fn find(files: &[File], shown: &str) -> Option<usize> {
+    let at = files.partition_point(|file| file.shown() <= shown).checked_sub(1)?;
+    (files[at].shown() == shown).then_some(at)
 }
 
 /// Turns violations into findings, in parallel by file.
@@ -216,10 +232,10 @@ fn object_place(platform: &Platform, objects: &Objects<'_>, object: &ObjectRef, 
 pub(super) fn with_documents<T>(platform: &Platform, file: u32, work: impl FnOnce(&[Document<'_>]) -> T) -> Option<T> {
     let limits = Limits::default();
     if let Some(Some(text)) = platform.texts.get(file as usize) {
-        return Some(work(&yaml::parse(text, &limits).ok()?));
+        return Some(work(&yaml::parse_decoded(text, &limits).ok()?));
     }
     let bytes = platform.files.get(file as usize)?.read(&limits).ok()?;
     let text = decode_text(&bytes, &limits).ok()?;
-    let documents = yaml::parse(text, &limits).ok()?;
+    let documents = yaml::parse_decoded(text, &limits).ok()?;
     Some(work(&documents))
 }

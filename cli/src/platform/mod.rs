@@ -21,7 +21,7 @@ use sluicegate_policy::Labels;
 use crate::{
     manifest::{
         files::{self, CollectError, File, FileProblem, Options},
-        yaml::Limits,
+        yaml::{Document, Limits, YamlError},
     },
     progress::Progress,
     report::{Finding, ObjectId, PassedOver, Severity},
@@ -124,6 +124,11 @@ impl Platform {
     /// # Errors
     /// Only where nothing could be looked for; what is wrong with single files is in [`Platform::findings`].
     pub fn load(request: &Request) -> Result<Self, CollectError> {
+        Self::load_keeping(request, KEPT_TEXTS)
+    }
+
+    /// As [`Platform::load`], with at most so many bytes of texts kept.
+    fn load_keeping(request: &Request, most: usize) -> Result<Self, CollectError> {
         let options = Options { exclude: request.exclude.clone(), limits: Limits::default() };
         let judged = files::collect(&request.paths, &options)?;
         let context = files::collect(&request.context, &options)?;
@@ -136,50 +141,46 @@ impl Platform {
             );
         }
         for problem in judged.problems.iter().chain(&context.problems) {
-            platform.problem(problem);
+            platform.unreadable = true;
+            platform.findings.push(unreadable(problem));
         }
         let progress = Progress::start(platform.files.len(), "reading files", request.progress);
         let kept = AtomicUsize::new(0);
-        let loaded = files::for_each_parsed(&platform.files, &options.limits, |file, text, documents| {
+        let read = |part: &mut Part, file: &File, text: &str, documents: Result<Vec<Document<'_>>, YamlError>| {
             progress.step();
             // Not by the path that is shown: `-` may be the standard input and a file.
             let number = platform.files.element_offset(file).map_or(u32::MAX, index);
-            let loaded = document::read(file.shown(), number, text, documents);
-            let keep = !loaded.configs.is_empty()
-                && kept.fetch_add(text.len(), Ordering::Relaxed) < KEPT_TEXTS.saturating_sub(text.len());
-            (loaded, keep.then(|| Box::from(text)))
-        });
+            let before = part.loaded.configs.len();
+            document::read(&mut part.loaded, file.shown(), number, text, documents);
+            let keep = part.loaded.configs.len() > before
+                && kept.fetch_add(text.len(), Ordering::Relaxed) < most.saturating_sub(text.len());
+            part.texts.push(keep.then(|| Box::from(text)));
+        };
+        let problem = |part: &mut Part, problem: FileProblem| {
+            part.texts.push(None);
+            part.unreadable = true;
+            part.loaded.findings.push(unreadable(&problem));
+        };
+        let parts = files::fold_parsed(&platform.files, &options.limits, read, problem);
         drop(progress);
+        // Nearly every file holds one FluxConfig.
+        platform.texts.reserve_exact(platform.files.len());
+        platform.configs.reserve_exact(platform.files.len());
         let mut other_objects = 0;
         let mut other_documents = 0;
-        for loaded in loaded {
-            match loaded {
-                Ok((loaded, text)) => {
-                    platform.texts.push(text);
-                    let document::Loaded {
-                        configs,
-                        policies,
-                        clusters,
-                        namespaces,
-                        undecoded,
-                        findings,
-                        others,
-                        foreign,
-                    } = loaded;
-                    platform.configs.extend(configs);
-                    platform.policies.extend(policies);
-                    platform.clusters.extend(clusters);
-                    platform.namespaces.extend(namespaces);
-                    platform.undecoded.extend(undecoded);
-                    platform.findings.extend(findings);
-                    other_objects += others;
-                    other_documents += foreign;
-                }
-                Err(problem) => {
-                    platform.texts.push(None);
-                    platform.problem(&problem);
-                }
-            }
+        for Part { loaded, texts, unreadable } in parts {
+            platform.texts.extend(texts);
+            platform.unreadable |= unreadable;
+            let document::Loaded { configs, policies, clusters, namespaces, undecoded, findings, others, foreign } =
+                loaded;
+            platform.configs.extend(configs);
+            platform.policies.extend(policies);
+            platform.clusters.extend(clusters);
+            platform.namespaces.extend(namespaces);
+            platform.undecoded.extend(undecoded);
+            platform.findings.extend(findings);
+            other_objects += others;
+            other_documents += foreign;
         }
         let helm = judged.passed_over.helm_templates.len() + context.passed_over.helm_templates.len();
         let linked = judged.passed_over.linked_folders.len() + context.passed_over.linked_folders.len();
@@ -214,15 +215,22 @@ impl Platform {
     pub fn shown(&self, at: &At) -> &str {
         self.files.get(at.file as usize).map_or("", File::shown)
     }
+}
 
-    fn problem(&mut self, problem: &FileProblem) {
-        self.unreadable = true;
-        let rule = sluicegate_policy::Rule::UnreadableFile;
-        let mut finding =
-            Finding::new(Severity::Error, rule.id(), rule.title(), problem.file.clone(), problem.kind.to_string());
-        finding.help.push("make it readable, or leave it out with --exclude".to_owned());
-        self.findings.push(finding);
-    }
+/// What a few files hold, in their order.
+#[derive(Default)]
+struct Part {
+    loaded: document::Loaded,
+    texts: Vec<Option<Box<str>>>,
+    unreadable: bool,
+}
+
+fn unreadable(problem: &FileProblem) -> Finding {
+    let rule = sluicegate_policy::Rule::UnreadableFile;
+    let mut finding =
+        Finding::new(Severity::Error, rule.id(), rule.title(), problem.file.clone(), problem.kind.to_string());
+    finding.help.push("make it readable, or leave it out with --exclude".to_owned());
+    finding
 }
 
 fn canonical(file: &File) -> Option<PathBuf> {
@@ -232,4 +240,66 @@ fn canonical(file: &File) -> Option<PathBuf> {
 /// An index or count as it is kept: a list longer than `u32` can say does not fit into memory.
 fn index(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+    use crate::report::{Report, human};
+
+    /// A platform with one policy and FluxConfigs that it refuses.
+    fn write(folder: &Path) {
+        let policy = "apiVersion: sluicegate.dev/v1alpha1\nkind: FluxPolicy\nmetadata: {name: teams}\nspec:\n  tenants: {names: [\"*\"]}\n  \
+                      sources: {git: {allow: [\"https://git.example.com/${tenant}/**\"]}}\n  defaults: {cluster: prod, \
+                      namespace: \"${tenant}\", ref: {branch: main}}\n  destinations: [{clusters: [prod], namespaces: \
+                      [\"${tenant}\"]}]\n";
+        let cluster = "apiVersion: sluicegate.dev/v1alpha1\nkind: FluxCluster\nmetadata: {name: prod}\nspec: {connection: \
+                       {inCluster: {}}}\n";
+        fs::write(folder.join("policy.yaml"), policy).unwrap();
+        fs::write(folder.join("cluster.yaml"), cluster).unwrap();
+        for number in 0..40 {
+            let config = format!(
+                "apiVersion: sluicegate.dev/v1alpha1\nkind: FluxConfig\nmetadata: {{name: app-{number}, namespace: team-a}}\n\
+                 spec: {{source: {{url: \"https://git.example.com/team-b/app-{number}\"}}}}\n"
+            );
+            fs::write(folder.join(format!("app-{number}.yaml")), config).unwrap();
+        }
+    }
+
+    fn kept(platform: &Platform) -> usize {
+        platform.texts.iter().flatten().map(|text| text.len()).sum()
+    }
+
+    /// What `check` would write.
+    fn shown(platform: &Platform) -> String {
+        let judged = platform.judge(Keep::Outcome, false);
+        let texts = SourceTexts::of(platform);
+        let mut out = Vec::new();
+        let report = Report::new(judged.findings, judged.checked);
+        human::write(&report, &|path| texts.get(path), human::Options::default(), &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn keeps_no_more_texts_than_it_may_and_shows_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path());
+        let request = Request { paths: vec![folder.path().to_owned()], ..Request::default() };
+        let all = Platform::load(&request).unwrap();
+        let expected = shown(&all);
+        assert_eq!(expected.matches("source-not-allowed").count(), 41, "{expected}");
+        assert!(expected.contains("https://git.example.com/team-b/app-39\""), "{expected}");
+        let size = kept(&all);
+        let configs = all.texts.iter().flatten().count();
+        assert_eq!(configs, 40, "the files with FluxConfigs, and no others");
+        for most in [0, 1, size / 3, size - 1, size] {
+            let some = Platform::load_keeping(&request, most).unwrap();
+            assert!(kept(&some) <= most, "{} of {most}", kept(&some));
+            assert_eq!(shown(&some), expected, "{most}");
+        }
+        assert!(kept(&Platform::load_keeping(&request, size / 3).unwrap()) > 0);
+        assert!(KEPT_TEXTS <= 16 << 20, "memory is bounded for any number of files");
+    }
 }

@@ -22,7 +22,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::accounts::Accounts;
 use crate::error::{Context, Error, Result};
-use crate::network::GIT_HOST;
+use crate::network::{EXAMPLE_GIT_HOST, GIT_HOST};
 
 type Answer = Response<Full<Bytes>>;
 
@@ -74,8 +74,10 @@ async fn serve(socket: impl AsyncRead + AsyncWrite + Unpin + Send, run: Arc<Path
 async fn answer(request: Request<Incoming>, run: &Path) -> Answer {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     // The host's relay for Git has a loopback address and a port; charts are always asked for by name.
-    let is_git =
-        host.split(':').next().is_some_and(|name| name == GIT_HOST || name == "127.0.0.1" || name == "localhost");
+    let is_git = host
+        .split(':')
+        .next()
+        .is_some_and(|name| [GIT_HOST, EXAMPLE_GIT_HOST, "127.0.0.1", "localhost"].contains(&name));
     if is_git { git(request, run).await } else { file(request.uri().path(), &run.join("charts")).await }
 }
 

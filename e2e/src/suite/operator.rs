@@ -4,6 +4,7 @@
 //! names. Every process that is started here ends with the tests' own process, however that ends.
 
 use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -29,7 +30,7 @@ pub const USER: &str = "system:serviceaccount:sluicegate-system:sluicegate-opera
 /// The Lease on which the operator elects its leader.
 pub const LEASE: &str = "sluicegate-operator";
 /// The group that every ServiceAccount is in.
-const GROUP: &str = "system:serviceaccounts";
+pub const GROUP: &str = "system:serviceaccounts";
 /// The logical id of the cluster that the operator runs on.
 pub const CLUSTER: &str = "local";
 /// What an orderly end may take.
@@ -51,18 +52,25 @@ impl Operator {
     /// # Errors
     /// Where its kubeconfig cannot be made or the program is not built.
     pub fn new(cluster: &Cluster, name: &str) -> Result<Operator> {
-        let program = program()?;
+        // Several instances run on one host.
+        Self::of(cluster, name, program()?, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+    }
+
+    /// As [`Operator::new`], with a program of the caller's, which serves its metrics at an address of the caller's.
+    ///
+    /// # Errors
+    /// Where its kubeconfig cannot be made.
+    pub fn of(cluster: &Cluster, name: &str, program: PathBuf, listen: SocketAddr) -> Result<Operator> {
         let kubeconfig = cluster.layout().path("operators").join(format!("{name}.kubeconfig"));
-        write(&kubeconfig, cluster.kubeconfig_for(USER, Some(GROUP))?)?;
+        write(&kubeconfig, self::kubeconfig(cluster)?)?;
         let arguments = [
             "operator",
             "--kubeconfig",
             &kubeconfig.display().to_string(),
             "--namespace",
             NAMESPACE,
-            // Several instances run on one host.
             "--listen",
-            "127.0.0.1:0",
+            &listen.to_string(),
         ];
         Ok(Operator {
             name: name.to_owned(),
@@ -118,9 +126,14 @@ impl Operator {
         self.child().as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
+    /// The id of its process, where it was started.
+    pub fn pid(&self) -> Option<u32> {
+        self.child().as_ref().map(Child::id)
+    }
+
     /// Resident memory in bytes; 0 where it does not run.
     pub fn resident(&self) -> u64 {
-        let Some(pid) = self.child().as_ref().map(Child::id) else {
+        let Some(pid) = self.pid() else {
             return 0;
         };
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
@@ -166,6 +179,14 @@ impl Operator {
         let _ = child.wait();
         Err(Error::NotReady { what, seconds: END_LIMIT.as_secs(), log: format!("\n{}", self.log_tail("", 20)) })
     }
+}
+
+/// A kubeconfig with the rights of the operator's ServiceAccount on a cluster.
+///
+/// # Errors
+/// Where the certificate cannot be made.
+pub fn kubeconfig(cluster: &Cluster) -> Result<String> {
+    cluster.kubeconfig_for(USER, Some(GROUP))
 }
 
 /// The program under test.

@@ -15,8 +15,8 @@ use sluicegate_e2e::suite::snapshot::Snapshot;
 use sluicegate_e2e::suite::sops::AgeKey;
 
 use crate::support::{
-    AGENT_LABEL, DEPLOYMENT, HOME_LABEL, KUSTOMIZATION, Platform, SOON, START, Tenant, config_map, on_node, secret,
-    workload,
+    AGENT_LABEL, DEPLOYMENT, HOME_LABEL, KUSTOMIZATION, POOL, Platform, SOON, START, Tenant, config_map, on_node,
+    secret, workload,
 };
 
 #[test]
@@ -31,7 +31,10 @@ fn every_delivery_lives_and_dies_in_placement_isolated() {
 
 #[test]
 fn every_delivery_lives_and_dies_in_placement_pooled() {
-    on_node("deliver-pooled", async |platform| lives_and_dies(platform, "Pooled").await);
+    on_node("deliver-pooled", async |platform| {
+        let _alone = POOL.lock().await;
+        lives_and_dies(platform, "Pooled").await
+    });
 }
 
 const CONFIGS: [&str; 5] = ["git", "artifact", "chart", "chart-artifact", "umbrella"];

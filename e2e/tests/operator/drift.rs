@@ -250,6 +250,7 @@ fn edits(key: &Key, value: &Value) -> Vec<(&'static str, Value)> {
     };
     // Every object is known by its labels: without them it would be nobody's.
     edits.push(("without a label", json!({"metadata": {"labels": {AGENT_LABEL: null}}})));
+    edits.push(("of another agent", json!({"metadata": {"labels": {AGENT_LABEL: "evil"}}})));
     edits.push(("not managed", json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": "evil"}}})));
     edits
 }

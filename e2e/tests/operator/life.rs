@@ -116,6 +116,9 @@ fn on_violation_suspend_stops_the_sync_and_leaves_what_runs() {
         tenant.refused("shop", "source-not-allowed").await?;
         delivered(&tenant, KUSTOMIZATION, "a suspended Kustomization", |found| found["spec"]["suspend"] == true)
             .await?;
+        seconds(2).await;
+        let refused = tenant.look("shop").await?;
+        assert_eq!(resolved(&refused, "spec.interval").0, "5s", "what it was resolved to: {}", refused["status"]);
         change(
             &platform,
             &policy,

@@ -17,7 +17,7 @@ use sluicegate_e2e::network::{GIT_HOST, NODE_ADDRESS, REGISTRY_PORT};
 use sluicegate_e2e::suite::git::{self, Repository};
 use sluicegate_e2e::suite::operator::{self, CLUSTER, NAMESPACE, Operator};
 use sluicegate_e2e::suite::{Space, Target, own_control_plane, skip, test, test_on};
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 
 pub(crate) const API: &str = "sluicegate.dev/v1alpha1";
 pub(crate) const CONFIG: (&str, &str) = (API, "FluxConfig");
@@ -32,6 +32,9 @@ pub(crate) const HOME_LABEL: &str = "sluicegate.dev/home";
 pub(crate) const START: u64 = 180;
 /// What follows from a change where nothing has to start.
 pub(crate) const SOON: u64 = 60;
+
+/// The one pool of the cluster of the run: who looks at all of it, or takes its end for his own, must be alone in it.
+pub(crate) static POOL: Mutex<()> = Mutex::const_new(());
 
 /// A cluster with Sluicegate installed, and the operator that serves it.
 #[derive(Clone)]
@@ -79,20 +82,39 @@ pub(crate) fn on_plane(name: &str, body: impl AsyncFnOnce(Platform) -> Result<()
 
 /// A control plane of the test's own, with Sluicegate installed and no operator started yet. It ends with the test.
 pub(crate) fn on_own_plane(name: &str, body: impl AsyncFnOnce(Platform) -> Result<()>) {
-    struct Ended(String);
-    impl Drop for Ended {
-        fn drop(&mut self) {
-            let _ = Cluster::down(&self.0);
-        }
-    }
-    let _ended = Ended(unique(name));
-    let find = || Ok(Target::Harness(Box::new(plane(name)?)));
+    let own = std::cell::OnceCell::new();
+    let find = || {
+        let plane = own_plane(name)?;
+        let cluster = plane.cluster.clone();
+        let _ = own.set(plane);
+        Ok(Target::Harness(Box::new(cluster)))
+    };
     test_on(name, find, async |space| {
         let cluster = space.cluster().cloned().expect("a cluster of the harness");
         operator::install(&cluster).await?;
         let operator = Arc::new(Operator::new(&cluster, "a")?);
         guarded(Platform { space, cluster, operator }, body).await
     });
+}
+
+/// A control plane that ends when it is dropped.
+pub(crate) struct OwnPlane {
+    pub(crate) cluster: Cluster,
+}
+
+impl Drop for OwnPlane {
+    fn drop(&mut self) {
+        let _ = Cluster::down(self.cluster.name());
+    }
+}
+
+pub(crate) fn own_plane(label: &str) -> Result<OwnPlane> {
+    Ok(OwnPlane { cluster: plane(label)? })
+}
+
+/// An administrator's client of a cluster.
+pub(crate) async fn client_of(cluster: &Cluster) -> Result<kube::Client> {
+    sluicegate_e2e::api::client(&cluster.layout().kubeconfig()).await
 }
 
 /// A name for a cluster of this run.

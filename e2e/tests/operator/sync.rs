@@ -46,6 +46,7 @@ fn errors_of_flux_are_told_whole() {
         for path in ["nowhere", "build", "kind", "sick", "forbidden"] {
             tenant.config(path, at(path)).await?;
         }
+        tenant.config("chart", json!({"source": {"url": url}, "path": "fine", "chart": {}})).await?;
         let ready = tenant.reaches("fine", "Ready", "True", START).await?;
         let sync = &ready["status"]["sync"];
         let head = repository.head("main")?;
@@ -59,6 +60,7 @@ fn errors_of_flux_are_told_whole() {
             ("build", &["kustomize build failed", "missing.yaml"]),
             ("kind", &["no matches for kind", "Nonsense"]),
             ("sick", &["health check failed", "sick"]),
+            ("chart", &["chart"]),
             ("forbidden", &["forbidden", "namespaces", "sluicegate-reconciler"]),
         ] {
             let said = tenant.fails(name, START, words).await?;

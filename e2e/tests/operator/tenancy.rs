@@ -7,13 +7,14 @@ use sluicegate_e2e::suite::flux;
 
 use crate::escape::PLATFORM_FLUX;
 use crate::support::{
-    GIT_REPOSITORY, KUSTOMIZATION, Platform, SOON, START, Tenant, config_map, has, message, on_node, on_plane, seconds,
-    workload,
+    GIT_REPOSITORY, KUSTOMIZATION, POOL, Platform, SOON, START, Tenant, config_map, has, message, on_node, on_plane,
+    seconds, workload,
 };
 
 #[test]
 fn two_tenants_in_one_pool_have_flux_configs_of_the_same_name() {
     on_node("same-name", async |platform| {
+        let _alone = POOL.lock().await;
         let (one, other) = (platform.tenant("one").await?, platform.tenant("other").await?);
         platform.policy("teams", &[&one, &other], json!({"agent": {"placement": "Pooled"}})).await?;
         for tenant in [&one, &other] {
@@ -165,7 +166,7 @@ async fn platform_flux(platform: &Platform) -> Result<String> {
 #[test]
 fn a_flux_for_the_whole_platform_and_agents_leave_each_other_alone() {
     on_node("platform-flux", async |platform| {
-        let _alone = PLATFORM_FLUX.write().await;
+        let (_alone, _pool) = (PLATFORM_FLUX.write().await, POOL.lock().await);
         let own = platform_flux(&platform).await?;
         let space = &platform.space;
         let mut agents = Vec::new();

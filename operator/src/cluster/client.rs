@@ -228,13 +228,24 @@ impl ClusterClient {
     /// # Errors
     /// Every other answer.
     pub async fn delete(&self, key: &Key, uid: &str) -> ApiResult<()> {
+        self.remove(request(key.kind, &key.namespace), &key.name, uid).await
+    }
+
+    /// The same of an object below a path, such as `/api/v1/namespaces/x/secrets`.
+    ///
+    /// # Errors
+    /// Every other answer.
+    pub async fn delete_path(&self, path: &str, name: &str, uid: &str) -> ApiResult<()> {
+        self.remove(Request::new(path), name, uid).await
+    }
+
+    async fn remove(&self, request: Request, name: &str, uid: &str) -> ApiResult<()> {
         let parameters = DeleteParams {
             preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
             propagation_policy: Some(PropagationPolicy::Background),
             ..DeleteParams::default()
         };
-        match self.write::<Value>(Verb::Delete, request(key.kind, &key.namespace).delete(&key.name, &parameters)).await
-        {
+        match self.write::<Value>(Verb::Delete, request.delete(name, &parameters)).await {
             Ok(_) => Ok(()),
             Err(error) if error.is_not_found() => Ok(()),
             Err(error) => Err(error),

@@ -9,7 +9,7 @@ use std::{
 
 use kube::{Api, core::DynamicObject};
 use serde_json::Value;
-use tokio::{task::AbortHandle, time::Instant};
+use tokio::{sync::Notify, task::AbortHandle, time::Instant};
 
 use super::{
     client::{ApiResult, ClusterClient},
@@ -19,13 +19,21 @@ use super::{
 };
 use crate::{
     fields::Fingerprint,
-    object::{ConfigKey, Key, Kind, MANAGED_BY_LABEL, MANAGER},
-    reconcile::Report,
+    object::{AGENT_LABEL, ConfigKey, Key, Kind, MANAGED_BY_LABEL, MANAGER, helm_chart, labelled_config},
+    reconcile::{Report, health::Vitals},
     render::Account,
+    telemetry::metrics,
 };
 
 /// How long a change of what Flux says may wait, so that several become one.
 const SETTLE: Duration = Duration::from_millis(200);
+
+/// How often a cluster is asked for what changes seldom.
+const LOOK: Duration = Duration::from_secs(60);
+/// How long a cluster of which something failed is left alone before it is asked.
+const CALM: Duration = Duration::from_secs(1);
+/// How often one is asked that did not answer.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// What is known of a cluster as a whole.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -47,6 +55,10 @@ pub struct UnitState {
     pub failures: u32,
     /// When the Lease holders were seen last.
     pub leading_since: Option<Instant>,
+    /// Its rest, and its restarts.
+    pub vitals: Vitals,
+    /// Digest of all that was wanted when all of it was last there: what is written while it stays the same repairs drift.
+    pub settled: Option<u64>,
     /// Objects whose stored form differs from what we applied, and is fine: what was applied, and what it became.
     pub accepted: HashMap<Key, (Fingerprint, Fingerprint)>,
     /// What is told to the FluxConfigs.
@@ -58,7 +70,9 @@ pub trait Listener: Send + Sync {
     /// Something was seen that a FluxConfig's status may show.
     fn config(&self, key: ConfigKey);
     /// A watch was answered; `None`: it works.
-    fn watched(&self, kind: Kind, failure: Option<&str>);
+    fn watched(&self, watched: metrics::Watched, failure: Option<&str>);
+    /// A cluster began or ceased to answer.
+    fn answers(&self, cluster: &str);
 }
 
 /// One cluster.
@@ -76,6 +90,8 @@ pub struct Runtime {
     /// Agents to reconcile.
     pub queue: Queue<Arc<str>>,
     info: RwLock<Info>,
+    /// Something failed: it is asked whether the cluster answers.
+    doubt: Arc<Notify>,
     units: Mutex<HashMap<Arc<str>, UnitState>>,
     copies: Mutex<HashMap<Box<str>, Vec<AbortHandle>>>,
     tasks: Mutex<Vec<AbortHandle>>,
@@ -109,6 +125,7 @@ impl Runtime {
             store,
             queue: Queue::default(),
             info: RwLock::default(),
+            doubt: Arc::default(),
             units: Mutex::default(),
             copies: Mutex::default(),
             tasks: Mutex::default(),
@@ -122,8 +139,9 @@ impl Runtime {
             let task = tokio::spawn(watch_kind(self.clone(), kind));
             self.keep(task.abort_handle());
         }
-        let task = tokio::spawn(keep_informed(self.clone()));
-        self.keep(task.abort_handle());
+        for task in [tokio::spawn(watch_charts(self.clone())), tokio::spawn(keep_informed(self.clone()))] {
+            self.keep(task.abort_handle());
+        }
     }
 
     /// Adds a task that ends with this cluster.
@@ -154,6 +172,18 @@ impl Runtime {
     /// What was told last about an agent.
     pub fn report(&self, agent: &str) -> Option<Arc<Report>> {
         lock(&self.units).get(agent).map(|unit| unit.report.clone())
+    }
+
+    /// Has everything looked at as if nothing had failed.
+    fn try_again(&self) {
+        let mut agents = self.store.agents();
+        let mut units = lock(&self.units);
+        for (agent, unit) in units.iter_mut() {
+            unit.failures = 0;
+            agents.push(agent.clone());
+        }
+        drop(units);
+        agents.into_iter().for_each(|agent| self.queue.push(agent));
     }
 
     /// Forgets an agent that is gone.
@@ -201,10 +231,11 @@ impl Runtime {
         };
         let touched = match news {
             News::Saw(object) => {
-                if kind.is_flux() {
+                let touched = self.store.saw(kind, &object);
+                if kind.is_flux() && !touched.agents.is_empty() {
                     self.tell_config(&object);
                 }
-                self.store.saw(kind, &object)
+                touched
             }
             News::Lost(object) => {
                 if kind.is_flux() {
@@ -218,7 +249,7 @@ impl Runtime {
                 let touched = self.store.only(watched, &listed);
                 let whole = self.store.is_synced();
                 self.store.synced(watched, false);
-                self.listener.watched(kind, None);
+                self.listener.watched(metrics::Watched::Object(kind), None);
                 self.begin(whole);
                 if let Watched::Copies(_, namespace) = watched {
                     self.queue.push(Arc::from(&**namespace));
@@ -229,12 +260,13 @@ impl Runtime {
                 let whole = self.store.is_synced();
                 let touched = self.store.only(watched, &HashSet::new());
                 self.store.synced(watched, true);
-                self.listener.watched(kind, Some("the cluster does not have this kind"));
+                self.listener.watched(metrics::Watched::Object(kind), Some("the cluster does not have this kind"));
                 self.begin(whole);
                 touched
             }
             News::Failed(failure) => {
-                self.listener.watched(kind, Some(&failure));
+                self.listener.watched(metrics::Watched::Object(kind), Some(&failure));
+                self.doubt.notify_one();
                 return;
             }
         };
@@ -258,11 +290,8 @@ impl Runtime {
     }
 
     fn tell_config(&self, object: &Value) {
-        let labels = &object["metadata"]["labels"];
-        if let (Some(home), Some(name)) =
-            (labels[crate::object::HOME_LABEL].as_str(), labels[crate::object::CONFIG_LABEL].as_str())
-        {
-            self.listener.config(ConfigKey { home: home.to_owned(), name: name.to_owned() });
+        if let Some(config) = labelled_config(object) {
+            self.listener.config(config);
         }
     }
 }
@@ -294,9 +323,32 @@ async fn watch_kind(runtime: Arc<Runtime>, kind: Kind) {
     .await;
 }
 
-/// Asks for what changes seldom: version, addresses, a platform-wide Flux.
+/// HelmCharts are made by helm-controller, so that nothing is decided by them; they say what is wrong with a chart.
+async fn watch_charts(runtime: Arc<Runtime>) {
+    let api: Api<DynamicObject> = Api::all_with(runtime.client.inner(), &helm_chart());
+    let runtime = Arc::downgrade(&runtime);
+    watch(api, Some(AGENT_LABEL), |news| {
+        let Some(runtime) = runtime.upgrade() else { return };
+        let concerned = match news {
+            News::Saw(object) => runtime.store.saw_chart(&object).into_iter().collect(),
+            News::Lost(object) => runtime.store.lost_chart(&object).into_iter().collect(),
+            News::Listed(listed) => runtime.store.only_charts(&listed),
+            News::Missing => runtime.store.only_charts(&HashSet::new()),
+            News::Failed(failure) => {
+                runtime.listener.watched(metrics::Watched::HelmChart, Some(&failure));
+                Vec::new()
+            }
+        };
+        for config in concerned {
+            runtime.listener.config(config);
+        }
+    })
+    .await;
+}
+
+/// Asks for what changes seldom: version, addresses, a platform-wide Flux; and whether the cluster answers at all.
 async fn keep_informed(runtime: Arc<Runtime>) {
-    let weak = Arc::downgrade(&runtime);
+    let (weak, doubt) = (Arc::downgrade(&runtime), runtime.doubt.clone());
     drop(runtime);
     loop {
         let Some(runtime) = weak.upgrade() else { return };
@@ -309,9 +361,21 @@ async fn keep_informed(runtime: Arc<Runtime>) {
         if info.api_servers != before.api_servers {
             runtime.store.agents().into_iter().for_each(|agent| runtime.queue.push(agent));
         }
+        let changed = info.unreachable != before.unreachable;
         *runtime.info.write().unwrap_or_else(PoisonError::into_inner) = info;
+        if changed {
+            if reachable {
+                // Nobody waits for the end of the backoff that the outage has brought about.
+                runtime.try_again();
+            }
+            runtime.listener.answers(&runtime.id);
+        }
         drop(runtime);
-        tokio::time::sleep(Duration::from_secs(if reachable { 60 } else { 5 })).await;
+        tokio::select! {
+            () = tokio::time::sleep(if reachable { LOOK } else { LOOK_AGAIN }) => {}
+            // All watches of a cluster that went away fail at once.
+            () = doubt.notified(), if reachable => tokio::time::sleep(CALM).await,
+        }
     }
 }
 
@@ -368,9 +432,9 @@ fn reaches_us(deployment: &Value) -> Option<String> {
     for container in deployment["spec"]["template"]["spec"]["containers"].as_array()? {
         for argument in texts(&container["args"]) {
             all |= matches!(argument, "--watch-all-namespaces" | "--watch-all-namespaces=true");
-            left_out |= argument.strip_prefix("--watch-label-selector=").is_some_and(|selector| {
-                selector.split(',').any(|part| part.trim() == format!("!{}", crate::object::AGENT_LABEL))
-            });
+            left_out |= argument
+                .strip_prefix("--watch-label-selector=")
+                .is_some_and(|selector| selector.split(',').any(|part| part.trim() == format!("!{AGENT_LABEL}")));
         }
     }
     // notification-controller has no selector, and acts for nobody.

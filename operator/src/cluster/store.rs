@@ -14,7 +14,9 @@ use sluicegate_crds::TENANT_LABEL;
 use crate::{
     fields::{self, Fingerprint},
     flux::state::FluxState,
-    object::{AGENT_LABEL, CONFIG_LABEL, ConfigKey, HOME_LABEL, Key, Kind, MANAGED_BY_LABEL, MANAGER, Owner},
+    object::{
+        AGENT_LABEL, CONFIG_LABEL, ConfigKey, HOME_LABEL, Key, Kind, MANAGED_BY_LABEL, MANAGER, Owner, labelled_config,
+    },
 };
 
 /// An object of ours, as it was seen last.
@@ -32,9 +34,20 @@ pub struct Observed {
     pub deleting: bool,
     /// What Flux says; for Flux objects.
     pub flux: Option<Box<FluxState>>,
-    /// Whether all replicas are available, as many as asked for; for Deployments.
-    pub available: Option<bool>,
+    /// For Deployments.
+    pub pods: Option<Pods>,
     version: Option<u64>,
+}
+
+/// The pods of a Deployment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pods {
+    /// As many are available as asked for, of the newest generation.
+    Available,
+    /// Fewer are.
+    Missing,
+    /// None is asked for.
+    Asleep,
 }
 
 /// A namespace, of ours or not.
@@ -68,9 +81,13 @@ struct Inner {
     agent_of: HashMap<Arc<Key>, Arc<str>>,
     by_config: HashMap<ConfigKey, HashSet<Arc<Key>>>,
     namespaces: HashMap<Box<str>, NamespaceState>,
+    charts: HashMap<ConfigKey, (ChartName, FluxState)>,
     missing: HashSet<Kind>,
     unsynced: HashSet<Watched>,
 }
+
+/// Namespace and name of a HelmChart.
+type ChartName = (String, String);
 
 /// What a watch is of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -129,8 +146,8 @@ impl Store {
         missing
     }
 
-    /// Takes note of an object as the API server gave it, by a watch or as the answer to a write. Older news than what is
-    /// known is passed over. What is not ours is not kept.
+    /// Takes note of an object as the API server gave it, by a watch or as the answer to a write. News that are not newer than
+    /// what is known are passed over: every write of ours comes twice. What is not ours is not kept.
     pub fn saw(&self, kind: Kind, object: &Value) -> Touched {
         let metadata = &object["metadata"];
         let text = |field: &str| metadata[field].as_str().unwrap_or_default();
@@ -143,7 +160,7 @@ impl Store {
         if let Some(agent) = inner.agent_of.get(&key)
             && let Some(known) = inner.by_agent.get(agent).and_then(|objects| objects.get(&key))
             && known.version.is_some()
-            && version < known.version
+            && version <= known.version
         {
             return Touched { agents: Vec::new(), status_only: true };
         }
@@ -167,7 +184,7 @@ impl Store {
             foreign: !fields::foreign(object).is_empty(),
             deleting: metadata["deletionTimestamp"].is_string(),
             flux: kind.is_flux().then(|| Box::new(FluxState::read(object))),
-            available: (kind == Kind::Deployment).then(|| is_available(object)),
+            pods: (kind == Kind::Deployment).then(|| pods(object)),
             version,
         };
         inner.keep(key, agent, observed)
@@ -221,9 +238,11 @@ impl Store {
         self.inner().by_agent.get(agent).cloned().unwrap_or_default()
     }
 
-    /// All agents that have something.
+    /// All agents that have something, in order.
     pub fn agents(&self) -> Vec<Arc<str>> {
-        self.inner().by_agent.keys().cloned().collect()
+        let mut agents: Vec<Arc<str>> = self.inner().by_agent.keys().cloned().collect();
+        agents.sort_unstable();
+        agents
     }
 
     /// Whether there is anything of a FluxConfig.
@@ -250,6 +269,43 @@ impl Store {
             .collect();
         found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         found
+    }
+
+    /// Takes note of a HelmChart, which helm-controller makes for a FluxConfig. Gives the FluxConfig.
+    pub fn saw_chart(&self, object: &Value) -> Option<ConfigKey> {
+        let config = labelled_config(object)?;
+        let known = (chart_name(object), FluxState::read(object));
+        self.inner().charts.insert(config.clone(), known);
+        Some(config)
+    }
+
+    /// A HelmChart is gone. Gives its FluxConfig, unless that has another by now.
+    pub fn lost_chart(&self, object: &Value) -> Option<ConfigKey> {
+        let config = labelled_config(object)?;
+        let mut inner = self.inner();
+        inner.charts.get(&config).filter(|(name, _)| *name == chart_name(object))?;
+        inner.charts.remove(&config);
+        Some(config)
+    }
+
+    /// After the HelmCharts have been listed anew: what was not named is gone. Gives the FluxConfigs of those.
+    pub fn only_charts(&self, listed: &HashSet<ChartName>) -> Vec<ConfigKey> {
+        let mut inner = self.inner();
+        let gone: Vec<ConfigKey> = inner
+            .charts
+            .iter()
+            .filter(|(_, (name, _))| !listed.contains(name))
+            .map(|(config, _)| config.clone())
+            .collect();
+        for config in &gone {
+            inner.charts.remove(config);
+        }
+        gone
+    }
+
+    /// What Flux says of the HelmChart of a FluxConfig.
+    pub fn chart_of(&self, config: &ConfigKey) -> Option<FluxState> {
+        self.inner().charts.get(config).map(|(_, state)| state.clone())
     }
 
     /// A deletion has been asked for.
@@ -339,6 +395,11 @@ impl Inner {
     }
 }
 
+fn chart_name(object: &Value) -> ChartName {
+    let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+    (text("namespace"), text("name"))
+}
+
 fn namespace_state(object: &Value) -> NamespaceState {
     let metadata = &object["metadata"];
     let label = |name: &str| metadata["labels"][name].as_str().map(Into::into);
@@ -350,11 +411,14 @@ fn namespace_state(object: &Value) -> NamespaceState {
     }
 }
 
-/// Deployments with no replica asked for are asleep, not available.
-fn is_available(object: &Value) -> bool {
+fn pods(object: &Value) -> Pods {
     let wanted = object["spec"]["replicas"].as_i64().unwrap_or(1);
     let status = &object["status"];
     let count = |field: &str| status[field].as_i64().unwrap_or(0);
     let current = object["metadata"]["generation"].as_i64() == status["observedGeneration"].as_i64();
-    wanted > 0 && current && count("availableReplicas") >= wanted && count("updatedReplicas") >= wanted
+    match wanted {
+        0 => Pods::Asleep,
+        _ if current && count("availableReplicas") >= wanted && count("updatedReplicas") >= wanted => Pods::Available,
+        _ => Pods::Missing,
+    }
 }

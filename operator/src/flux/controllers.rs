@@ -103,7 +103,8 @@ pub const CONTROLLERS: [Controller; 7] = [
         grace: 60,
         rules: || {
             vec![
-                rule(KUSTOMIZE, &["kustomizations"], &["list", "watch", "patch"]),
+                // Dependencies are read past the cache.
+                rule(KUSTOMIZE, &["kustomizations"], &["get", "list", "watch", "patch"]),
                 rule(KUSTOMIZE, &["kustomizations/status"], &["patch"]),
                 rule(SOURCE, &["buckets", "gitrepositories", "ocirepositories"], &["list", "watch"]),
                 // Asked for when a Kustomization is deleted; without it the deletion waits forever.
@@ -121,7 +122,7 @@ pub const CONTROLLERS: [Controller; 7] = [
         grace: 600,
         rules: || {
             vec![
-                rule(HELM, &["helmreleases"], &["list", "watch", "patch"]),
+                rule(HELM, &["helmreleases"], &["get", "list", "watch", "patch"]),
                 rule(HELM, &["helmreleases/status"], &["patch"]),
                 rule(SOURCE, &["helmcharts"], &["get", "list", "watch", "create", "patch", "delete"]),
                 rule(SOURCE, &["ocirepositories"], &["list", "watch"]),

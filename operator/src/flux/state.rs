@@ -98,6 +98,11 @@ impl FluxState {
         }
     }
 
+    /// Whether its last word was that it is ready, be it of an older generation.
+    pub fn is_ready(&self) -> bool {
+        self.ready.as_ref().is_some_and(|ready| ready.status == ConditionStatus::True)
+    }
+
     /// What to make of it.
     ///
     /// A condition counts only if it speaks of the newest generation. `observedGeneration` of the status does not say that:

@@ -104,6 +104,7 @@ struct Inner {
     configs: HashMap<ConfigKey, Arc<Planned>>,
     agents: HashMap<AgentId, BTreeSet<ConfigKey>>,
     targets: HashMap<(String, String), BTreeSet<ConfigKey>>,
+    dependents: HashMap<ConfigKey, BTreeSet<ConfigKey>>,
     clusters: BTreeMap<String, Arc<FluxCluster>>,
     homes: HashMap<String, usize>,
     complete: bool,
@@ -135,9 +136,19 @@ impl Plan {
         keys.filter_map(|key| inner.configs.get(key)).cloned().collect()
     }
 
-    /// All agents on a cluster that have a FluxConfig.
+    /// Agents of the FluxConfigs that depend on one.
+    pub fn agents_of_dependents(&self, key: &ConfigKey) -> BTreeSet<AgentId> {
+        let inner = self.read();
+        let dependents = inner.dependents.get(key).into_iter().flatten();
+        dependents.filter_map(|dependent| inner.configs.get(dependent)?.agent.clone()).collect()
+    }
+
+    /// All agents on a cluster that have a FluxConfig, in order.
     pub fn agents(&self, cluster: &str) -> Vec<AgentId> {
-        self.read().agents.keys().filter(|agent| agent.cluster == cluster).cloned().collect()
+        let mut agents: Vec<AgentId> =
+            self.read().agents.keys().filter(|agent| agent.cluster == cluster).cloned().collect();
+        agents.sort_unstable();
+        agents
     }
 
     /// All FluxConfigs.
@@ -183,6 +194,9 @@ impl Inner {
         if let Some(target) = target(&planned) {
             self.targets.entry(target).or_default().insert(planned.key.clone());
         }
+        for dependency in dependencies(&planned) {
+            self.dependents.entry(dependency).or_default().insert(planned.key.clone());
+        }
         *self.homes.entry(planned.key.home.clone()).or_default() += 1;
         self.configs.insert(planned.key.clone(), planned);
     }
@@ -195,6 +209,9 @@ impl Inner {
         if let Some(target) = target(&planned) {
             leave(&mut self.targets, &target, key);
         }
+        for dependency in dependencies(&planned) {
+            leave(&mut self.dependents, &dependency, key);
+        }
         if let Some(count) = self.homes.get_mut(&key.home) {
             *count -= 1;
             if *count == 0 {
@@ -202,6 +219,12 @@ impl Inner {
             }
         }
     }
+}
+
+fn dependencies(planned: &Planned) -> impl Iterator<Item = ConfigKey> {
+    let home = &planned.key.home;
+    let names = planned.config.spec.depends_on.iter();
+    names.map(|dependency| ConfigKey { home: home.clone(), name: dependency.name.clone() })
 }
 
 fn leave<K: std::hash::Hash + Eq + Clone>(index: &mut HashMap<K, BTreeSet<ConfigKey>>, at: &K, key: &ConfigKey) {

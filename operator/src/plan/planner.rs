@@ -1,7 +1,7 @@
 //! The task that keeps the plan: it alone reads the management cluster's news, and asks the engine.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -171,8 +171,9 @@ fn count(context: &Context) {
 
 /// Puts the new plans in, and has everybody looked at whom they concern.
 fn publish(context: &Context, world: &World, planned: Vec<Arc<Planned>>, gone: &[Arc<Planned>]) {
-    let mut agents = HashSet::new();
-    let mut configs: HashMap<ConfigKey, bool> = HashMap::new();
+    // In order, so that those of one tenant come one after the other, and their agent is looked at once for all of them.
+    let mut agents = BTreeSet::new();
+    let mut configs: BTreeMap<ConfigKey, bool> = BTreeMap::new();
     context.plan.write(|inner| {
         inner.clusters = world.clusters().clone();
         for planned in gone {
@@ -197,15 +198,13 @@ fn publish(context: &Context, world: &World, planned: Vec<Arc<Planned>>, gone: &
         }
         inner.complete = true;
     });
+    context.came_back(configs.keys().chain(gone.iter().map(|planned| &planned.key)));
     for (key, restated) in configs {
         if restated {
             context.configs.push_after(key, Duration::from_millis(500));
         } else {
             context.configs.push(key);
         }
-    }
-    for planned in gone {
-        context.written().remove(&planned.key);
     }
     for agent in agents {
         context.push_agent(&agent.cluster, Arc::from(agent.namespace.as_str()));

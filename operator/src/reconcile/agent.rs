@@ -6,14 +6,15 @@ use std::{
     time::Duration,
 };
 
-use serde_json::{Value, json};
-use tokio::time::Instant;
+use k8s_openapi::jiff::Timestamp;
+use serde_json::json;
 use tracing::{debug, info, warn};
 
 use super::{
     Report,
     apply::{self, Applied, Difference, Inventory},
-    dereference,
+    dependencies, dereference,
+    health::{self, LEASE_CHECK, Scale},
     members::{Members, Served},
 };
 use crate::{
@@ -30,8 +31,6 @@ use crate::{
 const REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
 /// ClusterRole that the operator binds to itself where it keeps copies of Secrets.
 const SECRETS_ROLE: &str = "sluicegate-operator-secrets";
-/// A Lease holder is believed for this long.
-const LEASE_CHECK: Duration = Duration::from_secs(60);
 /// Originals that are not watched are read again this often.
 const POLL: Duration = Duration::from_secs(60);
 
@@ -68,9 +67,10 @@ pub async fn reconcile(context: &Context, runtime: &Arc<Runtime>, agent: &Arc<st
         // Their list has been asked for, and will push this agent again.
         return Next::After(Duration::from_secs(5));
     }
-    let members = Members::sort(&id, concerned(context, &id, &inventory), |name| runtime.store.namespace(name));
+    let mut members = Members::sort(&id, concerned(context, &id, &inventory), |name| runtime.store.namespace(name));
     let seen: HashMap<ConfigKey, u64> =
         concerned(context, &id, &inventory).into_iter().map(|planned| (planned.key.clone(), planned.version)).collect();
+    let waits_for = dependencies::hold_back(&mut members, context, &inventory);
     let site = site(context, runtime);
     let rendered = match render_members(&id, &members, &site) {
         Ok(rendered) => rendered,
@@ -93,7 +93,9 @@ pub async fn reconcile(context: &Context, runtime: &Arc<Runtime>, agent: &Arc<st
     let (full, filled_full) = objects(full, context).await;
     let polled = filled.polled || filled_full.polled;
     pass_on_requests(&mut desired, &members);
-    let health_of: Vec<Key> = desired.keys().filter(|key| key.kind == Kind::Deployment).cloned().collect();
+    let scale = runtime.unit(agent, |unit| unit.vitals.scale(&members, &inventory, Timestamp::now()));
+    let deployments: Vec<Key> = desired.keys().filter(|key| key.kind == Kind::Deployment).cloned().collect();
+    health::lay_down(scale, &mut desired);
     let mut unknown = filled.unknown;
     unknown.extend(filled_full.unknown);
     let mut difference = Difference::between(desired, full, &inventory, &members, &unknown);
@@ -120,11 +122,12 @@ pub async fn reconcile(context: &Context, runtime: &Arc<Runtime>, agent: &Arc<st
     for (_, failure) in &failures {
         warn!(cluster = %runtime.id, agent = %agent, failure, "not applied, will be tried again");
     }
-    let health = health(runtime, agent, &health_of, &inventory).await;
+    let (health, ask_again) = health::health(runtime, agent, &deployments, scale, &inventory).await;
     let next = match (&failures[..], &health) {
         ([_, ..], _) => Next::Retry,
         _ if !blocked.is_empty() => Next::Retry,
-        (_, AgentHealth::Starting(_)) => Next::After(Duration::from_secs(2)),
+        _ if let Scale::UpFor(left) = scale => Next::After(left),
+        (_, AgentHealth::Starting(_)) if ask_again => Next::After(Duration::from_secs(2)),
         _ if !waiting.is_empty() => Next::After(Duration::from_secs(10)),
         _ if polled => Next::After(POLL),
         (_, AgentHealth::Ready) => Next::After(LEASE_CHECK),
@@ -136,8 +139,7 @@ pub async fn reconcile(context: &Context, runtime: &Arc<Runtime>, agent: &Arc<st
     all_blocked.extend(blocked);
     all_blocked.extend(failures);
     let waiting = waiting.into_iter().filter(|(_, key)| inventory.contains_key(key)).collect();
-    let frozen = members.frozen.into_keys().collect();
-    tell(context, runtime, agent, Report { seen, waiting, blocked: all_blocked, frozen, health });
+    tell(context, runtime, agent, Report { seen, waiting, blocked: all_blocked, waits_for, health });
     if is_gone && context.plan.members(&id).is_empty() {
         info!(cluster = %runtime.id, agent = %agent, "agent is gone");
         runtime.forget(agent);
@@ -185,7 +187,7 @@ fn render_members(id: &AgentId, members: &Members, site: &Site) -> Result<Render
             return Ok(None);
         }
         let list: Vec<Member<'_>> =
-            served.iter().map(|one| Member { admitted: &one.admitted, suspended: one.suspended }).collect();
+            served.iter().map(|one| Member { admitted: &one.admitted, pause: one.pause }).collect();
         render::render(id, &list, site).map(Some)
     };
     let staying: Vec<&Served> = members.staying.iter().collect();
@@ -234,44 +236,6 @@ fn has_copies(inventory: &Inventory, agent: &str) -> bool {
         matches!(key.kind, Kind::Secret | Kind::ConfigMap)
             || (key.kind == Kind::RoleBinding && key.namespace == agent && key.name == SECRETS_ROLE)
     })
-}
-
-/// Whether the controllers work: their pods are there, and each holds its Lease, since a Flux pod is Ready even when it can do
-/// nothing.
-async fn health(runtime: &Runtime, agent: &Arc<str>, deployments: &[Key], inventory: &Inventory) -> AgentHealth {
-    if deployments.is_empty() {
-        return AgentHealth::Absent;
-    }
-    let available = |key: &&Key| inventory.get(*key).is_some_and(|observed| observed.available == Some(true));
-    let down: Vec<&str> = deployments.iter().filter(|key| !available(key)).map(|key| key.name.as_str()).collect();
-    if !down.is_empty() {
-        runtime.unit(agent, |unit| unit.leading_since = None);
-        return AgentHealth::Starting(format!("no pod is ready of {}", down.join(", ")));
-    }
-    let since = runtime.unit(agent, |unit| unit.leading_since);
-    if since.is_some_and(|since| since.elapsed() < LEASE_CHECK - Duration::from_secs(1)) {
-        return AgentHealth::Ready;
-    }
-    let path = format!("/apis/coordination.k8s.io/v1/namespaces/{agent}/leases");
-    let leases = match runtime.client.list(&path, "").await {
-        Ok(leases) => leases,
-        Err(error) => return AgentHealth::Starting(format!("the Leases of its controllers cannot be read: {error}")),
-    };
-    let holds = |name: &str| {
-        leases.iter().any(|lease: &Value| {
-            let of_controller = lease["metadata"]["name"]
-                .as_str()
-                .is_some_and(|lease| lease.starts_with(&format!("{name}-leader-election")));
-            of_controller && lease["spec"]["holderIdentity"].as_str().is_some_and(|holder| !holder.is_empty())
-        })
-    };
-    let idle: Vec<&str> = deployments.iter().map(|key| key.name.as_str()).filter(|name| !holds(name)).collect();
-    if idle.is_empty() {
-        runtime.unit(agent, |unit| unit.leading_since = Some(Instant::now()));
-        AgentHealth::Ready
-    } else {
-        AgentHealth::Starting(format!("no pod leads of {}", idle.join(", ")))
-    }
 }
 
 /// Last step: the FluxConfigs hear of it.

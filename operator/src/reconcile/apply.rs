@@ -3,13 +3,14 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    hash::{DefaultHasher, Hash, Hasher as _},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
-use super::members::Members;
+use super::{guests, members::Members};
 use crate::{
     cluster::{
         ApiError, Runtime,
@@ -18,10 +19,13 @@ use crate::{
     fields::{self, Fingerprint},
     object::{ConfigKey, Key, Kind, Object, Owner, Stage},
     plan::Plan,
+    render::AgentId,
 };
 
 /// Requests of one reconcile at the same time.
 const CONCURRENCY: usize = 8;
+/// How often the removal of what others have added is tried on an object that somebody writes at the same time.
+const ATTEMPTS: u32 = 5;
 
 /// What there is of an agent.
 pub type Inventory = HashMap<Arc<Key>, Observed>;
@@ -116,7 +120,7 @@ pub struct Applied {
     pub failures: Vec<(Owner, String)>,
     /// Objects that had been changed by somebody else, or were gone.
     pub repaired: Vec<Kind>,
-    /// Objects written.
+    /// Objects written or removed.
     pub writes: usize,
     /// This process may not write any more.
     pub deposed: bool,
@@ -160,11 +164,24 @@ pub async fn carry_out(
             Err(Failure::Api(error)) => applied.failures.push((owner.clone(), format!("{key}: {error}"))),
         }
     };
-    let Difference { wanted, removals, waiting: _, to_suspend } = difference;
+    let Difference { wanted, mut removals, waiting, to_suspend } = difference;
+    let mut intent = 0;
+    let applied_kinds = Mutex::new(Vec::new());
     for objects in wanted.into_values() {
+        let objects: Vec<(Object, Fingerprint)> = objects
+            .into_iter()
+            .map(|object| {
+                let fingerprint = Fingerprint::of_manifest(&object.manifest);
+                intent ^= hash(&(&object.key, fingerprint));
+                (object, fingerprint)
+            })
+            .collect();
         stream::iter(&objects)
-            .for_each_concurrent(CONCURRENCY, |object| async {
-                let result = put(runtime, agent, object, inventory.get(&object.key)).await;
+            .for_each_concurrent(CONCURRENCY, |(object, wanted)| async {
+                let result = put(runtime, agent, object, *wanted, inventory.get(&object.key)).await;
+                if matches!(result, Ok(true)) {
+                    applied_kinds.lock().unwrap_or_else(PoisonError::into_inner).push(object.key.kind);
+                }
                 note(&object.owner, &object.key, result);
             })
             .await;
@@ -179,14 +196,44 @@ pub async fn carry_out(
             }
         })
         .await;
+    // The controllers go last of all that Flux has in a namespace that goes with them.
+    let ends = waiting.iter().any(|(_, key)| key.kind == Kind::Namespace && *key.name == **agent)
+        && runtime.store.namespace(agent).is_some_and(|namespace| namespace.created && !namespace.deleting)
+        && removals.iter().any(|removal| removal.key.kind.stage() == Stage::Agent);
+    if ends {
+        let why = match guests::see_off(&runtime.client, agent).await {
+            Ok(left) if left.is_empty() => None,
+            Ok(left) => Some(format!("waiting for {}, which others have made", left.join(", "))),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(why) = why {
+            removals.retain(|removal| removal.key.kind.stage() > Stage::Agent);
+            applied.lock().unwrap_or_else(PoisonError::into_inner).blocked.push((Owner::Agent, why));
+        }
+    }
     // One after the other where it matters has been settled: what may go now may go in any order.
     stream::iter(removals)
         .for_each_concurrent(CONCURRENCY, |removal| async move {
-            let result = remove(runtime, plan, &removal).await;
+            let result = match is_astray(runtime, agent, plan, &removal) {
+                true => Ok(false),
+                false => remove(runtime, plan, &removal).await,
+            };
             note(&removal.observed.owner, &removal.key, result);
         })
         .await;
-    applied.into_inner().unwrap_or_else(PoisonError::into_inner)
+    let mut applied = applied.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let is_whole = applied.blocked.is_empty() && applied.failures.is_empty() && !applied.deposed;
+    let settled = runtime.unit(agent, |unit| std::mem::replace(&mut unit.settled, is_whole.then_some(intent)));
+    if settled == Some(intent) {
+        applied.repaired = applied_kinds.into_inner().unwrap_or_else(PoisonError::into_inner);
+    }
+    applied
+}
+
+fn hash(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Makes an object what it should be; whether anything had to be written.
@@ -194,10 +241,10 @@ async fn put(
     runtime: &Arc<Runtime>,
     agent: &Arc<str>,
     object: &Object,
+    wanted: Fingerprint,
     observed: Option<&Observed>,
 ) -> Result<bool, Failure> {
     let key = &object.key;
-    let wanted = Fingerprint::of_manifest(&object.manifest);
     match observed {
         Some(observed) if observed.deleting => return Err(Failure::Deleting),
         Some(observed) => {
@@ -253,12 +300,24 @@ async fn put(
 }
 
 /// Removes what others have added to an object of ours.
-async fn without_additions(runtime: &Runtime, key: &Key, live: Value) -> Result<Value, ApiError> {
-    let additions = fields::foreign(&live);
-    if additions.is_empty() {
-        return Ok(live);
+async fn without_additions(runtime: &Runtime, key: &Key, mut live: Value) -> Result<Value, ApiError> {
+    let mut attempts = 0;
+    loop {
+        let additions = fields::foreign(&live);
+        if additions.is_empty() {
+            return Ok(live);
+        }
+        attempts += 1;
+        match runtime.client.json_patch(key, &fields::removal(&live, &additions)).await {
+            // Somebody has written since, most often a controller its status: the version in the patch is not that of the
+            // object any more.
+            Err(ApiError::Refused { code: 409 | 422, .. }) if attempts < ATTEMPTS => {
+                let Some(newer) = runtime.client.get(key).await? else { return Ok(live) };
+                live = newer;
+            }
+            answer => return answer,
+        }
     }
-    runtime.client.json_patch(key, &fields::removal(&live, &additions)).await
 }
 
 /// A namespace that is not ours yet: it is made, or taken, or somebody else's. `None`: it is to be applied.
@@ -282,6 +341,8 @@ async fn take_namespace(runtime: &Runtime, object: &Object) -> Result<Option<boo
             }
             // A target namespace of nobody, which policy lets Sluicegate create: that was asked before.
             (None, Some(_), Owner::Tenant(_)) => Ok(None),
+            // Of our making, and somebody took a label away; or an administrator gave it the label of this agent.
+            (None, None, Owner::Agent) if state.created || state.agent.as_deref() == Some(name) => Ok(None),
             (None, _, _) => Err(Failure::Blocked(format!(
                 "namespace {name} on cluster {} exists and is not Sluicegate's: an administrator removes it, or gives it the label {}",
                 runtime.id,
@@ -298,6 +359,19 @@ async fn suspend(runtime: &Runtime, key: &Key, suspended: bool) -> Result<(), Fa
     let live = runtime.client.merge(key, &json!({"spec": {"suspend": suspended}})).await?;
     runtime.saw(key.kind, &live);
     Ok(())
+}
+
+/// Whether an object is here only because somebody gave it another agent's label. The agent in whose namespace it is puts
+/// the label right; to remove it here would take that agent's namespace away.
+fn is_astray(runtime: &Runtime, agent: &Arc<str>, plan: &Plan, Removal { key, observed, .. }: &Removal) -> bool {
+    let beside_its_agent = match observed.owner {
+        Owner::Agent | Owner::Config { .. } => true,
+        // Target namespaces, and what is in them, are not.
+        Owner::Tenant(_) => key.kind == Kind::ServiceAccount,
+    };
+    let namespace = if key.kind == Kind::Namespace { &key.name } else { &key.namespace };
+    let rightful = AgentId { cluster: runtime.id.clone(), namespace: namespace.clone() };
+    beside_its_agent && **namespace != **agent && !plan.members(&rightful).is_empty()
 }
 
 /// Removes an object; whether anything had to be written.

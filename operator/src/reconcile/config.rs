@@ -22,9 +22,15 @@ use crate::{
     status::{self, AgentHealth, Judged, Progress, Seen},
 };
 
+/// How long a status stays as an earlier process wrote it, before it is asked again whether enough is known.
+const EARLY: Duration = Duration::from_secs(1);
+
 /// Prepares a FluxConfig, tells its status, or lets it go.
 pub async fn reconcile(context: &Context, key: &ConfigKey) -> Next {
-    let Some(planned) = context.plan.config(key) else { return Next::Change };
+    let Some(planned) = context.plan.config(key) else {
+        context.arrived(key);
+        return Next::Change;
+    };
     match step(context, &planned).await {
         Ok(next) => next,
         // It is gone, or another by now: the watch tells.
@@ -61,6 +67,17 @@ async fn step(context: &Context, planned: &Arc<Planned>) -> ApiResult<Next> {
             prepare(context, planned, &admitted.complete(&planned.config)).await?;
         }
     }
+    if situation.is_too_early(context, planned) {
+        return Ok(Next::After(EARLY));
+    }
+    if situation.is_under_way(planned) {
+        let patience = context.patience(&planned.key);
+        if !patience.is_zero() {
+            return Ok(Next::After(patience));
+        }
+    } else {
+        context.arrived(&planned.key);
+    }
     tell(context, planned, &situation).await?;
     Ok(time_left(planned).map_or(Next::Change, |left| Next::After(left + Duration::from_secs(1))))
 }
@@ -72,6 +89,7 @@ struct Situation {
     report: Option<Arc<Report>>,
     owner: Owner,
     flux: Vec<(Arc<Key>, FluxState)>,
+    chart: Option<FluxState>,
     anywhere: bool,
     looked_at: bool,
 }
@@ -111,6 +129,7 @@ impl Situation {
             looked_at: planned.agent.is_none()
                 || report.as_ref().is_some_and(|report| report.has_seen(&planned.key, planned.version)),
             flux: runtime.as_ref().map(|runtime| runtime.store.flux_of(&planned.key)).unwrap_or_default(),
+            chart: runtime.as_ref().and_then(|runtime| runtime.store.chart_of(&planned.key)),
             anywhere: context
                 .clusters()
                 .iter()
@@ -120,6 +139,42 @@ impl Situation {
             unreachable,
             report,
         }
+    }
+
+    /// Whether this process cannot know better yet than the status that is there: after a start, while clusters that can be
+    /// reached are read for the first time.
+    fn is_too_early(&self, context: &Context, planned: &Planned) -> bool {
+        let metadata = &planned.config.metadata;
+        let is_told = planned.config.status.as_ref().is_some_and(|status| {
+            status.observed_generation.is_some() && status.observed_generation == metadata.generation
+        });
+        let is_read = |id: &str, runtime: Option<&Arc<Runtime>>| match runtime {
+            None => context.problem(id).is_some() || context.plan.cluster(id).is_none(),
+            Some(runtime) => runtime.store.is_synced() || runtime.info().unreachable.is_some(),
+        };
+        let waits = match &planned.agent {
+            Some(agent) => {
+                !is_read(&agent.cluster, self.runtime.as_ref())
+                    || (self.runtime.is_some() && self.unreachable.is_none() && !self.is_reported())
+            }
+            // It may have something on any of them.
+            None => context.plan.clusters().keys().any(|id| !is_read(id, context.cluster(id).as_ref())),
+        };
+        is_told && waits
+    }
+
+    /// Whether this process has reconciled the agent.
+    fn is_reported(&self) -> bool {
+        self.report.as_ref().is_some_and(|report| !report.seen.is_empty())
+    }
+
+    /// Whether nothing is in the way, and all that is left to say is that its objects are being applied.
+    fn is_under_way(&self, planned: &Planned) -> bool {
+        matches!(planned.judgement, Judgement::Admitted(_))
+            && planned.leaving.is_none()
+            && self.unreachable.is_none()
+            && !(self.looked_at && planned.is_prepared())
+            && self.blocked().is_empty()
     }
 
     fn waiting(&self) -> Vec<Key> {
@@ -137,6 +192,10 @@ impl Situation {
         blocked.sort();
         blocked.dedup();
         blocked
+    }
+
+    fn waits_for(&self, key: &ConfigKey) -> Option<&str> {
+        self.report.as_ref()?.waits_for.get(key).map(String::as_str)
     }
 
     fn state(&self, stage: Stage) -> Option<&FluxState> {
@@ -191,15 +250,19 @@ async fn let_go(context: &Context, planned: &Planned) -> ApiResult<()> {
 /// Writes the status where it says something else than before, and events for what changed.
 async fn tell(context: &Context, planned: &Arc<Planned>, situation: &Situation) -> ApiResult<()> {
     // What was written last and has not come back yet is what the next status goes on from.
-    let written = context.written().get(&planned.key).filter(|written| written.over == planned.status).cloned();
-    let config = match &written {
-        Some(written) => {
-            let mut config = (*planned.config).clone();
-            config.status = Some(written.status.clone());
-            Arc::new(config)
-        }
-        None => planned.config.clone(),
-    };
+    let written = context.written_over(&planned.key, planned.status);
+    let mut config = (*planned.config).clone();
+    if let Some(written) = &written {
+        config.status = Some(written.status.clone());
+    }
+    // What is not admitted any more keeps what it was resolved to then. Of one that is admitted that is not kept in memory.
+    if let (
+        Some(status),
+        Judgement::Refused { last: Some(last), .. } | Judgement::Undetermined { last: Some(last), .. },
+    ) = (&mut config.status, &planned.judgement)
+    {
+        status.resolved = last.fields();
+    }
     let deployed = !situation.flux.is_empty();
     let judged = match &planned.judgement {
         Judgement::Admitted(admitted) => Judged::Admitted(admitted),
@@ -209,10 +272,11 @@ async fn tell(context: &Context, planned: &Arc<Planned>, situation: &Situation) 
         Judgement::Undetermined { violations, .. } => Judged::Undetermined(violations),
     };
     let waiting = situation.waiting();
-    let blocked = situation.blocked();
+    let mut blocked = situation.blocked();
     let is_removed = matches!(planned.judgement, Judgement::Refused { on_violation: OnViolation::Remove, .. });
     let progress = if planned.leaving.is_some() || (is_removed && deployed) {
-        if situation.unreachable.is_some() && !blocked.is_empty() {
+        if !blocked.is_empty() {
+            blocked.extend(status::waiting(&waiting));
             Progress::Blocked(&blocked)
         } else {
             Progress::Removing { waiting: &waiting, orphan: planned.leaving == Some(DeletionPolicy::Orphan) }
@@ -236,8 +300,9 @@ async fn tell(context: &Context, planned: &Arc<Planned>, situation: &Situation) 
         progress,
         agent: &health,
         source: situation.state(Stage::Source),
-        chart: None,
+        chart: situation.chart.as_ref(),
         delivery: situation.state(Stage::Delivery),
+        waits_for: situation.waits_for(&planned.key),
         policy_digest: digest,
         now: Timestamp::now(),
     });
@@ -256,13 +321,13 @@ async fn tell(context: &Context, planned: &Arc<Planned>, situation: &Situation) 
         "status": status,
     });
     context.management.patch_own::<FluxConfig>(Some(home), name, OwnPatch::Status(&body)).await?;
-    announce(context, &config, &status).await;
-    context.written().insert(planned.key.clone(), Written { over: planned.status, status });
+    announce(context, &config, &status);
+    context.wrote(&planned.key, Written { over: planned.status, status });
     Ok(())
 }
 
-/// Events are for people; one that cannot be written changes nothing.
-async fn announce(context: &Context, config: &FluxConfig, status: &FluxConfigStatus) {
+/// Events for people.
+fn announce(context: &Context, config: &FluxConfig, status: &FluxConfigStatus) {
     for transition in status::transitions(config.status.as_ref(), status) {
         let event = Event {
             type_: if transition.warning { EventType::Warning } else { EventType::Normal },
@@ -271,11 +336,6 @@ async fn announce(context: &Context, config: &FluxConfig, status: &FluxConfigSta
             action: "Reconcile".to_owned(),
             secondary: None,
         };
-        if !context.management.may_write() {
-            return;
-        }
-        if let Err(error) = context.events.publish(&event, &config.object_ref(&())).await {
-            warn!(%error, "cannot write an event");
-        }
+        context.events.tell(event, config.object_ref(&()));
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     cluster::store::NamespaceState,
     object::{ConfigKey, Owner},
     plan::{Judgement, Planned},
-    render::AgentId,
+    render::{AgentId, Pause},
 };
 
 /// One that is rendered.
@@ -22,8 +22,8 @@ pub struct Served {
     pub planned: Arc<Planned>,
     /// As it is deployed.
     pub admitted: Arc<Admitted>,
-    /// Its syncing is stopped, since policy forbids it by now.
-    pub suspended: bool,
+    /// What of it is held back.
+    pub pause: Pause,
 }
 
 /// Everybody whom an agent concerns.
@@ -80,7 +80,7 @@ impl Members {
                 self.orphaned.insert(key);
             }
             if let Some(admitted) = planned.judgement.known().cloned() {
-                self.leaving.push(Served { planned, admitted, suspended: false });
+                self.leaving.push(Served { planned, admitted, pause: Pause::Nothing });
             }
             return;
         }
@@ -88,7 +88,7 @@ impl Members {
         let (admitted, suspended) = match &planned.judgement {
             Judgement::Refused { on_violation: OnViolation::Remove, last, .. } => {
                 if let Some(admitted) = last.clone() {
-                    self.leaving.push(Served { planned, admitted, suspended: false });
+                    self.leaving.push(Served { planned, admitted, pause: Pause::Nothing });
                 }
                 return;
             }
@@ -119,7 +119,8 @@ impl Members {
             self.frozen.insert(key, (tenant(&admitted), false));
             return;
         }
-        self.staying.push(Served { planned, admitted, suspended });
+        let pause = if suspended { Pause::Everything } else { Pause::Nothing };
+        self.staying.push(Served { planned, admitted, pause });
     }
 }
 

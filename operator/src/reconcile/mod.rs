@@ -4,8 +4,13 @@
 pub mod agent;
 mod apply;
 pub mod config;
+mod dependencies;
 mod dereference;
+pub(crate) mod guests;
+pub mod health;
 mod members;
+#[cfg(test)]
+mod testing;
 
 use std::collections::HashMap;
 
@@ -23,8 +28,8 @@ pub struct Report {
     pub waiting: Vec<(Owner, Key)>,
     /// What is in the way, for whom, in words for people.
     pub blocked: Vec<(Owner, String)>,
-    /// FluxConfigs whose deployed objects are left as they are.
-    pub frozen: Vec<ConfigKey>,
+    /// FluxConfigs that are held back, and the names of those that come first.
+    pub waits_for: HashMap<ConfigKey, String>,
     /// The agent.
     pub health: AgentHealth,
 }

@@ -4,15 +4,15 @@
 //! Alerts and image automation, for which FluxConfigs can ask already, belong here too.
 
 use serde_json::{Map, Value, json};
-use sluicegate_crds::{AgentComponent, Chart, DeletionPolicy, SourceKind, TENANT_LABEL, ValuesKind};
+use sluicegate_crds::{AgentComponent, Chart, DeletionPolicy, SourceKind, ValuesKind};
 use sluicegate_policy::grammar::format_duration;
 
 use super::{
-    Item, names,
+    Item, Pause, names,
     output::{Output, fields},
     source::Source,
 };
-use crate::object::{AGENT_LABEL, Kind};
+use crate::object::{Kind, MANAGED_BY_LABEL};
 
 /// How often a failed installation or upgrade is tried again before it waits for a change.
 const RETRIES: u32 = 3;
@@ -24,7 +24,7 @@ pub(super) fn render(item: &Item<'_>, source: &Source, all: &[Item<'_>], output:
         ("dependsOn", depends_on(item, all)),
         ("interval", Some(json!(format_duration(resolved.interval.value)))),
         ("serviceAccountName", Some(json!(names::reconciler(resolved.agent.placement.value, item.tenant())))),
-        ("suspend", item.suspended.then_some(json!(true))),
+        ("suspend", (item.pause != Pause::Nothing).then_some(json!(true))),
         ("targetNamespace", Some(json!(item.target()))),
         ("timeout", resolved.timeout.as_ref().map(|timeout| json!(format_duration(timeout.value)))),
     ];
@@ -121,8 +121,9 @@ fn helm_release(item: &Item<'_>, chart: &Chart, source: &Source, output: &mut Ou
             ("version", version.as_ref().map(|version| json!(version))),
         ]);
         // helm-controller makes the HelmChart, and gives it these labels only: without the agent's a platform-wide Flux
-        // would take it.
-        let labels = json!({AGENT_LABEL: output.agent.namespace, TENANT_LABEL: item.tenant()});
+        // would take it. It is helm-controller's, so it is not marked as managed by Sluicegate.
+        let mut labels = item.owner.labels(&output.agent.namespace);
+        labels.remove(MANAGED_BY_LABEL);
         (Some(json!({"metadata": {"labels": labels}, "spec": spec})), None)
     };
     let release_name = release_name.clone().unwrap_or_else(|| names::release(resolved));

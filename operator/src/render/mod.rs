@@ -66,8 +66,20 @@ impl fmt::Display for AgentId {
 pub struct Member<'a> {
     /// The FluxConfig.
     pub admitted: &'a Admitted,
-    /// The operator suspends it, whatever its own `suspend` says.
-    pub suspended: bool,
+    /// What of it the operator holds back, whatever its own `suspend` says.
+    pub pause: Pause,
+}
+
+/// What of a FluxConfig is suspended though it did not ask for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pause {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The Kustomization or HelmRelease, since another FluxConfig comes first; its source is fetched.
+    Delivery,
+    /// Source and delivery: policy forbids it by now.
+    Everything,
 }
 
 /// What has to be known of the cluster.
@@ -191,7 +203,7 @@ struct Item<'a> {
     /// Name of its objects.
     name: String,
     owner: Owner,
-    suspended: bool,
+    pause: Pause,
 }
 
 impl<'a> Item<'a> {
@@ -202,7 +214,7 @@ impl<'a> Item<'a> {
             resolved,
             name: names::config(resolved, &resolved.name),
             owner: Owner::Config { tenant: resolved.tenant.as_str().to_owned(), config },
-            suspended: member.suspended || resolved.suspend,
+            pause: if resolved.suspend { Pause::Everything } else { member.pause },
         }
     }
 
@@ -237,7 +249,7 @@ pub fn render(agent: &AgentId, members: &[Member<'_>], site: &Site) -> Result<Re
         return Err(RenderError::NoApiServer { cluster: agent.cluster.clone() });
     }
     let mut output = Output::new(agent);
-    namespaces::render(&settings, &items, site, &mut output);
+    namespaces::render(&settings, &items, site, &mut output)?;
     network::render(&settings, site, &mut output);
     workloads::render(&settings, &mut output);
     for item in &items {

@@ -1,14 +1,29 @@
-//! Namespaces of agents and targets.
+//! Namespaces of agents and targets, and the quotas of targets.
 
 use std::collections::BTreeMap;
 
 use serde_json::json;
 use sluicegate_crds::Placement;
 
-use super::{Item, Site, output::Output, settings::Settings};
+use super::{
+    Item, RenderError, Site,
+    output::Output,
+    settings::{Settings, place, quantities},
+    workloads::canonical,
+};
 use crate::object::{Kind, Owner};
 
-pub(super) fn render(settings: &Settings<'_>, items: &[Item<'_>], site: &Site, output: &mut Output<'_>) {
+/// Name of the ResourceQuota in a target namespace.
+const QUOTA: &str = "sluicegate";
+
+/// # Errors
+/// A quantity of a quota is none.
+pub(super) fn render(
+    settings: &Settings<'_>,
+    items: &[Item<'_>],
+    site: &Site,
+    output: &mut Output<'_>,
+) -> Result<(), RenderError> {
     if settings.placement != Placement::Namespace {
         let labels = json!({"metadata": {"labels": {
             "pod-security.kubernetes.io/enforce": "restricted",
@@ -26,4 +41,18 @@ pub(super) fn render(settings: &Settings<'_>, items: &[Item<'_>], site: &Site, o
     for (target, tenant) in created {
         output.add_to("", Kind::Namespace, target, &Owner::Tenant(tenant.to_owned()), json!({}));
     }
+    for item in items {
+        if let Some(quota) = &item.resolved.quota {
+            let hard = quantities(&place("quota", &quota.origin), &quota.value)?;
+            let owner = Owner::Tenant(item.tenant().to_owned());
+            output.add_to(
+                item.target(),
+                Kind::ResourceQuota,
+                QUOTA,
+                &owner,
+                json!({"spec": {"hard": canonical(&hard)}}),
+            );
+        }
+    }
+    Ok(())
 }

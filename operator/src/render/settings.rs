@@ -76,7 +76,7 @@ fn release(member: &Resolved, site: &Site) -> Result<&'static Release, RenderErr
     }
 }
 
-fn place(field: &str, origin: &Origin) -> String {
+pub(super) fn place(field: &str, origin: &Origin) -> String {
     match origin {
         Origin::Policy(origin) => origin.to_string(),
         Origin::FluxConfig | Origin::BuiltIn => field.to_owned(),
@@ -105,19 +105,7 @@ impl Resources {
             Some(field) => (&field.value, place("agent.resources", &field.origin)),
             None => (&NONE, String::new()),
         };
-        let read = |part: &str, quantities: &BTreeMap<String, String>| {
-            quantities
-                .iter()
-                .map(|(name, text)| match Quantity::parse(text) {
-                    Ok(quantity) => Ok((name.clone(), quantity)),
-                    Err(source) => Err(RenderError::Quantity {
-                        field: format!("{field}.{part}.{name}"),
-                        text: text.clone(),
-                        source,
-                    }),
-                })
-                .collect::<Result<BTreeMap<_, _>, _>>()
-        };
+        let read = |part: &str, said: &BTreeMap<String, String>| quantities(&format!("{field}.{part}"), said);
         let mut resources = Self { requests: read("requests", &said.requests)?, limits: read("limits", &said.limits)? };
         for (name, text) in LIMITS {
             if let (false, Ok(quantity)) = (resources.limits.contains_key(name), Quantity::parse(text)) {
@@ -157,4 +145,16 @@ impl Resources {
             }
         }
     }
+}
+
+/// Reads quantities by resource name; `field` is where they are said.
+pub(super) fn quantities(
+    field: &str,
+    said: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, Quantity>, RenderError> {
+    let read = |(name, text): (&String, &String)| match Quantity::parse(text) {
+        Ok(quantity) => Ok((name.clone(), quantity)),
+        Err(source) => Err(RenderError::Quantity { field: format!("{field}.{name}"), text: text.clone(), source }),
+    };
+    said.iter().map(read).collect()
 }

@@ -10,7 +10,7 @@ use sluicegate_policy::{
 };
 
 use super::{
-    Item,
+    Item, Pause,
     output::{DOCKER_CONFIG, Output, fields},
 };
 use crate::object::Kind;
@@ -36,7 +36,7 @@ pub(super) fn render(item: &Item<'_>, output: &mut Output<'_>) -> Source {
     let common = [
         ("interval", Some(json!(format_duration(resolved.interval.value)))),
         ("secretRef", secret.map(|name| json!({"name": name}))),
-        ("suspend", item.suspended.then_some(json!(true))),
+        ("suspend", (item.pause == Pause::Everything).then_some(json!(true))),
         ("timeout", resolved.timeout.as_ref().map(|timeout| json!(without_hours(timeout.value)))),
     ];
     let (kind, own, chart_verification) = match resolved.kind.value {

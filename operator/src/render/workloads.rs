@@ -13,6 +13,7 @@ use super::{
 use crate::{
     flux::controllers::{Controller, HEALTH_PORT, METRICS_PORT},
     object::{AGENT_PODS, CONTROLLER_LABEL, Kind, Owner, PART_OF_LABEL},
+    quantity::Quantity,
 };
 
 pub(super) fn render(settings: &Settings<'_>, output: &mut Output<'_>) {
@@ -68,11 +69,14 @@ fn container(controller: &Controller, settings: &Settings<'_>) -> Value {
     let mut ports = vec![("http-prom", METRICS_PORT), ("healthz", HEALTH_PORT)];
     ports.extend(controller.ports);
     let probe = |path: &str, port: &str| json!({"httpGet": {"path": path, "port": port}});
+    // References are owned as a whole, with what the API server fills in.
+    let namespace = json!({"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}});
+    let limit = json!({"resourceFieldRef": {"containerName": "manager", "divisor": "0", "resource": "limits.memory"}});
     json!({
         "args": args(controller, settings),
         "env": [
-            {"name": "RUNTIME_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
-            {"name": "GOMEMLIMIT", "valueFrom": {"resourceFieldRef": {"containerName": "manager", "resource": "limits.memory"}}},
+            {"name": "RUNTIME_NAMESPACE", "valueFrom": namespace},
+            {"name": "GOMEMLIMIT", "valueFrom": limit},
         ],
         "image": image,
         "livenessProbe": probe("/healthz", "healthz"),
@@ -123,8 +127,10 @@ fn args(controller: &Controller, settings: &Settings<'_>) -> Vec<String> {
 }
 
 fn resources(resources: &Resources) -> Value {
-    let canonical = |quantities: &BTreeMap<String, crate::quantity::Quantity>| -> Map<String, Value> {
-        quantities.iter().map(|(name, quantity)| (name.clone(), Value::from(quantity.canonical()))).collect()
-    };
     json!({"limits": canonical(&resources.limits), "requests": canonical(&resources.requests)})
+}
+
+/// As the API server stores them.
+pub(super) fn canonical(quantities: &BTreeMap<String, Quantity>) -> Map<String, Value> {
+    quantities.iter().map(|(name, quantity)| (name.clone(), Value::from(quantity.canonical()))).collect()
 }

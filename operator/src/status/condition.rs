@@ -179,7 +179,7 @@ pub(super) fn bounded(text: &str, most: usize) -> String {
 }
 
 /// The first of many, and how many more there are.
-pub(super) fn listed(items: impl Iterator<Item = String>, number: usize) -> String {
+pub(crate) fn listed(items: impl Iterator<Item = String>, number: usize) -> String {
     let mut text = items.take(LISTED).collect::<Vec<_>>().join(", ");
     if number > LISTED {
         text.push_str(&format!(" and {} more", number - LISTED));

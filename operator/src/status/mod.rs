@@ -29,7 +29,8 @@ pub use condition::{ADMITTED, AGENT_READY, READY, RECONCILING, Reason, STALLED, 
 pub use policy::flux_policy;
 pub use transition::{Transition, transitions};
 
-use condition::{Conditions, Outcome, bounded, listed};
+pub(crate) use condition::listed;
+use condition::{Conditions, Outcome, bounded};
 
 use crate::{flux::state::FluxState, object::Key};
 
@@ -101,6 +102,8 @@ pub struct Seen<'a> {
     pub chart: Option<&'a FluxState>,
     /// The Kustomization or HelmRelease.
     pub delivery: Option<&'a FluxState>,
+    /// Names of FluxConfigs that come first and are not ready, where the operator holds it back for them.
+    pub waits_for: Option<&'a str>,
     /// Digest of the policies that the verdict was made with.
     pub policy_digest: Option<&'a str>,
     /// Now.
@@ -252,6 +255,11 @@ fn deleting(seen: &Seen<'_>, agent: &Outcome, synced: &Outcome) -> String {
 
 fn blocked(reasons: &[String]) -> String {
     if reasons.is_empty() { "something is in the way".to_owned() } else { reasons.join("; ") }
+}
+
+/// What something waits for, in words.
+pub fn waiting(waiting: &[Key]) -> Option<String> {
+    (!waiting.is_empty()).then(|| format!("waiting for {}", keys(waiting)))
 }
 
 fn keys(keys: &[Key]) -> String {

@@ -77,6 +77,9 @@ fn flux(seen: &Seen<'_>) -> Outcome {
     if let Some((condition, _)) = failure(seen) {
         return Outcome { reason: reason(condition), ..Outcome::fails(Reason::SyncFailed, explained(condition)) };
     }
+    if let Some(names) = seen.waits_for {
+        return progressing(format!("waits for {names}, which must be ready first"));
+    }
     let Some(delivery) = seen.delivery else {
         return match seen.progress {
             Progress::Blocked(reasons) => Outcome::fails(Reason::Blocked, blocked(reasons)),

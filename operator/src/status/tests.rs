@@ -25,6 +25,7 @@ struct Case {
     source: Option<FluxState>,
     chart: Option<FluxState>,
     delivery: Option<FluxState>,
+    waits_for: Option<String>,
     now: Timestamp,
 }
 
@@ -89,6 +90,7 @@ impl Case {
                 "inventory": {"entries": [{"id": "team-a_app-cm__ConfigMap", "v": "v1"}, {"id": "x", "v": "v1"}]},
                 "conditions": [ready("True", "ReconciliationSucceeded", &format!("Applied revision: {REVISION}"))],
             })),
+            waits_for: None,
             now: time(0),
         }
     }
@@ -102,6 +104,7 @@ impl Case {
             source: self.source.as_ref(),
             chart: self.chart.as_ref(),
             delivery: self.delivery.as_ref(),
+            waits_for: self.waits_for.as_deref(),
             policy_digest: Some("sha256:abc"),
             now: self.now,
         })
@@ -260,6 +263,19 @@ fn says_what_flux_says() {
             assert_eq!(error, (ready.status == ConditionStatus::False).then_some(said));
         }
     }
+}
+
+#[test]
+fn what_comes_first_is_named() {
+    let mut case = Case::new();
+    case.delivery.as_mut().unwrap().suspended = true;
+    case.waits_for = Some("database, network".to_owned());
+    let status = case.status();
+    assert_eq!(
+        summary(&status),
+        "Ready=Unknown Progressing | Synced=Unknown Progressing | Reconciling=True Progressing"
+    );
+    assert_eq!(condition(&status, READY).message, "waits for database, network, which must be ready first");
 }
 
 #[test]

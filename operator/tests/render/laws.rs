@@ -6,7 +6,7 @@ use k8s_openapi::{
     DeepMerge,
     api::{
         apps::v1::Deployment,
-        core::v1::{ConfigMap, Namespace, Secret, Service, ServiceAccount},
+        core::v1::{ConfigMap, Namespace, ResourceQuota, Secret, Service, ServiceAccount},
         networking::v1::NetworkPolicy,
         rbac::v1::{Role, RoleBinding},
     },
@@ -16,7 +16,7 @@ use serde_json::Value;
 use sluicegate_crds::TENANT_LABEL;
 use sluicegate_operator::{
     object::{AGENT_PODS, Kind, Object, PART_OF_LABEL, Stage},
-    render::{AgentId, Member, Rendered, render},
+    render::{AgentId, Member, Pause, Rendered, render},
     rights,
 };
 
@@ -62,7 +62,8 @@ pub fn variety(tenant: &str) -> String {
 /// Agents of all placements, with all kinds of members.
 pub fn all() -> BTreeMap<AgentId, Rendered> {
     let tenants = ["shop", "beside-shop", "pool-a", "pool-b"];
-    World::new().agents(&tenants.map(variety).concat())
+    let quota = "  tenants: {names: [shop]}\n  quota: {pods: \"50\", requests.memory: 8192Mi}";
+    World::new().policy(quota).agents(&tenants.map(variety).concat())
 }
 
 /// All objects, the copies among them.
@@ -74,7 +75,8 @@ fn objects(rendered: &Rendered) -> impl Iterator<Item = &Object> {
 fn the_order_of_members_does_not_matter() {
     let world = World::new();
     let admitted = world.admit(&(variety("pool-a") + &variety("pool-b")));
-    let mut members: Vec<Member<'_>> = admitted.iter().map(|admitted| Member { admitted, suspended: false }).collect();
+    let mut members: Vec<Member<'_>> =
+        admitted.iter().map(|admitted| Member { admitted, pause: Pause::Nothing }).collect();
     let agent = AgentId::of(admitted[0].resolved());
     let expected = render(&agent, &members, &world.site).unwrap();
     for _ in 0..members.len() {
@@ -266,14 +268,18 @@ fn another_tenant_in_a_pool_changes_nothing_of_the_others() {
 }
 
 #[test]
-fn a_suspended_member_is_suspended_with_its_source() {
+fn who_waits_for_another_has_its_source_fetched_and_who_is_forbidden_has_not() {
     let world = World::new();
     let admitted = world.admit(&smallest("shop/app"));
     let agent = AgentId::of(admitted[0].resolved());
-    for suspended in [false, true] {
-        let rendered = render(&agent, &[Member { admitted: &admitted[0], suspended }], &world.site).unwrap();
+    for pause in [Pause::Nothing, Pause::Delivery, Pause::Everything] {
+        let rendered = render(&agent, &[Member { admitted: &admitted[0], pause }], &world.site).unwrap();
         for object in rendered.objects.iter().filter(|object| object.key.kind.is_flux()) {
-            assert_eq!(object.manifest["spec"]["suspend"] == true, suspended, "{}", object.key);
+            let expected = match object.key.kind.stage() {
+                Stage::Delivery => pause != Pause::Nothing,
+                _ => pause == Pause::Everything,
+            };
+            assert_eq!(object.manifest["spec"]["suspend"] == true, expected, "{} {pause:?}", object.key);
         }
     }
 }
@@ -290,7 +296,7 @@ fn a_member_of_another_agent_is_no_member() {
     let world = World::new();
     let admitted = world.admit(&smallest("shop/app"));
     let agent = AgentId { cluster: "prod".to_owned(), namespace: "sluicegate-other".to_owned() };
-    let error = render(&agent, &[Member { admitted: &admitted[0], suspended: false }], &world.site).unwrap_err();
+    let error = render(&agent, &[Member { admitted: &admitted[0], pause: Pause::Nothing }], &world.site).unwrap_err();
     assert_eq!(error.to_string(), "FluxConfig shop/app is served by agent prod/sluicegate-shop");
 }
 
@@ -352,6 +358,7 @@ fn kubernetes_knows_every_field() {
                 Kind::Role => reread::<Role>(manifest),
                 Kind::RoleBinding => reread::<RoleBinding>(manifest),
                 Kind::NetworkPolicy => reread::<NetworkPolicy>(manifest),
+                Kind::ResourceQuota => reread::<ResourceQuota>(manifest),
                 Kind::Secret => reread::<Secret>(manifest),
                 Kind::ConfigMap => reread::<ConfigMap>(manifest),
                 Kind::Service => reread::<Service>(manifest),

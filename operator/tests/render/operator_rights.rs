@@ -73,6 +73,9 @@ fn beside() -> BTreeSet<Right> {
     [
         // Whether an agent is alive.
         right("coordination.k8s.io", "leases", "list", None),
+        // What is wrong with a chart.
+        right("source.toolkit.fluxcd.io", "helmcharts", "list", None),
+        right("source.toolkit.fluxcd.io", "helmcharts", "watch", None),
         // What people are told.
         right("events.k8s.io", "events", "create", None),
         right("events.k8s.io", "events", "patch", None),
@@ -80,7 +83,25 @@ fn beside() -> BTreeSet<Right> {
         right("", "services", "get", Some("kubernetes")),
         right("discovery.k8s.io", "endpointslices", "list", None),
     ]
-    .into()
+    .into_iter()
+    .chain(guests())
+    .collect()
+}
+
+/// Kinds of Flux that are not rendered and may be in an agent's namespace when that goes.
+fn guests() -> impl Iterator<Item = Right> {
+    let kinds = [
+        ("source", "helmcharts"),
+        ("image", "imagepolicies"),
+        ("image", "imagerepositories"),
+        ("image", "imageupdateautomations"),
+        ("notification", "alerts"),
+        ("notification", "providers"),
+        ("notification", "receivers"),
+    ];
+    kinds.into_iter().flat_map(|(group, plural)| {
+        ["list", "delete"].map(|verb| right(&format!("{group}.toolkit.fluxcd.io"), plural, verb, None))
+    })
 }
 
 /// Roles of controllers that no member of these tests needs, but a policy can list.

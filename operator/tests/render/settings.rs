@@ -1,7 +1,10 @@
 //! The settings of an agent: what policy says, what several policies say, and what cannot be.
 
-use serde_json::Value;
-use sluicegate_operator::{object::Kind, render::Rendered};
+use serde_json::{Value, json};
+use sluicegate_operator::{
+    object::{Kind, Owner},
+    render::Rendered,
+};
 
 use crate::world::{World, config, smallest};
 
@@ -157,5 +160,31 @@ fn remote_bases_open_the_way_out_for_kustomize_only() {
         container(&World::new().agent(&smallest("shop/app")).1, "kustomize-controller")
             .to_string()
             .contains("--no-remote-bases=true")
+    );
+}
+
+#[test]
+fn a_quota_is_in_each_target_namespace_as_the_api_server_stores_it() {
+    let quota = "  tenants: {names: [shop]}\n  quota: {pods: \"50\", requests.memory: 8192Mi}";
+    let world = World::new().policy(quota);
+    let more = config("shop/more", "  source: {url: https://git.example.com/shop/app}\n  namespace: shop-extra");
+    let (_, rendered) = world.agent(&(smallest("shop/app") + &more));
+    let quotas: Vec<_> = rendered.objects.iter().filter(|object| object.key.kind == Kind::ResourceQuota).collect();
+    let namespaces: Vec<&str> = quotas.iter().map(|object| object.key.namespace.as_str()).collect();
+    assert_eq!(namespaces, ["shop", "shop-extra"]);
+    for object in quotas {
+        assert_eq!(object.manifest["spec"], json!({"hard": {"pods": "50", "requests.memory": "8Gi"}}));
+        assert_eq!(object.owner, Owner::Tenant("shop".to_owned()));
+    }
+    let (_, other) = world.agent(&smallest("pool-a/app"));
+    assert!(other.objects.iter().all(|object| object.key.kind != Kind::ResourceQuota));
+}
+
+#[test]
+fn a_quota_that_is_none_is_named() {
+    let world = World::new().policy("  tenants: {names: [shop]}\n  quota: {pods: many}");
+    assert_eq!(
+        world.refuses(&smallest("shop/app")),
+        "FluxPolicy/extra-3 spec.quota.pods is \"many\": this is no quantity, such as 100m, 0.5 or 512Mi"
     );
 }

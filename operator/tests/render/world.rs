@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sluicegate_crds::{FluxConfig, FluxPolicy};
-use sluicegate_operator::render::{Account, AgentId, CopySource, Member, RenderError, Rendered, Site, render};
+use sluicegate_operator::render::{Account, AgentId, CopySource, Member, Pause, RenderError, Rendered, Site, render};
 use sluicegate_policy::{Admitted, Declaration, Facts, Labels, PolicySet, Unseen, Verdict, decide};
 
 pub struct World {
@@ -86,7 +86,7 @@ impl World {
     ) -> impl Iterator<Item = Result<(AgentId, Rendered), RenderError>> + 'a {
         let mut agents: BTreeMap<AgentId, Vec<Member<'_>>> = BTreeMap::new();
         for admitted in admitted {
-            let member = Member { admitted, suspended: false };
+            let member = Member { admitted, pause: Pause::Nothing };
             agents.entry(AgentId::of(admitted.resolved())).or_default().push(member);
         }
         agents.into_iter().map(|(agent, members)| {

@@ -113,7 +113,7 @@ pub(super) fn check_url_host(host: &str) -> Result<(), (HostReason, usize)> {
         return Err((HostReason::TrailingDot, host.len() - 1));
     }
     let mut at = 0;
-    for label in host.split('.') {
+    for label in super::parts(host, b'.') {
         check_label(label).map_err(|(reason, inner)| (reason, at + inner))?;
         if label.len() > MAX_LABEL {
             return Err((HostReason::LabelTooLong, at));
@@ -181,7 +181,8 @@ fn check_address(host: &str) -> Result<(), (HostReason, usize)> {
 
 /// Whether the last label is decimal, octal or `0x` hexadecimal.
 pub(super) fn ends_in_a_number(host: &str) -> bool {
-    let last = host.rsplit('.').next().unwrap_or(host).as_bytes();
+    let bytes = host.as_bytes();
+    let last = bytes.iter().rposition(|byte| *byte == b'.').map_or(bytes, |at| &bytes[at + 1..]);
     match last {
         [] => false,
         [b'0', b'x' | b'X', hex @ ..] => hex.iter().all(u8::is_ascii_hexdigit),

@@ -1,6 +1,7 @@
 //! Names: DNS labels and subdomains as Kubernetes uses them (RFC 1123).
 
 use std::fmt;
+use std::sync::Arc;
 
 /// Why a name is refused, with what is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -107,20 +108,27 @@ fn first_other(text: &str, extra: &str) -> char {
 macro_rules! name {
     ($(#[$doc:meta])* $type:ident, $kind:literal, $check:ident) => {
         $(#[$doc])*
+        ///
+        /// Clones share the text.
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $type(String);
+        pub struct $type(Arc<str>);
 
         impl $type {
             /// Takes the text as the name, if it is one.
             ///
             /// # Errors
             /// Says what is wrong with the text and what is allowed.
-            pub fn new(text: impl Into<String>) -> Result<Self, NameError> {
-                let text = text.into();
-                match $check(&text) {
-                    Ok(()) => Ok(Self(text)),
-                    Err(reason) => Err(NameError { kind: $kind, reason }),
-                }
+            pub fn new(text: impl AsRef<str>) -> Result<Self, NameError> {
+                let text = text.as_ref();
+                Self::check(text).map(|()| Self(text.into()))
+            }
+
+            /// Whether the text is such a name, for whoever does not need the name itself.
+            ///
+            /// # Errors
+            /// Says what is wrong with the text and what is allowed.
+            pub fn check(text: &str) -> Result<(), NameError> {
+                $check(text).map_err(|reason| NameError { kind: $kind, reason })
             }
 
             /// The name as text.

@@ -56,7 +56,9 @@ impl<'a> RepoPath<'a> {
         if text.len() > MAX_PATH {
             return Err(PathError::TooLong);
         }
-        if let Some(found) = text.chars().find(|c| super::is_invisible(*c)) {
+        if !super::all(text, |byte| byte == b' ' || byte.is_ascii_graphic())
+            && let Some(found) = text.chars().find(|c| super::is_invisible(*c))
+        {
             return Err(PathError::Invisible(found));
         }
         if text.contains('\\') {
@@ -72,7 +74,7 @@ impl<'a> RepoPath<'a> {
         if inner.starts_with('~') {
             return Err(PathError::Tilde);
         }
-        let mut segments = inner.split('/').peekable();
+        let mut segments = super::parts(inner, b'/').peekable();
         while let Some(segment) = segments.next() {
             match segment {
                 "" if segments.peek().is_none() => return Err(PathError::TrailingSlash),

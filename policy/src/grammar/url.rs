@@ -329,6 +329,9 @@ pub(super) fn read_scheme(text: &str) -> Result<(Scheme, usize), Fault> {
         return Err(fault(UrlReason::SchemeUppercase, 0));
     }
     let start = end + "://".len();
+    if super::all(&text[start..], |byte| !matches!(byte, b'%' | b'?' | b'#' | b'\\')) {
+        return Ok((scheme, start));
+    }
     for (at, byte) in text.bytes().enumerate().skip(start) {
         let reason = match byte {
             b'%' => UrlReason::Percent,
@@ -349,7 +352,7 @@ fn check_text(text: &str) -> Result<(), Fault> {
     if text.len() > MAX_URL {
         return Err(fault(UrlReason::TooLong, MAX_URL));
     }
-    if text.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if super::all(text, |byte| byte.is_ascii_graphic()) {
         return Ok(());
     }
     match text.char_indices().find(|(_, c)| !c.is_ascii_graphic()) {
@@ -360,9 +363,10 @@ fn check_text(text: &str) -> Result<(), Fault> {
 
 /// Cuts at the `/` that ends the authority; the path comes without it, with its place in the text.
 pub(super) fn cut_authority(text: &str, start: usize) -> (&str, Option<(&str, usize)>) {
-    match text[start..].split_once('/') {
-        Some((authority, path)) => (authority, Some((path, start + authority.len() + 1))),
-        None => (&text[start..], None),
+    let rest = &text[start..];
+    match rest.bytes().position(|byte| byte == b'/') {
+        Some(at) => (&rest[..at], Some((&rest[at + 1..], start + at + 1))),
+        None => (rest, None),
     }
 }
 
@@ -386,8 +390,8 @@ impl Authority<'_> {
 }
 
 pub(super) fn read_authority(scheme: Scheme, text: &str, start: usize) -> Result<Authority<'_>, Fault> {
-    let (user, host_port) = match text.rsplit_once('@') {
-        Some((user, rest)) => (Some(user), rest),
+    let (user, host_port) = match text.bytes().rposition(|byte| byte == b'@') {
+        Some(at) => (Some(&text[..at]), &text[at + 1..]),
         None => (None, text),
     };
     let host_at = start + text.len() - host_port.len();
@@ -402,9 +406,10 @@ pub(super) fn read_authority(scheme: Scheme, text: &str, start: usize) -> Result
     if host_port.starts_with('[') {
         return Err(fault(UrlReason::Host(HostReason::Ipv6), host_at));
     }
-    let (host, port) = match host_port.split_once(':') {
+    let (host, port) = match host_port.bytes().position(|byte| byte == b':') {
         None => (host_port, None),
-        Some((host, port)) => {
+        Some(colon) => {
+            let (host, port) = (&host_port[..colon], &host_port[colon + 1..]);
             let at = host_at + host.len() + 1;
             let port = parse_port(port).map_err(|reason| fault(UrlReason::Port(reason), at))?;
             (host, Some(port))
@@ -431,7 +436,7 @@ fn check_path(path: &str, start: usize) -> Result<usize, Fault> {
     let mut at = start;
     let mut count = 0;
     let end = start + path.len();
-    for segment in path.split('/') {
+    for segment in super::parts(path, b'/') {
         let last = at + segment.len() == end;
         check_segment(segment, last).map_err(|(reason, inner)| fault(UrlReason::Segment(reason), at + inner))?;
         at += segment.len() + 1;
@@ -452,6 +457,9 @@ pub(super) fn check_segment(segment: &str, last: bool) -> Result<(), (SegmentRea
         b"..git" | b"...git" if last => SegmentReason::Dots,
         [b'-', ..] => SegmentReason::LeadingDash,
         [b'~', ..] => SegmentReason::LeadingTilde,
+        _ if super::all(segment, |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')) => {
+            return Ok(());
+        }
         _ => {
             return match segment
                 .char_indices()

@@ -72,7 +72,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
     let text = format!("{table}\n{}", table::targets(&judged));
     std::io::Write::write_all(&mut std::io::stdout().lock(), text.as_bytes())?;
     if options.write_docs {
-        table::write_docs(&text)?;
+        table::write_docs("check", &text)?;
     }
     let missed = judged.iter().filter(|target| !target.met).count();
     ensure!(missed == 0, "{missed} of {} promises are missed", judged.len());

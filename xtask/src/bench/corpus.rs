@@ -15,12 +15,12 @@ use serde_json::Value;
 pub(super) const PLATFORM: &str = include_str!("policies/platform.json");
 
 /// FluxConfigs of one tenant.
-const PER_TENANT: usize = 20;
+pub(super) const PER_TENANT: usize = 20;
 /// One of so many FluxConfigs is wrong.
 const ONE_IN: usize = 20;
 const SEED: u64 = 0x5106_9a7e;
 
-const APPS: [&str; PER_TENANT] = [
+pub(super) const APPS: [&str; PER_TENANT] = [
     "accounts",
     "basket",
     "billing",

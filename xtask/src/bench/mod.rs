@@ -5,11 +5,13 @@
 //! and timed tests; nothing in `cargo test` depends on a clock.
 //!
 //! Calls go one way: [`check`] makes a [`corpus`], lists the [`programs`] (the [`peers`] among them), has each of them
-//! [`measure`]d in turn, compares the verdicts, asks the [`targets`] and writes the [`table`].
+//! [`measure`]d in turn, compares the verdicts, asks the [`targets`] and writes the [`table`]. [`operator`] has a folder of its
+//! own, and shares the last two.
 
 mod check;
 mod corpus;
 mod measure;
+mod operator;
 mod peers;
 mod programs;
 mod table;
@@ -24,6 +26,8 @@ use clap::Subcommand;
 pub enum Bench {
     /// `sluicegate check` against a bare reader, conftest, gator and opa; exit code 1 where a target is missed
     Check(check::Options),
+    /// The operator against a bare client on a control plane of its own; exit code 1 where a target is missed
+    Operator(operator::Options),
     /// Runs one program and prints what it cost, as JSON
     #[command(hide = true)]
     Measure(measure::Command),
@@ -37,6 +41,7 @@ impl Bench {
     pub fn run(&self) -> anyhow::Result<()> {
         match self {
             Self::Check(options) => check::run(options),
+            Self::Operator(options) => operator::run(options),
             Self::Measure(command) => measure::run(command),
         }
     }

@@ -59,7 +59,7 @@ pub(super) fn build(peers: bool, folder: &Path) -> anyhow::Result<Vec<Program>> 
 }
 
 /// Builds one target of the command line's package and returns its path.
-fn cargo(target: [&str; 2]) -> anyhow::Result<PathBuf> {
+pub(super) fn cargo(target: [&str; 2]) -> anyhow::Result<PathBuf> {
     #[derive(Deserialize)]
     struct Message {
         executable: Option<PathBuf>,

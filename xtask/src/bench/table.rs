@@ -11,13 +11,15 @@ use super::programs::Role;
 use super::targets::{Target, mebibytes};
 
 const DOCS: &str = "docs/performance.md";
-const BEGIN: &str = "<!-- written by `cargo xtask bench check --write-docs`: begin -->\n";
-const END: &str = "<!-- written by `cargo xtask bench check --write-docs`: end -->\n";
+
+/// The machine, such as `2 cores, AMD EPYC`.
+pub(super) fn machine() -> String {
+    format!("{} cores, {}", thread::available_parallelism().map_or(1, usize::from), processor())
+}
 
 /// The machine and the measurements.
 pub(super) fn draw(measured: &[Measured], runs: u32) -> String {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let mut text = format!("{cores} cores, {}; {runs} runs of each program, in turn.\n\n", processor());
+    let mut text = format!("{}; {runs} runs of each program, in turn.\n\n", machine());
     text.push_str(
         "| FluxConfigs | program | best, s | median, s | CPU, s | per second | peak, MiB | to the bare reader |\n\
          | ---: | :--- | ---: | ---: | ---: | ---: | ---: | ---: |\n",
@@ -59,7 +61,7 @@ fn processor() -> String {
 }
 
 /// With a comma between thousands.
-fn thousands(number: usize) -> String {
+pub(super) fn thousands(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -71,18 +73,20 @@ fn thousands(number: usize) -> String {
     text
 }
 
-/// Puts the text between the markers of the documentation.
-pub(super) fn write_docs(text: &str) -> anyhow::Result<()> {
+/// Puts the text between the markers that the documentation has for this bench.
+pub(super) fn write_docs(bench: &str, text: &str) -> anyhow::Result<()> {
     let path = crate::process::root().join(DOCS);
     let page = fs::read_to_string(&path).context(DOCS)?;
-    let page = replace(&page, text).with_context(|| format!("{DOCS} has no markers for the table"))?;
+    let page = replace(&page, bench, text).with_context(|| format!("{DOCS} has no markers for the table"))?;
     fs::write(&path, page).context(DOCS)
 }
 
-fn replace(page: &str, text: &str) -> Option<String> {
-    let (before, rest) = page.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n{text}\n{END}{after}"))
+fn replace(page: &str, bench: &str, text: &str) -> Option<String> {
+    let marker = |word: &str| format!("<!-- written by `cargo xtask bench {bench} --write-docs`: {word} -->\n");
+    let (begin, end) = (marker("begin"), marker("end"));
+    let (before, rest) = page.split_once(&begin)?;
+    let (_, after) = rest.split_once(&end)?;
+    Some(format!("{before}{begin}\n{text}\n{end}{after}"))
 }
 
 #[cfg(test)]
@@ -99,16 +103,22 @@ mod tests {
 
     #[test]
     fn only_what_is_between_the_markers_changes() {
-        let page = format!("before\n{BEGIN}old\n{END}after\n");
-        let once = replace(&page, "new\n").unwrap();
-        assert_eq!(once, format!("before\n{BEGIN}\nnew\n\n{END}after\n"));
-        assert_eq!(replace(&once, "new\n").unwrap(), once);
-        assert_eq!(replace("no markers", "new"), None);
+        let part = |bench: &str, text: &str| {
+            let marker = |word| format!("<!-- written by `cargo xtask bench {bench} --write-docs`: {word} -->\n");
+            format!("{}{text}{}", marker("begin"), marker("end"))
+        };
+        let page = |text: &str| format!("before\n{}between\n{}after\n", part("a", "a\n"), part("b", text));
+        let once = replace(&page("old\n"), "b", "new\n").unwrap();
+        assert_eq!(once, page("\nnew\n\n"));
+        assert_eq!(replace(&once, "b", "new\n").unwrap(), once);
+        assert_eq!(replace(&once, "c", "new\n"), None);
     }
 
     #[test]
     fn the_documentation_has_the_markers() {
         let page = fs::read_to_string(crate::process::root().join(DOCS)).unwrap();
-        assert!(replace(&page, "").is_some());
+        for bench in ["check", "operator"] {
+            assert!(replace(&page, bench, "").is_some(), "{bench}");
+        }
     }
 }

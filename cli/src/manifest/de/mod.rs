@@ -460,8 +460,12 @@ impl<'d> Key<'d, '_> {
         if !key.tag_fits() {
             return fail(DecodeErrorKind::Tag);
         }
-        match (key.kind(), resolve(name)) {
-            (Kind::Text, _) | (Kind::Bool, Plain::Bool { canonical: true, .. }) => Ok(name),
+        let kind = key.kind();
+        if kind == Kind::Text {
+            return Ok(name);
+        }
+        match (kind, resolve(name)) {
+            (Kind::Bool, Plain::Bool { canonical: true, .. }) => Ok(name),
             (Kind::Integer, Plain::Integer(value)) if value.to_string() == name => Ok(name),
             (Kind::Disputed, Plain::Disputed { yaml_1_1, yaml_1_2 }) => fail(DecodeErrorKind::Disputed {
                 text: name.to_owned(),

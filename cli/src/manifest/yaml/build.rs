@@ -15,6 +15,14 @@ use super::{Document, Kind, Limits, NO_KEY, NodeData, Pair, Span, Style, Tag, Va
 pub fn parse<'t>(text: &'t str, limits: &Limits) -> Result<Vec<Document<'t>>, YamlError> {
     check_size(text.len(), limits)?;
     check_text(text)?;
+    parse_decoded(text, limits)
+}
+
+/// As [`parse`], for a text that [`decode_text`](super::decode_text) gave: it need not be looked through once more.
+///
+/// # Errors
+/// The first thing that is wrong, with its place.
+pub(crate) fn parse_decoded<'t>(text: &'t str, limits: &Limits) -> Result<Vec<Document<'t>>, YamlError> {
     let mut options = Options::default();
     // One more than the limit, so that the builder is the one that refuses.
     options.flow_nesting_limit = limits.depth.saturating_add(1);

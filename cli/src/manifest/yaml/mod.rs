@@ -14,6 +14,7 @@ mod text;
 use std::borrow::Cow;
 
 pub use build::parse;
+pub(crate) use build::parse_decoded;
 pub use scalar::{Plain, is_safe_plain, resolve};
 pub use text::decode_text;
 

@@ -46,7 +46,7 @@ pub(super) fn check_text(text: &str) -> Result<(), YamlError> {
     if text.starts_with('\u{FEFF}') {
         return Err(YamlError { kind: YamlErrorKind::ByteOrderMark, span: place_of(text, 0, '\u{FEFF}'.len_utf8()) });
     }
-    if let Some(at) = text.bytes().position(|byte| byte == 0) {
+    if let Some(at) = text.find('\0') {
         return Err(YamlError { kind: YamlErrorKind::Nul, span: place_of(text, at, 1) });
     }
     Ok(())

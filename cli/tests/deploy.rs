@@ -1,0 +1,200 @@
+//! `deploy/` is what administrators install: it is whole, it has no field that Kubernetes does not know, and what it starts
+//! exists.
+#![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests, which may panic")]
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use k8s_openapi::{
+    api::{apps::v1::Deployment, core::v1, networking::v1 as networking, policy::v1 as disruption, rbac::v1 as rbac},
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+/// A document of a file below `deploy/`.
+struct Document {
+    file: PathBuf,
+    value: Value,
+}
+
+fn deploy() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy")
+}
+
+/// Every YAML file below a folder, relative to `deploy/`.
+fn files() -> BTreeSet<PathBuf> {
+    let mut folders = vec![deploy()];
+    let mut files = BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                files.insert(path.strip_prefix(deploy()).unwrap().to_owned());
+            }
+        }
+    }
+    files
+}
+
+fn documents() -> Vec<Document> {
+    let mut documents = Vec::new();
+    for file in files() {
+        let text = fs::read_to_string(deploy().join(&file)).unwrap();
+        let parsed: Vec<Value> =
+            serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        documents.extend(parsed.into_iter().map(|value| Document { file: file.clone(), value }));
+    }
+    documents
+}
+
+fn kind(kind: &str) -> Vec<Value> {
+    documents().into_iter().map(|document| document.value).filter(|value| value["kind"] == kind).collect()
+}
+
+fn operator() -> Value {
+    let mut deployments = kind("Deployment");
+    deployments.retain(|deployment| deployment["metadata"]["name"] == "sluicegate-operator");
+    assert_eq!(deployments.len(), 1);
+    deployments.remove(0)
+}
+
+/// Where a value has something that its type does not keep: a field with a typing error, or one in the wrong place.
+fn lost(given: &Value, kept: &Value, place: &str) -> Vec<String> {
+    match (given, kept) {
+        (Value::Object(given), Value::Object(kept)) => {
+            let entries = given.iter().map(|(key, value)| (value, kept.get(key), format!("{place}.{key}")));
+            entries
+                .flat_map(|(value, kept, place)| match kept {
+                    Some(kept) => lost(value, kept, &place),
+                    None => vec![place],
+                })
+                .collect()
+        }
+        (Value::Array(given), Value::Array(kept)) if given.len() == kept.len() => {
+            let entries = given.iter().zip(kept).enumerate();
+            entries.flat_map(|(index, (given, kept))| lost(given, kept, &format!("{place}[{index}]"))).collect()
+        }
+        (given, kept) if given == kept => Vec::new(),
+        _ => vec![place.to_owned()],
+    }
+}
+
+fn strict<T: DeserializeOwned + Serialize>(value: &Value) -> Result<(), String> {
+    let typed: T = serde_json::from_value(value.clone()).map_err(|error| error.to_string())?;
+    let lost = lost(value, &serde_json::to_value(&typed).unwrap(), "");
+    if lost.is_empty() { Ok(()) } else { Err(format!("unknown: {}", lost.join(", "))) }
+}
+
+/// The fields of a Kustomization that we use; kustomize refuses others by itself.
+fn kustomization(value: &Value) -> Result<(), String> {
+    let known = ["apiVersion", "kind", "resources"];
+    let unknown: Vec<_> = value.as_object().unwrap().keys().filter(|key| !known.contains(&key.as_str())).collect();
+    if unknown.is_empty() { Ok(()) } else { Err(format!("unknown: {unknown:?}")) }
+}
+
+fn judge(value: &Value) -> Result<(), String> {
+    let text = |field: &str| value[field].as_str().unwrap_or_default();
+    match (text("apiVersion"), text("kind")) {
+        ("v1", "Namespace") => strict::<v1::Namespace>(value),
+        ("v1", "Service") => strict::<v1::Service>(value),
+        ("v1", "ServiceAccount") => strict::<v1::ServiceAccount>(value),
+        ("apps/v1", "Deployment") => strict::<Deployment>(value),
+        ("policy/v1", "PodDisruptionBudget") => strict::<disruption::PodDisruptionBudget>(value),
+        ("networking.k8s.io/v1", "NetworkPolicy") => strict::<networking::NetworkPolicy>(value),
+        ("rbac.authorization.k8s.io/v1", "ClusterRole") => strict::<rbac::ClusterRole>(value),
+        ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding") => strict::<rbac::ClusterRoleBinding>(value),
+        ("rbac.authorization.k8s.io/v1", "Role") => strict::<rbac::Role>(value),
+        ("rbac.authorization.k8s.io/v1", "RoleBinding") => strict::<rbac::RoleBinding>(value),
+        ("apiextensions.k8s.io/v1", "CustomResourceDefinition") => strict::<CustomResourceDefinition>(value),
+        ("kustomize.config.k8s.io/v1beta1", "Kustomization") => kustomization(value),
+        (version, kind) => Err(format!("{version} {kind} is judged by no type: add it to this test")),
+    }
+}
+
+#[test]
+fn every_manifest_has_only_fields_that_kubernetes_knows() {
+    for Document { file, value } in documents() {
+        let judged = judge(&value);
+        assert_eq!(judged, Ok(()), "{}: {} {}", file.display(), value["kind"], value["metadata"]["name"]);
+    }
+}
+
+#[test]
+fn a_field_with_a_typing_error_is_found() {
+    let mut deployment = operator();
+    deployment["spec"]["template"]["spec"]["containers"][0]["readOnlyRootFileSystem"] = json!(true);
+    assert_eq!(judge(&deployment), Err("unknown: .spec.template.spec.containers[0].readOnlyRootFileSystem".into()));
+}
+
+#[test]
+fn the_kustomization_names_every_file_and_no_other() {
+    let [kustomization] = kind("Kustomization").try_into().unwrap();
+    let named = kustomization["resources"].as_array().unwrap().iter();
+    let named: BTreeSet<PathBuf> = named.map(|name| PathBuf::from(name.as_str().unwrap())).collect();
+    let mut there = files();
+    there.remove(Path::new("kustomization.yaml"));
+    assert_eq!(named, there);
+}
+
+#[test]
+fn the_command_line_takes_what_the_deployment_gives_it() {
+    let container = &operator()["spec"]["template"]["spec"]["containers"][0];
+    let arguments = container["args"].as_array().unwrap().iter().map(|argument| argument.as_str().unwrap());
+    let matches = sluicegate_cli::command().try_get_matches_from(["sluicegate"].into_iter().chain(arguments)).unwrap();
+    let (name, matches) = matches.subcommand().unwrap();
+    assert_eq!(name, "operator");
+    // The probes' port is the one that it listens on.
+    let listens: std::net::SocketAddr =
+        matches.get_raw("listen").unwrap().next().unwrap().to_str().unwrap().parse().unwrap();
+    let port = container["ports"].as_array().unwrap().iter().find(|port| port["name"] == "http").unwrap();
+    assert_eq!(port["containerPort"], listens.port());
+    // What is set in the environment is read.
+    let operator = sluicegate_cli::command().find_subcommand("operator").unwrap().clone();
+    let read: BTreeSet<_> = operator.get_arguments().filter_map(|argument| argument.get_env()?.to_str()).collect();
+    for variable in container["env"].as_array().unwrap() {
+        assert!(read.contains(variable["name"].as_str().unwrap()), "nothing reads {}", variable["name"]);
+    }
+}
+
+#[test]
+fn everything_that_selects_the_operator_selects_its_pods() {
+    let labels = &operator()["spec"]["template"]["metadata"]["labels"];
+    let (service, budget, network) = (kind("Service"), kind("PodDisruptionBudget"), kind("NetworkPolicy"));
+    let selectors = [
+        &operator()["spec"]["selector"]["matchLabels"],
+        &service[0]["spec"]["selector"],
+        &budget[0]["spec"]["selector"]["matchLabels"],
+        &network[0]["spec"]["podSelector"]["matchLabels"],
+    ];
+    for selector in selectors {
+        let selector = selector.as_object().unwrap();
+        assert!(!selector.is_empty());
+        assert!(selector.iter().all(|(key, value)| labels[key] == *value), "{selector:?}");
+    }
+}
+
+#[test]
+fn the_operator_runs_under_the_restricted_pod_security_standard() {
+    let pod = &operator()["spec"]["template"]["spec"];
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+    assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+    for container in pod["containers"].as_array().unwrap() {
+        let context = &container["securityContext"];
+        assert_eq!(context["allowPrivilegeEscalation"], false);
+        assert_eq!(context["readOnlyRootFilesystem"], true);
+        assert_eq!(context["capabilities"], json!({"drop": ["ALL"]}));
+    }
+    assert!(["hostNetwork", "hostPID", "hostIPC", "volumes"].iter().all(|field| pod[field].is_null()));
+}
+
+#[test]
+fn the_image_is_of_this_version() {
+    let image = operator()["spec"]["template"]["spec"]["containers"][0]["image"].clone();
+    assert_eq!(image, format!("ghcr.io/sluicegate/sluicegate:v{}", env!("CARGO_PKG_VERSION")));
+}

@@ -1,0 +1,81 @@
+//! Kubernetes' events, written beside the work: they are for people, so nothing waits for one, and where more happens than
+//! anybody reads the rest is dropped. Statuses say everything anyway.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::runtime::events::{Event, Recorder};
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tracing::{debug, warn};
+
+use crate::cluster::client::Permit;
+
+/// Events that wait; about as many as other components of Kubernetes let wait.
+const WAITING: usize = 1000;
+/// Time between two.
+const PAUSE: Duration = Duration::from_millis(20);
+
+type Told = (Event, ObjectReference);
+
+/// Takes events to write.
+#[derive(Clone, Debug)]
+pub struct Events(Sender<Told>);
+
+impl Events {
+    /// Takes events, for [`write`] to write.
+    pub fn new() -> (Self, Receiver<Told>) {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        (Self(sender), receiver)
+    }
+
+    /// Writes an event about an object some time.
+    pub fn tell(&self, event: Event, about: ObjectReference) {
+        if self.0.try_send((event, about)).is_err() {
+            debug!("an event was dropped");
+        }
+    }
+}
+
+/// Writes events, one after the other, for as long as there are any to come.
+pub async fn write(recorder: Recorder, permit: Permit, mut events: Receiver<Told>) {
+    while let Some((event, about)) = events.recv().await {
+        // Whoever leads now tells of what it does.
+        if !permit() {
+            continue;
+        }
+        if let Err(error) = recorder.publish(&event, &about).await {
+            warn!(%error, "cannot write an event");
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::events::EventType;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn drops_what_is_too_much_and_waits_for_nobody() {
+        let (events, mut receiver) = Events::new();
+        for number in 0..WAITING + 10 {
+            let event = Event {
+                type_: EventType::Normal,
+                reason: "Admitted".to_owned(),
+                note: None,
+                action: "Reconcile".to_owned(),
+                secondary: None,
+            };
+            let about = ObjectReference { name: Some(number.to_string()), ..ObjectReference::default() };
+            events.tell(event, about);
+        }
+        drop(events);
+        let mut names = Vec::new();
+        while let Some((_, about)) = receiver.recv().await {
+            names.extend(about.name);
+        }
+        assert_eq!(names.len(), WAITING);
+        assert_eq!(names.first().map(String::as_str), Some("0"));
+    }
+}
