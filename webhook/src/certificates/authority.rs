@@ -33,6 +33,13 @@ pub struct Ages {
     pub settle: Duration,
 }
 
+impl Ages {
+    /// How often it has to be looked whether something is due, for it to be done in time.
+    pub fn look_every(&self) -> Duration {
+        (self.serving.min(self.authority) / 12).min(Duration::from_secs(60)).max(Duration::from_millis(500))
+    }
+}
+
 impl Default for Ages {
     fn default() -> Self {
         let days = |days: u64| Duration::from_secs(days * 24 * 60 * 60);
@@ -94,7 +101,7 @@ pub fn next(
         changed = true;
     }
     let Some(newest) = authorities.first() else { return first(names, now, ages).map(Some) };
-    let settled = now >= newest.made + BEFORE + seconds(ages.settle);
+    let settled = now >= newest.made + seconds(ages.settle);
     let (mut chain, mut serving_key) = (material.chain.clone(), material.key.clone());
     let reissue = match serving(material) {
         Err(_) => true,
@@ -136,7 +143,7 @@ fn read(material: &Material) -> Result<(Vec<Authority>, KeyPair), CertificateErr
         }
         let name = common_name(parsed.subject())?;
         let pem = format!("-----BEGIN CERTIFICATE-----\n{}-----END CERTIFICATE-----\n", lines(der));
-        let (made, ends) = (parsed.validity().not_before.timestamp(), parsed.validity().not_after.timestamp());
+        let (made, ends) = (parsed.validity().not_before.timestamp() + BEFORE, parsed.validity().not_after.timestamp());
         authorities.push(Authority { name, made, ends, pem });
     }
     Ok((authorities, key))
@@ -184,7 +191,7 @@ fn serving(material: &Material) -> Result<Leaf, CertificateError> {
     Ok(Leaf {
         issuer: common_name(parsed.issuer())?,
         names: names.collect(),
-        made: parsed.validity().not_before.timestamp(),
+        made: parsed.validity().not_before.timestamp() + BEFORE,
         ends: parsed.validity().not_after.timestamp(),
     })
 }
@@ -212,11 +219,11 @@ fn make_authority(now: i64, ages: &Ages) -> Result<(Authority, KeyPair), Authori
     // Two that are trusted at the same time must not have one name, or clients take the one for the other.
     let name = format!("sluicegate-webhook-ca-{now}-{:08x}", fastrand::u32(..));
     let key = KeyPair::generate()?;
-    let (made, ends) = (now - BEFORE, now + seconds(ages.authority));
+    let ends = now + seconds(ages.authority);
     let mut params = authority_params(&name);
-    (params.not_before, params.not_after) = (moment(made), moment(ends));
+    (params.not_before, params.not_after) = (moment(now - BEFORE), moment(ends));
     let pem = params.self_signed(&key)?.pem();
-    Ok((Authority { name, made, ends, pem }, key))
+    Ok((Authority { name, made: now, ends, pem }, key))
 }
 
 fn issue(
@@ -327,6 +334,24 @@ mod tests {
         assert!(served_by_new_at.unwrap() >= introduced_at.unwrap() + 600);
         assert!(!material.bundle.contains(&old), "an authority is trusted after its end");
         assert_eq!(authorities, 2);
+    }
+
+    #[test]
+    fn short_lives_are_lived_to_two_thirds_as_well() {
+        let ages = Ages {
+            authority: Duration::from_secs(45),
+            serving: Duration::from_secs(20),
+            settle: Duration::from_secs(2),
+        };
+        let at = |found: &Material, seconds: i64| next(Some(found), &names(), START + seconds, &ages).unwrap();
+        let made = next(None, &names(), START, &ages).unwrap().unwrap();
+        assert!(at(&made, 0).is_none() && at(&made, 13).is_none());
+        let renewed = at(&made, 14).unwrap();
+        assert_eq!(renewed.bundle, made.bundle);
+        assert!(at(&renewed, 27).is_none());
+        let introduced = at(&renewed, 30).unwrap();
+        assert_eq!(introduced.bundle.matches("BEGIN").count(), 2);
+        assert!(ages.look_every() < Duration::from_secs(2));
     }
 
     #[test]

@@ -36,8 +36,6 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// How often everything is looked at, whatever watches say.
-const EVERY: Duration = Duration::from_secs(60);
 /// After a failure.
 const AGAIN: Duration = Duration::from_secs(2);
 /// How long one look may take; it is a handful of requests.
@@ -99,7 +97,8 @@ impl Managed {
             let wait = match look.unwrap_or(Err(LookError::Slow)) {
                 Ok(()) => {
                     ready.open();
-                    EVERY
+                    // Whatever watches say.
+                    self.ages.look_every()
                 }
                 Err(error) => {
                     warn!(error = &error as &dyn std::error::Error, "the certificate");
