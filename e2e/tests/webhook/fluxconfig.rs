@@ -161,8 +161,8 @@ fn a_dependency_of_the_same_commit_is_a_warning() {
 fn the_schema_speaks_first() {
     on_shared("schema", async |hook| {
         let tenant = hook.tenant().await?;
-        hook.apply(config(&tenant, "shop", json!({"source": {"url": 7}}))).await?.rejected("spec.source.url");
-        hook.apply(config(&tenant, "shop", json!({}))).await?.rejected("spec.source");
+        hook.create(config(&tenant, "shop", json!({"source": {"url": 7}}))).await?.rejected("spec.source.url");
+        hook.create(config(&tenant, "shop", json!({}))).await?.rejected("spec.source");
         Ok(())
     });
 }
