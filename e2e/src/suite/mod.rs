@@ -16,6 +16,7 @@ pub mod signing;
 pub mod snapshot;
 pub mod sops;
 mod space;
+pub mod webhook;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;

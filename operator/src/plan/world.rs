@@ -15,7 +15,7 @@ use sluicegate_crds::{
 };
 use sluicegate_policy::{
     Admitted, Declaration, Facts, InvalidPolicy, Labels, PolicySet, Rule, Unseen, Verdict, Violation, compile, concern,
-    decide,
+    decide, since,
 };
 
 use super::{Judgement, Planned, PolicyCounts};
@@ -359,14 +359,12 @@ impl World {
     }
 
     fn bare_facts(&self) -> Facts {
-        let mut facts = Facts::new(Unseen::Absent);
-        for (name, labels) in &self.namespaces {
-            facts.namespace(name, labels.clone());
-        }
-        for (id, cluster) in &self.clusters {
-            facts.cluster(id, cluster.metadata.labels.clone().unwrap_or_default());
-        }
-        facts
+        static NONE: Labels = Labels::new();
+        Facts::of(
+            Unseen::Absent,
+            self.namespaces.iter().map(|(name, labels)| (name.as_str(), labels)),
+            self.clusters.iter().map(|(id, cluster)| (id.as_str(), cluster.metadata.labels.as_ref().unwrap_or(&NONE))),
+        )
     }
 
     /// Where all FluxConfigs go, after policies or labels have changed.
@@ -514,10 +512,6 @@ impl World {
 fn deletion(judgement: &Judgement, config: &FluxConfig) -> DeletionPolicy {
     let decided = judgement.known().map(|admitted: &Arc<Admitted>| admitted.resolved().deletion.value);
     config.spec.deletion.or(decided).unwrap_or_default()
-}
-
-fn since(config: &FluxConfig) -> Option<i64> {
-    config.metadata.creation_timestamp.as_ref().map(|time| time.0.as_second())
 }
 
 fn policies_digest(names: &[Arc<str>], policies: &BTreeMap<String, KnownPolicy>) -> Arc<str> {
