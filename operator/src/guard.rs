@@ -229,7 +229,7 @@ impl Guards {
             (Some(labelled), _) if labelled.deleting => {
                 let key = Key { kind: Kind::Namespace, namespace: String::new(), name: namespace.to_string() };
                 let patch = json!({"metadata": {"labels": {TENANT_LABEL: null}}});
-                match runtime.client.merge(&key, &patch).await {
+                match runtime.client.merge(&key, &patch, MANAGER).await {
                     Err(error) if !error.is_not_found() => Err(error.to_string()),
                     _ => Ok(()),
                 }
