@@ -420,7 +420,7 @@ mod unix {
         // The binary may lie where others may not go. Another process copies it: a file that this one has open for writing
         // is open in whatever another test starts at that moment, and cannot be run.
         let own = folder.path("sluicegate");
-        assert!(Command::new("cp").args([binary(), &own]).status().unwrap().success());
+        assert!(Command::new("cp").arg(binary()).arg(&own).status().unwrap().success());
         let mut command = Command::new(&own);
         if reads_everything {
             fs::set_permissions(folder.path(""), fs::Permissions::from_mode(0o755)).unwrap();

@@ -137,14 +137,14 @@ impl Operator {
         self.child().as_ref().map(Child::id)
     }
 
-    /// Resident memory in bytes; 0 where it does not run.
-    pub fn resident(&self) -> u64 {
-        let Some(pid) = self.pid() else {
-            return 0;
+    /// Resident memory now and at most so far, in bytes; `None` where it does not run.
+    pub fn memory(&self) -> Option<(u64, u64)> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()?)).ok()?;
+        let field = |name: &str| {
+            let kilobytes = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+            kilobytes.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap_or_default() * 1024
         };
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-        kilobytes.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap_or_default() * 1024
+        Some((field("VmRSS:"), field("VmHWM:")))
     }
 
     /// The end of its log; with a word only of the lines that contain it.

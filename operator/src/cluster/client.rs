@@ -286,16 +286,7 @@ impl ClusterClient {
         K: Resource,
         K::DynamicType: Default,
     {
-        let parameters = DeleteParams {
-            preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
-            ..DeleteParams::default()
-        };
-        let request = Request::new(K::url_path(&K::DynamicType::default(), namespace)).delete(name, &parameters);
-        match self.write::<Value>(Verb::Delete, request).await {
-            Ok(_) => Ok(()),
-            Err(error) if error.is_not_found() => Ok(()),
-            Err(error) => Err(error),
-        }
+        self.remove(Request::new(K::url_path(&K::DynamicType::default(), namespace)), name, uid).await
     }
 }
 

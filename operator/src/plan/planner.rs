@@ -227,7 +227,10 @@ fn publish(context: &Context, world: &World, planned: Vec<Arc<Planned>>, gone: &
 fn removed(world: &World, pending: &[Change], source: Source, names: &HashSet<(String, String)>) -> Vec<Change> {
     let gone = |namespace: &str, name: &str| !names.contains(&(namespace.to_owned(), name.to_owned()));
     let known = world.names();
-    let waiting = pending.iter().map(Change::name);
+    let unnamed = |known: Vec<String>, kind: &str, change: fn(String) -> Change| -> Vec<Change> {
+        let waiting = pending.iter().map(Change::name).filter_map(|(of, name)| (of == kind).then_some(name));
+        known.into_iter().chain(waiting).filter(|name| gone("", name)).map(change).collect()
+    };
     match source {
         Source::Config => {
             let keys = known.configs.into_iter().chain(pending.iter().filter_map(|change| match change {
@@ -236,25 +239,9 @@ fn removed(world: &World, pending: &[Change], source: Source, names: &HashSet<(S
             }));
             keys.filter(|key| gone(&key.home, &key.name)).map(|key| Change::Config(key, None)).collect()
         }
-        Source::Policy => {
-            let all =
-                known.policies.into_iter().chain(waiting.filter_map(|(kind, name)| (kind == "policy").then_some(name)));
-            all.filter(|name| gone("", name)).map(|name| Change::Policy(name, None)).collect()
-        }
-        Source::Cluster => {
-            let all = known
-                .clusters
-                .into_iter()
-                .chain(waiting.filter_map(|(kind, name)| (kind == "cluster").then_some(name)));
-            all.filter(|name| gone("", name)).map(|name| Change::Cluster(name, None)).collect()
-        }
-        Source::Namespace => {
-            let all = known
-                .namespaces
-                .into_iter()
-                .chain(waiting.filter_map(|(kind, name)| (kind == "namespace").then_some(name)));
-            all.filter(|name| gone("", name)).map(|name| Change::Namespace(name, None)).collect()
-        }
+        Source::Policy => unnamed(known.policies, "policy", |name| Change::Policy(name, None)),
+        Source::Cluster => unnamed(known.clusters, "cluster", |name| Change::Cluster(name, None)),
+        Source::Namespace => unnamed(known.namespaces, "namespace", |name| Change::Namespace(name, None)),
         Source::Secret => Vec::new(),
     }
 }
@@ -272,19 +259,20 @@ async fn follow(
         _ => Api::all_with(client, &resource),
     };
     let shown = source.shown();
+    let push = |users: Vec<(String, Arc<str>)>| {
+        for (cluster, agent) in users {
+            context.push_agent(&cluster, agent);
+        }
+    };
     watch(api, None, |news| {
         let message = match news {
             News::Saw(object) if source == Source::Secret => {
-                for (cluster, agent) in context.secrets.saw(&object) {
-                    context.push_agent(&cluster, agent);
-                }
+                push(context.secrets.saw(&object));
                 clusters.notify_one();
                 return;
             }
             News::Lost(object) if source == Source::Secret => {
-                for (cluster, agent) in context.secrets.lost(object["metadata"]["name"].as_str().unwrap_or_default()) {
-                    context.push_agent(&cluster, agent);
-                }
+                push(context.secrets.lost(object["metadata"]["name"].as_str().unwrap_or_default()));
                 clusters.notify_one();
                 return;
             }
@@ -294,9 +282,7 @@ async fn follow(
                 if source == Source::Secret {
                     for name in context.secrets.names() {
                         if !names.contains(&(context.namespace.clone(), name.clone())) {
-                            for (cluster, agent) in context.secrets.lost(&name) {
-                                context.push_agent(&cluster, agent);
-                            }
+                            push(context.secrets.lost(&name));
                         }
                     }
                 }

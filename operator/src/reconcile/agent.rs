@@ -24,12 +24,11 @@ use crate::{
     object::{ConfigKey, Key, Kind, Object, Owner, REQUESTED_AT_ANNOTATION},
     plan::Planned,
     render::{self, AgentId, CopySource, Member, RenderError, Rendered, Site},
+    rights::OPERATOR_SECRETS,
     status::AgentHealth,
     telemetry::metrics::Reconciled,
 };
 
-/// ClusterRole that the operator binds to itself where it keeps copies of Secrets.
-const SECRETS_ROLE: &str = "sluicegate-operator-secrets";
 /// Originals that are not watched are read again this often.
 const POLL: Duration = Duration::from_secs(60);
 /// How long the list of copies is waited for.
@@ -75,9 +74,10 @@ pub async fn reconcile(context: &Context, runtime: &Arc<Runtime>, agent: &Arc<st
         // has to be put right.
         return Next::After(PATIENCE - waited);
     }
-    let mut members = Members::sort(&id, concerned(context, &id, &inventory), |name| runtime.store.namespace(name));
-    let seen: HashMap<ConfigKey, u64> =
-        concerned(context, &id, &inventory).into_iter().map(|planned| (planned.key.clone(), planned.version)).collect();
+    // One look at the plan: what is told to have been seen is what was sorted.
+    let planned = concerned(context, &id, &inventory);
+    let seen: HashMap<ConfigKey, u64> = planned.iter().map(|planned| (planned.key.clone(), planned.version)).collect();
+    let mut members = Members::sort(&id, planned, |name| runtime.store.namespace(name));
     let waits_for = dependencies::hold_back(&mut members, context, &inventory);
     let site = site(context, runtime);
     let rendered = match render_members(&id, &members, &site) {
@@ -162,10 +162,7 @@ fn concerned(context: &Context, id: &AgentId, inventory: &Inventory) -> Vec<Arc<
     let known: HashSet<ConfigKey> = planned.iter().map(|planned| planned.key.clone()).collect();
     let mut others: Vec<&ConfigKey> = inventory
         .values()
-        .filter_map(|observed| match &observed.owner {
-            Owner::Config { config, .. } if !known.contains(config) => Some(config),
-            _ => None,
-        })
+        .filter_map(|observed| observed.owner.config().filter(|config| !known.contains(config)))
         .collect();
     others.sort_unstable();
     others.dedup();
@@ -243,7 +240,7 @@ fn pass_on_requests(desired: &mut BTreeMap<Key, Object>, members: &Members) {
 fn has_copies(inventory: &Inventory, agent: &str) -> bool {
     inventory.iter().any(|(key, _)| {
         matches!(key.kind, Kind::Secret | Kind::ConfigMap)
-            || (key.kind == Kind::RoleBinding && key.namespace == agent && key.name == SECRETS_ROLE)
+            || (key.kind == Kind::RoleBinding && key.namespace == agent && key.name == OPERATOR_SECRETS)
     })
 }
 

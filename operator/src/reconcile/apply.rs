@@ -169,7 +169,6 @@ pub async fn carry_out(
     };
     let Difference { wanted, mut removals, waiting, to_suspend } = difference;
     let mut intent = 0;
-    let applied_kinds = Mutex::new(Vec::new());
     for objects in wanted.into_values() {
         let objects: Vec<(Object, Fingerprint)> = objects
             .into_iter()
@@ -183,7 +182,7 @@ pub async fn carry_out(
             .for_each_concurrent(CONCURRENCY, |(object, wanted)| async {
                 let result = put(runtime, agent, object, *wanted, inventory.get(&object.key)).await;
                 if matches!(result, Ok(true)) {
-                    applied_kinds.lock().unwrap_or_else(PoisonError::into_inner).push(object.key.kind);
+                    applied.lock().unwrap_or_else(PoisonError::into_inner).repaired.push(object.key.kind);
                 }
                 note(&object.owner, &object.key, result);
             })
@@ -227,8 +226,9 @@ pub async fn carry_out(
     let mut applied = applied.into_inner().unwrap_or_else(PoisonError::into_inner);
     let is_whole = applied.blocked.is_empty() && applied.failures.is_empty() && !applied.deposed;
     let settled = runtime.unit(agent, |unit| std::mem::replace(&mut unit.settled, is_whole.then_some(intent)));
-    if settled == Some(intent) {
-        applied.repaired = applied_kinds.into_inner().unwrap_or_else(PoisonError::into_inner);
+    // What was written for another intent repairs nothing.
+    if settled != Some(intent) {
+        applied.repaired.clear();
     }
     applied
 }

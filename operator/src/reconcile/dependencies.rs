@@ -29,6 +29,9 @@ enum Readiness {
 /// Who was let through once is held back again only when a dependency fails, as every success of a dependency begins with
 /// some progress.
 pub fn hold_back(members: &mut Members, context: &Context, inventory: &Inventory) -> HashMap<ConfigKey, String> {
+    if members.staying.iter().all(|served| served.admitted.resolved().depends_on.is_empty()) {
+        return HashMap::new();
+    }
     // Flux waits for these.
     let native: HashMap<ConfigKey, bool> = members
         .staying

@@ -2,7 +2,11 @@
 //!
 //! A pod of Flux is Ready even when it can do nothing, so that Leases and the age of what it says count too.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
@@ -16,7 +20,7 @@ use super::{
 use crate::{
     cluster::{Runtime, store::Pods},
     flux::state::FluxState,
-    object::{Key, Kind, Object},
+    object::{ConfigKey, Key, Kind, Object},
     render::Pause,
     status::AgentHealth,
 };
@@ -98,15 +102,17 @@ impl Vitals {
             self.restarted = Some((at, false));
             return false;
         }
-        let stale = members.staying.iter().any(|served| {
-            let delivery = inventory.iter().find_map(|(key, observed)| {
-                let of_config = observed.owner.config() == Some(&served.planned.key);
-                (of_config && key.kind == Kind::Kustomization).then_some(observed.flux.as_ref())?
-            });
-            let resolved = served.admitted.resolved();
-            let interval = resolved.interval.value;
-            let timeout = resolved.timeout.as_ref().map_or(interval, |timeout| timeout.value);
-            delivery.is_some_and(|state| is_stale(state, interval, timeout, now))
+        // By its FluxConfig, since a pool has thousands of both.
+        let staying: HashMap<&ConfigKey, &Served> =
+            members.staying.iter().map(|served| (&served.planned.key, served)).collect();
+        let stale = inventory.iter().filter(|(key, _)| key.kind == Kind::Kustomization).any(|(_, observed)| {
+            let served = observed.owner.config().and_then(|config| staying.get(config));
+            served.zip(observed.flux.as_ref()).is_some_and(|(served, state)| {
+                let resolved = served.admitted.resolved();
+                let interval = resolved.interval.value;
+                let timeout = resolved.timeout.as_ref().map_or(interval, |timeout| timeout.value);
+                is_stale(state, interval, timeout, now)
+            })
         });
         if !stale {
             self.stale_since = None;
@@ -212,14 +218,8 @@ pub async fn health(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
     use super::*;
-    use crate::{
-        cluster::store::Store,
-        object::{ConfigKey, Owner},
-        reconcile::testing::served,
-    };
+    use crate::{cluster::store::Store, object::Owner, reconcile::testing::served};
 
     const NOW: &str = "2026-06-01T12:00:00Z";
 

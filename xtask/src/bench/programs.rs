@@ -39,12 +39,7 @@ pub(super) struct Program {
 /// goes on elsewhere does not change them between two runs.
 pub(super) fn build(peers: bool, folder: &Path) -> anyhow::Result<Vec<Program>> {
     super::say("building sluicegate (release)");
-    let copy = |target: [&str; 2]| -> anyhow::Result<PathBuf> {
-        let copy = folder.join(target[1]);
-        fs::copy(cargo(target)?, &copy)?;
-        Ok(copy)
-    };
-    let (check, bare) = (copy(["--bin", "sluicegate"])?, copy(["--example", "read_and_parse"])?);
+    let (check, bare) = (copied(["--bin", "sluicegate"], folder)?, copied(["--example", "read_and_parse"], folder)?);
     let program = |role, name: &str, path: &Path| Program { role, name: name.to_owned(), path: path.to_owned() };
     let mut programs = vec![
         program(Role::Bare, "bare reader", &bare),
@@ -58,8 +53,16 @@ pub(super) fn build(peers: bool, folder: &Path) -> anyhow::Result<Vec<Program>> 
     Ok(programs)
 }
 
+/// Builds one target of the command line's package and copies it to a folder, so that a build that goes on elsewhere does not
+/// change it between two runs.
+pub(super) fn copied(target: [&str; 2], folder: &Path) -> anyhow::Result<PathBuf> {
+    let copy = folder.join(target[1]);
+    fs::copy(cargo(target)?, &copy)?;
+    Ok(copy)
+}
+
 /// Builds one target of the command line's package and returns its path.
-pub(super) fn cargo(target: [&str; 2]) -> anyhow::Result<PathBuf> {
+fn cargo(target: [&str; 2]) -> anyhow::Result<PathBuf> {
     #[derive(Deserialize)]
     struct Message {
         executable: Option<PathBuf>,

@@ -19,7 +19,7 @@ pub(super) fn machine() -> String {
 
 /// The machine and the measurements.
 pub(super) fn draw(measured: &[Measured], runs: u32) -> String {
-    let mut text = format!("{}; {runs} runs of each program, in turn.\n\n", machine());
+    let mut text = format!("{}; {runs} runs of each program, in turn (peers: every third time).\n\n", machine());
     text.push_str(
         "| FluxConfigs | program | best, s | median, s | CPU, s | per second | peak, MiB | to the bare reader |\n\
          | ---: | :--- | ---: | ---: | ---: | ---: | ---: | ---: |\n",

@@ -69,8 +69,8 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
         None => {
             say("building sluicegate and the bare client (release)");
             Programs {
-                operator: copy(["--bin", "sluicegate"], temporary.path())?,
-                bare: copy(["--example", "apply_writes"], temporary.path())?,
+                operator: programs::copied(["--bin", "sluicegate"], temporary.path())?,
+                bare: programs::copied(["--example", "apply_writes"], temporary.path())?,
             }
         }
     };
@@ -100,13 +100,6 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
     let missed = judged.iter().filter(|target| !target.met).count();
     ensure!(missed == 0, "{missed} of {} promises are missed", judged.len());
     Ok(())
-}
-
-/// Builds a program and copies it, so that a build that goes on elsewhere does not change it.
-fn copy(target: [&str; 2], folder: &Path) -> anyhow::Result<PathBuf> {
-    let copy = folder.join(target[1]);
-    fs::copy(programs::cargo(target)?, &copy)?;
-    Ok(copy)
 }
 
 /// One run.

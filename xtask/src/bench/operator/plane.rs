@@ -309,13 +309,7 @@ impl Plane {
 
     /// The operator's resident memory now and at most so far, in bytes.
     pub(super) fn memory(&self) -> anyhow::Result<(u64, u64)> {
-        let pid = self.operator.pid().context("the operator does not run")?;
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).context("the operator's memory")?;
-        let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
-            line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap_or_default() * 1024
-        };
-        Ok((field("VmRSS:"), field("VmHWM:")))
+        self.operator.memory().context("the operator does not run")
     }
 
     /// What was spent so far.

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use anyhow::{Context as _, bail};
+use kube::{Resource as _, core::DynamicObject};
 use serde::Serialize;
 use serde_json::{Value, json};
 use sluicegate_crds::{FluxConfig, FluxPolicy};
@@ -236,11 +237,9 @@ fn object_write(whom: For, unit: usize, key: &Key, mut manifest: Value) -> Write
     if whom == For::Bare {
         manifest["metadata"]["labels"][MANAGED_BY_LABEL] = json!(BARE_MANAGER);
     }
-    let kind = key.kind;
-    let root = if kind.group().is_empty() { "/api".to_owned() } else { format!("/apis/{}", kind.group()) };
-    let namespace = if key.namespace.is_empty() { String::new() } else { format!("namespaces/{}/", key.namespace) };
-    let path = format!("{root}/{}/{namespace}{}", kind.version(), kind.plural());
-    let stage = match kind.stage() {
+    let namespace = Some(key.namespace.as_str()).filter(|namespace| !namespace.is_empty());
+    let path = DynamicObject::url_path(&key.kind.api_resource(), namespace);
+    let stage = match key.kind.stage() {
         Stage::Namespace => 0,
         Stage::Access => 1,
         Stage::Credential => 2,
