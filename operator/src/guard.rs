@@ -1,4 +1,4 @@
-//! TenantGuards: in every namespace that carries a tenant's label, on every cluster whose guard is Native, what policy says.
+//! TenantGuards: in every namespace that carries a tenant's label, on every cluster that has a guard, what policy says.
 //!
 //! They follow the label and not FluxConfigs: a namespace without FluxConfigs must be able to start its pods again, and the
 //! guard of a namespace goes with the label, last of all. A namespace that is being deleted loses the label at once, because
@@ -36,6 +36,7 @@ use crate::{
     plan::{Ground, Planned},
     reconcile::agent::site,
     render::{self, Account, AgentId, Member, Pause},
+    rights::WEBHOOK_CONFIGURATION,
 };
 
 /// Namespaces of one cluster that are looked at at the same time.
@@ -100,7 +101,10 @@ pub fn in_force(cluster: &FluxCluster, admission: &BTreeSet<String>) -> Result<G
     let mode = cluster.spec.guard.unwrap_or_default();
     let (wanted, install): (Vec<String>, _) = match mode {
         GuardMode::Off => return Ok(mode),
-        GuardMode::Webhook => (vec!["validatingwebhookconfigurations/sluicegate".to_owned()], "its webhook"),
+        GuardMode::Webhook => (
+            vec![format!("validatingwebhookconfigurations/{WEBHOOK_CONFIGURATION}")],
+            "deploy/webhook and deploy/guard-webhook",
+        ),
         GuardMode::Native => {
             let bindings = guard::manifests().into_iter().flat_map(|document| document.manifests);
             let bindings = bindings.filter(|manifest| manifest["kind"] == "ValidatingAdmissionPolicyBinding");
@@ -221,8 +225,9 @@ impl Guards {
             }
             (seen.namespaces.get(namespace).cloned(), seen.guards.get(namespace).cloned())
         };
-        let native = cluster.spec.guard.unwrap_or_default() == GuardMode::Native;
-        match (labelled.filter(|_| native), written) {
+        // The webhook reads in them what only the operator knows: which agent lives in the namespace.
+        let guarded = cluster.spec.guard.unwrap_or_default() != GuardMode::Off;
+        match (labelled.filter(|_| guarded), written) {
             (None, None) => Ok(()),
             (None, Some(written)) if !written.ours => Ok(()),
             (None, Some(written)) => self.delete(runtime, namespace, &written).await,
@@ -399,6 +404,12 @@ mod tests {
             assert!(why.contains(one), "{why}");
         }
         assert_eq!(in_force(&cluster(Some(GuardMode::Off)), &BTreeSet::new()), Ok(GuardMode::Off));
-        assert!(in_force(&cluster(Some(GuardMode::Webhook)), &all).is_err());
+        let webhook = cluster(Some(GuardMode::Webhook));
+        assert!(in_force(&webhook, &all).is_err());
+        // The webhook for FluxConfigs is none.
+        let mut hooks = BTreeSet::from(["validatingwebhookconfigurations/sluicegate".to_owned()]);
+        assert!(in_force(&webhook, &hooks).is_err());
+        hooks.insert("validatingwebhookconfigurations/sluicegate-guard".to_owned());
+        assert_eq!(in_force(&webhook, &hooks), Ok(GuardMode::Webhook));
     }
 }

@@ -15,6 +15,8 @@ use crate::{
 
 /// Namespace of the operator.
 pub const OPERATOR_NAMESPACE: &str = sluicegate_crds::SYSTEM_NAMESPACE;
+/// The ValidatingWebhookConfiguration that makes a webhook the guard of its cluster.
+pub const WEBHOOK_CONFIGURATION: &str = "sluicegate-guard";
 /// ServiceAccount, ClusterRole and Role of the operator.
 pub const OPERATOR: &str = "sluicegate-operator";
 /// ClusterRole with which the operator reads and writes copies, bound by itself where there are some.

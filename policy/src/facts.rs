@@ -254,6 +254,27 @@ impl Facts {
         homes.into_iter().min()
     }
 
+    /// [`home_of`](Self::home_of) for every tenant that has one, found in one go.
+    pub fn homes_by_tenant(&self) -> BTreeMap<&str, &str> {
+        let mut homes: BTreeMap<&str, &str> = BTreeMap::new();
+        for (name, labels) in &self.namespaces {
+            let home = homes.entry(labels.get(TENANT_LABEL).unwrap_or(name)).or_insert(name);
+            *home = (*home).min(name);
+        }
+        homes
+    }
+
+    /// The FluxConfigs of a tenant that deploy to a namespace, or would: namespace and name of each.
+    pub fn deploying<'f>(
+        &'f self,
+        tenant: &'f TenantName,
+        cluster: &ClusterId,
+        namespace: &NamespaceName,
+    ) -> impl Iterator<Item = (&'f str, &'f str)> {
+        let of_tenant = move |claim: &&Arc<Declared>| claim.tenant.as_ref() == Some(tenant);
+        self.claims(cluster, namespace).iter().filter(of_tenant).map(|claim| (&*claim.home, &*claim.name))
+    }
+
     /// All FluxClusters, by id.
     pub fn clusters(&self) -> &BTreeMap<String, Labels> {
         &self.clusters

@@ -200,12 +200,17 @@ impl FluxField {
         format!("spec.{}", self.path.join("."))
     }
 
+    /// Its value in a spec.
+    pub(crate) fn of<'s>(&self, spec: &'s Value) -> Option<&'s Value> {
+        self.path.iter().try_fold(spec, |value, key| value.get(key))
+    }
+
     /// What is wrong with it in an object of `kind`; `found` gets a violation for each.
     pub(crate) fn judge(&self, kind: &str, namespace: &str, spec: &Value, found: &mut Vec<Violation>) {
         if !self.kinds.contains(&kind) {
             return;
         }
-        let Some(value) = self.path.iter().try_fold(spec, |value, key| value.get(key)) else { return };
+        let Some(value) = self.of(spec) else { return };
         let mut forbid = |field: String, value: &str| {
             let mut violation = Violation::new(Rule::FluxObjectNotAllowed, field, self.message).help(self.help);
             violation.value = (!value.is_empty()).then(|| value.to_owned());

@@ -19,11 +19,11 @@ use crate::{
     verdict::{Field, FieldPath, Origin, PolicyField, Violation},
 };
 
-/// Compiled policies, indexed by the tenants that they select.
+/// Compiled policies, indexed by the tenants that they select. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct PolicySet {
     /// By descending priority, then by name, so that nothing depends on the order in which they came.
-    policies: Vec<CompiledPolicy>,
+    policies: Vec<Arc<CompiledPolicy>>,
     invalid: Vec<InvalidPolicy>,
     literal: HashMap<Box<str>, Vec<u32>>,
     other: Vec<u32>,
@@ -36,11 +36,14 @@ impl PolicySet {
     }
 
     /// A set of policies that were compiled one by one.
-    pub fn new(compiled: impl IntoIterator<Item = Result<CompiledPolicy, InvalidPolicy>>) -> Self {
+    pub fn new<P>(compiled: impl IntoIterator<Item = Result<P, InvalidPolicy>>) -> Self
+    where
+        P: Into<Arc<CompiledPolicy>>,
+    {
         let mut set = Self::default();
         for policy in compiled {
             match policy {
-                Ok(policy) => set.policies.push(policy),
+                Ok(policy) => set.policies.push(policy.into()),
                 Err(policy) => set.invalid.push(policy),
             }
         }
@@ -65,7 +68,7 @@ impl PolicySet {
             Ok(policy) => policy.name.clone(),
             Err(policy) => policy.name.clone(),
         };
-        Self::new(self.others(&name).chain([policy]))
+        Self::new(self.others(&name).chain([policy.map(Arc::new)]))
     }
 
     /// The set without the policy of a name.
@@ -73,7 +76,7 @@ impl PolicySet {
         Self::new(self.others(name))
     }
 
-    fn others<'s>(&'s self, name: &'s str) -> impl Iterator<Item = Result<CompiledPolicy, InvalidPolicy>> + 's {
+    fn others<'s>(&'s self, name: &'s str) -> impl Iterator<Item = Result<Arc<CompiledPolicy>, InvalidPolicy>> + 's {
         let policies = self.policies.iter().filter(move |policy| &*policy.name != name).cloned().map(Ok);
         policies.chain(self.invalid.iter().filter(move |policy| &*policy.name != name).cloned().map(Err))
     }
@@ -100,7 +103,7 @@ impl PolicySet {
     }
 
     /// Policies without errors, by descending priority.
-    pub fn policies(&self) -> &[CompiledPolicy] {
+    pub fn policies(&self) -> &[Arc<CompiledPolicy>] {
         &self.policies
     }
 
@@ -207,30 +210,30 @@ pub(crate) struct Selection<'p>(Arc<Together<'p>>);
 
 #[derive(Debug)]
 struct Together<'p> {
-    policies: Vec<&'p CompiledPolicy>,
+    policies: Vec<&'p Arc<CompiledPolicy>>,
     combined: OnceLock<Combined>,
 }
 
 impl<'p> Selection<'p> {
-    fn new(policies: impl Iterator<Item = &'p CompiledPolicy>) -> Self {
+    pub(crate) fn new(policies: impl Iterator<Item = &'p Arc<CompiledPolicy>>) -> Self {
         Self(Arc::new(Together { policies: policies.collect(), combined: OnceLock::new() }))
     }
 
     /// Those that apply whatever the cluster is: they decide the placement.
     pub(crate) fn everywhere(&self) -> Selection<'p> {
-        Self::new(self.iter().filter(|policy| policy.clusters.is_none()))
+        Self::new(self.shared().filter(|policy| policy.clusters.is_none()))
     }
 
     /// Those that apply on a cluster.
     pub(crate) fn on(&self, cluster: &str, labels: LabelsOf<'_>) -> Selection<'p> {
-        let applies = |policy: &&CompiledPolicy| {
+        let applies = |policy: &&Arc<CompiledPolicy>| {
             policy.clusters.as_ref().is_none_or(|clusters| {
                 // The labels of a cluster are part of the FluxCluster, so they are known whenever the cluster is. Where they
                 // are not, a policy that might apply does.
                 clusters.selects(cluster, labels, &Bindings::default()) != Selected::No
             })
         };
-        Self::new(self.iter().filter(applies))
+        Self::new(self.shared().filter(applies))
     }
 
     /// What they decide alone, worked out once for all FluxConfigs of a tenant on a cluster.
@@ -240,7 +243,7 @@ impl<'p> Selection<'p> {
 
     /// All that apply to one of these.
     pub(crate) fn union(selections: &[Selection<'p>]) -> Selection<'p> {
-        let mut policies: Vec<&CompiledPolicy> = selections.iter().flat_map(Selection::iter).collect();
+        let mut policies: Vec<&Arc<CompiledPolicy>> = selections.iter().flat_map(Selection::shared).collect();
         policies.sort_by(|a, b| b.priority.cmp(&a.priority).then_with(|| a.name.cmp(&b.name)));
         policies.dedup_by(|a, b| a.name == b.name);
         Self::new(policies.into_iter())
@@ -248,6 +251,11 @@ impl<'p> Selection<'p> {
 
     /// The policies.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &'p CompiledPolicy> + use<'_, 'p> {
+        self.0.policies.iter().map(|policy| &***policy)
+    }
+
+    /// The policies, for whoever keeps them.
+    pub(crate) fn shared(&self) -> impl Iterator<Item = &'p Arc<CompiledPolicy>> + use<'_, 'p> {
         self.0.policies.iter().copied()
     }
 

@@ -3,19 +3,23 @@
 //!
 //! What must not pass while the webhook is away is `Fail`, and no more than that. The cluster must always be able to start
 //! itself: nothing in kube-system or in Sluicegate's own namespace is ever sent here, the operator's own work is not, and no
-//! rule names a kind that a cluster needs to start. `docs/admission.md` has the reasons one by one.
+//! rule names a kind that a cluster needs to start. The guard is a configuration of its own: whoever installs it decides that
+//! tenants' namespaces take nothing new while nobody answers. `docs/admission.md` has the reasons one by one.
 
 use serde_json::{Value, json};
 use sluicegate_crds::{GROUP, TENANT_LABEL, VERSION};
 use sluicegate_operator::{
     object::{MANAGED_BY_LABEL, MANAGER},
-    rights::{OPERATOR, OPERATOR_NAMESPACE, Role, rule},
+    rights::{OPERATOR, OPERATOR_NAMESPACE, Role, WEBHOOK_CONFIGURATION, rule},
 };
+use sluicegate_policy::guard::{Answers, GuardHook, hooks};
 
 use crate::decide::Hook;
 
-/// Name of both webhook configurations.
+/// Name of both webhook configurations of the management cluster.
 pub const CONFIGURATION: &str = "sluicegate";
+/// Name of the ValidatingWebhookConfiguration that makes the webhook the guard of its cluster.
+pub const GUARD_CONFIGURATION: &str = WEBHOOK_CONFIGURATION;
 /// ServiceAccount, roles, Deployment and Service of the webhook.
 pub const WEBHOOK: &str = "sluicegate-webhook";
 /// Secret with the authority and the serving certificate.
@@ -214,6 +218,37 @@ pub fn configurations() -> [Value; 2] {
     ]
 }
 
+/// The webhook configuration that makes the webhook the guard of the cluster that it runs on: what the
+/// ValidatingAdmissionPolicies of `deploy/guard` match, from the same code. It fails closed, as they do.
+pub fn guard_configuration() -> Value {
+    let kind = "ValidatingWebhookConfiguration";
+    let mut object = named("admissionregistration.k8s.io/v1", kind, GUARD_CONFIGURATION, false);
+    object["webhooks"] = hooks().iter().map(guard_hook).collect();
+    object
+}
+
+fn guard_hook(hook: &GuardHook) -> Value {
+    let path = match &hook.answers {
+        Answers::Judges => Hook::Guard.path(),
+        Answers::Refuses(_) => Hook::Refuse(hook.policy).path(),
+    };
+    let mut manifest = json!({
+        "name": format!("{}.guard.{GROUP}", hook.name),
+        "admissionReviewVersions": ["v1"],
+        "clientConfig": {"service": {"name": WEBHOOK, "namespace": OPERATOR_NAMESPACE, "path": path, "port": 443}},
+        "rules": hook.rules,
+        "matchConditions": hook.conditions,
+        "failurePolicy": "Fail",
+        "matchPolicy": "Equivalent",
+        "sideEffects": "None",
+        "timeoutSeconds": TIMEOUT,
+    });
+    if let Some(selector) = &hook.selector {
+        manifest["namespaceSelector"] = selector.clone();
+    }
+    manifest
+}
+
 /// The webhook's rights on the management cluster.
 pub fn webhook_role() -> Role {
     let configurations = &["mutatingwebhookconfigurations", "validatingwebhookconfigurations"];
@@ -222,10 +257,10 @@ pub fn webhook_role() -> Role {
         namespace: None,
         purpose: "what the webhook reads to decide, and the API server's trust in its certificate",
         rules: vec![
-            rule(GROUP, &["fluxclusters", "fluxconfigs", "fluxpolicies"], &["list", "watch"]),
+            rule(GROUP, &["fluxclusters", "fluxconfigs", "fluxpolicies", "tenantguards"], &["list", "watch"]),
             rule("", &["namespaces"], &["list", "watch"]),
             rule("admissionregistration.k8s.io", configurations, &["get", "list", "watch", "patch"])
-                .named([CONFIGURATION]),
+                .named([CONFIGURATION, GUARD_CONFIGURATION]),
         ],
     }
 }
@@ -339,6 +374,12 @@ pub fn files() -> Vec<(&'static str, &'static str, Vec<Value>)> {
     ]
 }
 
+/// The generated file of `deploy/guard-webhook`: its name, a header, and its documents.
+pub fn guard_file() -> (&'static str, &'static str, Vec<Value>) {
+    let purpose = "Makes the webhook the guard of the cluster that it runs on, in place of deploy/guard. For `FluxCluster.spec.guard: Webhook`; apply it when the webhook's pods are ready.";
+    ("webhook-configuration.yaml", purpose, vec![guard_configuration()])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -385,6 +426,34 @@ mod tests {
         for hook in hooks() {
             assert_eq!(hook["sideEffects"], "None");
             assert!(Hook::at(hook["clientConfig"]["service"]["path"].as_str().unwrap()).is_some());
+        }
+    }
+
+    #[test]
+    fn the_guard_fails_closed_in_tenants_and_agents_namespaces_alone() {
+        let configuration = guard_configuration();
+        for hook in configuration["webhooks"].as_array().unwrap() {
+            let name = hook["name"].as_str().unwrap();
+            assert_eq!(hook["failurePolicy"], "Fail", "{name}");
+            assert!(hook["timeoutSeconds"].as_u64().unwrap() <= 5);
+            let service = &hook["clientConfig"]["service"];
+            let served = Hook::at(service["path"].as_str().unwrap());
+            let requirements = hook["namespaceSelector"]["matchExpressions"].as_array();
+            match requirements {
+                Some(all) => {
+                    let never = all.iter().find(|requirement| requirement["operator"] == "NotIn").unwrap();
+                    for namespace in NEVER {
+                        assert!(never["values"].as_array().unwrap().contains(&json!(namespace)), "{name}");
+                    }
+                    let labels = all.iter().filter(|requirement| requirement["operator"] == "Exists");
+                    assert!(labels.count() == 1 && served.is_some(), "{name}");
+                }
+                // Everywhere only what is Sluicegate's own, by conditions that hold for nobody who may.
+                None => {
+                    assert!(matches!(served, Some(Hook::Refuse("namespaces" | "tenantguards"))), "{name}");
+                    assert!(hook["matchConditions"].to_string().contains("administer"), "{name}");
+                }
+            }
         }
     }
 

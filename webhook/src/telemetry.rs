@@ -23,11 +23,14 @@ pub enum Watched {
     FluxCluster,
     /// Namespaces.
     Namespace,
+    /// TenantGuards.
+    TenantGuard,
 }
 
 impl Watched {
     /// All of them.
-    pub const ALL: &[Watched] = &[Watched::FluxConfig, Watched::FluxPolicy, Watched::FluxCluster, Watched::Namespace];
+    pub const ALL: &[Watched] =
+        &[Watched::FluxConfig, Watched::FluxPolicy, Watched::FluxCluster, Watched::Namespace, Watched::TenantGuard];
 
     fn label(self) -> &'static str {
         match self {
@@ -35,6 +38,7 @@ impl Watched {
             Watched::FluxPolicy => "FluxPolicy",
             Watched::FluxCluster => "FluxCluster",
             Watched::Namespace => "Namespace",
+            Watched::TenantGuard => "TenantGuard",
         }
     }
 }

@@ -1,18 +1,23 @@
 //! The guard: what policies say, in the words of the API server.
 //!
 //! What lives here: [`compile`], which turns the policies that apply to a tenant in one namespace into the lists of a
-//! TenantGuard (`index` builds them), and [`manifests`], the fixed ValidatingAdmissionPolicies that read them. What does not:
-//! any decision of its own. A list is looked up in CEL exactly as [`ask`](crate::ask) asks the patterns, and a suite on a real
-//! API server holds the two together.
+//! TenantGuard (`index` builds them), and [`manifests`], the fixed ValidatingAdmissionPolicies that read them. And for a webhook
+//! that does the same: the [`Evaluator`], which judges an object by the policies themselves, and [`hooks`], what the API server
+//! asks about. What does not: any decision of its own. A list is looked up in CEL exactly as
+//! [`ask`](crate::ask) asks the patterns, and suites on a real API server hold all of them together.
 //!
-//! Calls go one way: [`compile`] reads `set`, `placement` and the patterns; [`manifests`] reads [`workload`](crate::workload),
-//! whose table of fields it translates.
+//! Calls go one way: [`compile`] and the [`Evaluator`] read `set`, `placement` and the patterns; [`manifests`] reads
+//! [`workload`](crate::workload), whose table of fields it translates.
 
 mod cel;
+mod evaluator;
 mod index;
 mod policies;
+mod webhooks;
 
-pub use policies::{ADMINISTER, CONTROLLERS, Document, manifests};
+pub use evaluator::{Evaluator, Refusal, Residents, User};
+pub use policies::{ADMINISTER, CONTROLLERS, Document, EXEMPT, manifests};
+pub use webhooks::{Answers, GuardHook, hooks};
 
 use std::collections::BTreeMap;
 
@@ -32,6 +37,11 @@ use index::Builder;
 
 /// What a TenantGuard may be in bytes, of the 1.5 MiB that the API server stores.
 const LARGEST: usize = 1_000_000;
+
+/// Whether an API group is one of Flux.
+pub fn is_flux(group: &str) -> bool {
+    policies::FLUX_GROUPS.contains(&group)
+}
 
 /// A namespace and whom it belongs to.
 #[derive(Clone, Copy, Debug)]
@@ -78,11 +88,8 @@ pub fn compile(ward: &Ward<'_>, policies: &PolicySet, facts: &Facts) -> TenantGu
     spec
 }
 
-fn lists(
-    ward: &Ward<'_>,
-    policies: &PolicySet,
-    facts: &Facts,
-) -> Result<(GuardedImages, GuardedSources), Box<Violation>> {
+/// The policies that apply to a ward, where its tenant may deploy there at all.
+fn selection<'p>(ward: &Ward<'_>, policies: &'p PolicySet, facts: &Facts) -> Result<Selection<'p>, Box<Violation>> {
     let own = [ward.tenant.as_str()];
     let homes = if ward.homes.is_empty() { &own[..] } else { ward.homes };
     let mut selected: Vec<Selection<'_>> = Vec::new();
@@ -97,10 +104,25 @@ fn lists(
     if let (Some(violation), []) = (none, &selected[..]) {
         return Err(Box::new(violation));
     }
-    let selected = Selection::union(&selected);
+    let selected = match &selected[..] {
+        [one] => one.clone(),
+        several => Selection::union(several),
+    };
+    let everywhere = selected.everywhere();
     let labels = facts.clusters().get(ward.cluster.as_str()).map_or(LabelsOf::Unknown, LabelsOf::Known);
-    placement::destination(&selected.everywhere(), ward.tenant, (ward.cluster, labels), ward.namespace, (true, true))?;
-    let selected = selected.on(ward.cluster.as_str(), labels);
+    if !placement::usable(&everywhere, ward.cluster.as_str(), labels) {
+        return Err(Box::new(placement::not_usable(&everywhere, ward.tenant, ward.cluster.as_str(), facts)));
+    }
+    placement::destination(&everywhere, ward.tenant, (ward.cluster, labels), ward.namespace, (true, true))?;
+    Ok(selected.on(ward.cluster.as_str(), labels))
+}
+
+fn lists(
+    ward: &Ward<'_>,
+    policies: &PolicySet,
+    facts: &Facts,
+) -> Result<(GuardedImages, GuardedSources), Box<Violation>> {
+    let selected = selection(ward, policies, facts)?;
     let bindings =
         Bindings { tenant: ward.tenant.as_str(), namespace: ward.namespace.as_str(), cluster: ward.cluster.as_str() };
     let mut size = 0;

@@ -14,6 +14,7 @@ use sluicegate_crds::{
 };
 
 use super::cel::{self, text, texts};
+use super::evaluator::{AGENT_ACCOUNT, AGENT_OWN, AGENT_POD, KUBERNETES_GROUPS, KUBERNETES_USERS, unlabelled};
 use crate::flux_object::FIELDS;
 use crate::rule::Rule;
 
@@ -33,7 +34,7 @@ pub const CONTROLLERS: [&str; 7] = [
 ];
 
 /// API groups of Flux.
-const FLUX_GROUPS: [&str; 6] = [
+pub(super) const FLUX_GROUPS: [&str; 6] = [
     "source.toolkit.fluxcd.io",
     "source.extensions.fluxcd.io",
     "kustomize.toolkit.fluxcd.io",
@@ -42,8 +43,8 @@ const FLUX_GROUPS: [&str; 6] = [
     "image.toolkit.fluxcd.io",
 ];
 
-/// Namespaces that no policy ever selects.
-const EXEMPT: [&str; 4] = ["kube-node-lease", "kube-public", "kube-system", SYSTEM_NAMESPACE];
+/// Namespaces that no policy ever selects, whatever labels they have: a cluster must be able to start itself.
+pub const EXEMPT: [&str; 4] = ["kube-node-lease", "kube-public", "kube-system", SYSTEM_NAMESPACE];
 
 /// A generated file: its name, what it is for, and its documents.
 #[derive(Clone, Debug)]
@@ -58,18 +59,23 @@ pub struct Document {
 
 /// All of them.
 pub fn manifests() -> Vec<Document> {
-    vec![images(), flux(), access(), objects(), flux_status(), agent_namespaces(), namespaces(), guards()]
+    policies().into_iter().map(Policy::document).collect()
+}
+
+/// All of them, in the making.
+pub(super) fn policies() -> [Policy; 8] {
+    [images(), flux(), access(), objects(), flux_status(), agent_namespaces(), namespaces(), guards()]
 }
 
 /// Whose namespaces a policy is for.
 #[derive(Clone, Copy)]
-enum Of {
+pub(super) enum Of {
     Tenants,
     Agents,
 }
 
 impl Of {
-    fn selector(self) -> Value {
+    pub(super) fn selector(self) -> Value {
         let key = |key: &str, operator: &str| json!({"key": key, "operator": operator});
         let exempt = json!({"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": EXEMPT});
         let requirements = match self {
@@ -81,16 +87,16 @@ impl Of {
 }
 
 /// A policy in the making.
-struct Policy {
-    name: &'static str,
-    purpose: &'static str,
-    parameter: bool,
+pub(super) struct Policy {
+    pub(super) name: &'static str,
+    pub(super) purpose: &'static str,
+    pub(super) parameter: bool,
     /// Whom it is for; empty: every namespace, and what has none.
-    of: &'static [Of],
-    resources: Vec<Value>,
-    conditions: Vec<Value>,
+    pub(super) of: &'static [Of],
+    pub(super) resources: Vec<Value>,
+    pub(super) conditions: Vec<Value>,
     variables: Vec<Value>,
-    validations: Vec<Value>,
+    pub(super) validations: Vec<Value>,
 }
 
 impl Policy {
@@ -146,7 +152,7 @@ fn resources(groups: &[&str], resources: &[&str], operations: &[&str]) -> Value 
     json!({"apiGroups": groups, "apiVersions": ["*"], "operations": operations, "resources": resources})
 }
 
-fn condition(name: &str, expression: impl Into<String>) -> Value {
+pub(super) fn condition(name: &str, expression: impl Into<String>) -> Value {
     json!({"name": name, "expression": expression.into()})
 }
 
@@ -175,16 +181,16 @@ const WORKLOADS: [(&str, &[&str]); 3] = [
 ];
 
 /// Who asks is Kubernetes itself: its controllers, its scheduler, a node.
-fn is_kubernetes() -> String {
+pub(super) fn is_kubernetes() -> String {
     format!(
         "(request.userInfo.username in {} || has(request.userInfo.groups) && request.userInfo.groups.exists(g, g in {}))",
-        texts(["system:apiserver", "system:kube-controller-manager", "system:kube-scheduler"]),
-        texts(["system:nodes", "system:serviceaccounts:kube-system"]),
+        texts(KUBERNETES_USERS),
+        texts(KUBERNETES_GROUPS),
     )
 }
 
 /// Who asks may do what is kept from everybody else.
-fn administers() -> String {
+pub(super) fn administers() -> String {
     format!("authorizer.group('{GROUP}').resource('tenantguards').check('{ADMINISTER}').allowed()")
 }
 
@@ -199,7 +205,7 @@ fn is_controller() -> String {
 /// The fields of an object that are not for its controllers to keep.
 const SAME_CONTENT: &str = "object != null && oldObject != null && object.?spec == oldObject.?spec && object.?metadata.?labels == oldObject.?metadata.?labels";
 
-fn images() -> Document {
+fn images() -> Policy {
     let pod = |object: &str| cel::pod(object);
     let account = |pod: &str| format!("variables.{pod}.?serviceAccountName.orValue('')");
     Policy {
@@ -242,14 +248,13 @@ fn images() -> Document {
                     old = account("oldPod"),
                     kubernetes = is_kubernetes(),
                 ),
-                "serviceAccountName: this account is the agent's, and nobody else runs as it",
+                AGENT_ACCOUNT,
             ),
         ],
     }
-    .document()
 }
 
-fn flux() -> Document {
+fn flux() -> Policy {
     let mut validations = vec![
         told(
             "params.spec.refusal == '' || variables.urls.size() == 0",
@@ -261,12 +266,7 @@ fn flux() -> Document {
             cel::says(Rule::SourceNotAllowed.title(), Rule::SourceNotAllowed),
             "variables.findings.size() == 0 ? '' : variables.findings[0]",
         ),
-        validation(
-            cel::label(),
-            format!(
-                "metadata.labels: without the label {AGENT_LABEL}=<its namespace> a Flux of the platform would take this object, with rights of its own"
-            ),
-        ),
+        validation(cel::label(), unlabelled()),
     ];
     validations.extend(FIELDS.iter().map(|field| validation(cel::field(field), cel::field_message(field))));
     let by_kind = |values: [&str; 4]| {
@@ -302,10 +302,9 @@ fn flux() -> Document {
         ],
         validations,
     }
-    .document()
 }
 
-fn access() -> Document {
+fn access() -> Policy {
     let whole = |named: &str| {
         format!(
             "{named} || request.userInfo.username == params.spec.operator || {}\n|| {}",
@@ -327,12 +326,8 @@ fn access() -> Document {
         ],
         conditions: Vec::new(),
         variables: Vec::new(),
-        validations: vec![
-            validation(whole(connect), "this pod is the agent's, and nobody enters it"),
-            validation(whole(others), "this is the agent's, and nobody takes its tokens or scales it"),
-        ],
+        validations: vec![validation(whole(connect), AGENT_POD), validation(whole(others), AGENT_OWN)],
     }
-    .document()
 }
 
 /// Whether an object carries labels of what Sluicegate owns.
@@ -346,7 +341,7 @@ fn is_ours(object: &str) -> String {
     )
 }
 
-fn objects() -> Document {
+fn objects() -> Policy {
     Policy {
         name: "objects",
         purpose: "What carries the labels of Sluicegate in a tenant's namespace (agents, accounts, bindings, credentials, Flux objects) is written by Sluicegate alone, and nobody plants more of it.",
@@ -357,7 +352,10 @@ fn objects() -> Document {
             resources(&[""], &["pods/ephemeralcontainers", "pods/resize"], &["UPDATE"]),
         ],
         conditions: vec![
-            condition("ours", format!("object != null && ({}) || oldObject != null && ({})", is_ours("object"), is_ours("oldObject"))),
+            condition(
+                "ours",
+                format!("object != null && ({}) || oldObject != null && ({})", is_ours("object"), is_ours("oldObject")),
+            ),
             condition("not-kubernetes", format!("!{}", is_kubernetes())),
             // Finalizers and annotations of the objects that they reconcile.
             condition("not-its-controllers", format!("!({} && {SAME_CONTENT})", is_controller())),
@@ -369,10 +367,9 @@ fn objects() -> Document {
             "this is Sluicegate's: it follows from FluxConfigs and policies, and nobody else writes it",
         )],
     }
-    .document()
 }
 
-fn flux_status() -> Document {
+fn flux_status() -> Policy {
     Policy {
         name: "flux-status",
         purpose: "The status of Flux objects says what is fetched and applied: only the controllers of the agent in their namespace write it.",
@@ -386,10 +383,9 @@ fn flux_status() -> Document {
             "status: only the agent of this namespace writes the status of Flux objects",
         )],
     }
-    .document()
 }
 
-fn agent_namespaces() -> Document {
+fn agent_namespaces() -> Policy {
     let mut all: Vec<Value> = [
         (
             &[""][..],
@@ -449,10 +445,9 @@ fn agent_namespaces() -> Document {
             "this namespace is an agent's: what is in it follows from FluxConfigs and policies, and nobody else writes it",
         )],
     }
-    .document()
 }
 
-fn namespaces() -> Document {
+fn namespaces() -> Policy {
     let value = |object: &str, field: &str, key: &str| {
         format!("({object} == null ? '' : {object}.?metadata.?{field}[?{key}].orValue(''))")
     };
@@ -484,13 +479,14 @@ fn namespaces() -> Document {
         variables: Vec::new(),
         validations: vec![validation(
             administers(),
-            format!("metadata.labels: only administrators and Sluicegate say whose a namespace is (labels {GROUP}/...)"),
+            format!(
+                "metadata.labels: only administrators and Sluicegate say whose a namespace is (labels {GROUP}/...)"
+            ),
         )],
     }
-    .document()
 }
 
-fn guards() -> Document {
+fn guards() -> Policy {
     Policy {
         name: "tenantguards",
         purpose: "TenantGuards are what the guard knows: the operator writes them, and nobody else.",
@@ -504,5 +500,4 @@ fn guards() -> Document {
             "a TenantGuard follows from policies: change a FluxPolicy, and the operator writes it",
         )],
     }
-    .document()
 }

@@ -32,7 +32,7 @@ use super::{
     authority::{Ages, AuthorityError, Material, next},
 };
 use crate::{
-    install::{CONFIGURATION, SECRET},
+    install::{CONFIGURATION, GUARD_CONFIGURATION, SECRET},
     telemetry::Metrics,
 };
 
@@ -84,11 +84,10 @@ impl Managed {
         let news = Arc::new(Notify::new());
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
         tokio::spawn(tell(secrets, SECRET, news.clone()));
-        tokio::spawn(tell(
-            Api::<ValidatingWebhookConfiguration>::all(self.client.clone()),
-            CONFIGURATION,
-            news.clone(),
-        ));
+        for name in [CONFIGURATION, GUARD_CONFIGURATION] {
+            let configurations = Api::<ValidatingWebhookConfiguration>::all(self.client.clone());
+            tokio::spawn(tell(configurations, name, news.clone()));
+        }
         tokio::spawn(tell(Api::<MutatingWebhookConfiguration>::all(self.client.clone()), CONFIGURATION, news.clone()));
         let mut served: Option<Material> = None;
         loop {
@@ -115,8 +114,12 @@ impl Managed {
     async fn look(&self, served: &mut Option<Material>, serving: &Serving, metrics: &Metrics) -> Result<(), LookError> {
         let material = self.material().await?;
         // Trust comes first: whoever reads of a new authority does not yet see what it has signed.
-        self.trust::<ValidatingWebhookConfiguration>("ValidatingWebhookConfiguration", &material.bundle).await?;
-        self.trust::<MutatingWebhookConfiguration>("MutatingWebhookConfiguration", &material.bundle).await?;
+        for name in [CONFIGURATION, GUARD_CONFIGURATION] {
+            let kind = "ValidatingWebhookConfiguration";
+            self.trust::<ValidatingWebhookConfiguration>(kind, name, &material.bundle).await?;
+        }
+        let kind = "MutatingWebhookConfiguration";
+        self.trust::<MutatingWebhookConfiguration>(kind, CONFIGURATION, &material.bundle).await?;
         if served.as_ref() != Some(&material) {
             metrics.certificate_ends(serving.set(&material.chain, &material.key)?);
             info!("serving the certificate of the Secret {SECRET}");
@@ -160,15 +163,15 @@ impl Managed {
     }
 
     /// Has the API server trust these authorities. A configuration that is not there is somebody's wish.
-    async fn trust<K>(&self, kind: &'static str, bundle: &str) -> Result<(), LookError>
+    async fn trust<K>(&self, kind: &'static str, name: &str, bundle: &str) -> Result<(), LookError>
     where
         K: kube::Resource<Scope = kube::core::ClusterResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
         K: serde::Serialize,
         K::DynamicType: Default,
     {
         let api: Api<K> = Api::all(self.client.clone());
-        let Some(found) = api.get_opt(CONFIGURATION).await.map_err(refused(format!("reading the {kind}")))? else {
-            debug!(kind, "there is none");
+        let Some(found) = api.get_opt(name).await.map_err(refused(format!("reading the {kind} {name}")))? else {
+            debug!(kind, name, "there is none");
             return Ok(());
         };
         let found = serde_json::to_value(found).map_err(|error| LookError::Patch(kind, error))?;
@@ -177,10 +180,10 @@ impl Managed {
             return Ok(());
         }
         let patch = serde_json::from_value(Value::Array(operations)).map_err(|error| LookError::Patch(kind, error))?;
-        api.patch(CONFIGURATION, &PatchParams::default(), &Patch::<()>::Json(patch))
+        api.patch(name, &PatchParams::default(), &Patch::<()>::Json(patch))
             .await
-            .map_err(refused(format!("patching the {kind}")))?;
-        info!(kind, "has the authorities of the Secret {SECRET}");
+            .map_err(refused(format!("patching the {kind} {name}")))?;
+        info!(kind, name, "has the authorities of the Secret {SECRET}");
         Ok(())
     }
 }

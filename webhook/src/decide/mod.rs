@@ -1,16 +1,17 @@
 //! From a question and a snapshot to the answer. Pure but for the time that it may take.
 //!
-//! A file a kind. What is allowed is the engine's to say ([`sluicegate_policy`]); here is only what admission adds: what a
+//! A file a kind; `guard` is everything in tenants' namespaces. What is allowed is the engine's to say ([`sluicegate_policy`]); here is only what admission adds: what a
 //! request changes, and therefore what of the verdict counts. Of an update counts what is new: a policy that shrinks must not
 //! block finalizers, labels, or a team that takes one step in the right direction.
 
 mod flux_cluster;
 mod flux_config;
 mod flux_policy;
+mod guard;
 mod impact;
 mod namespace;
 
-use std::time::Instant;
+use std::{borrow::Cow, time::Instant};
 
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
@@ -22,6 +23,9 @@ use crate::{
     snapshot::Snapshot,
 };
 
+/// What the paths of [`Hook::Refuse`] begin with.
+const REFUSE: &str = "/refuse/";
+
 /// What the API server wants of an object: by the path that it asks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Hook {
@@ -29,6 +33,11 @@ pub enum Hook {
     Complete,
     /// `/validate`: say whether it is allowed.
     Validate,
+    /// `/guard`: judge what is run, fetched or entered in a tenant's namespace.
+    Guard,
+    /// `/refuse/<policy of the guard>`: refuse what belongs to Sluicegate. The API server has found out in match conditions that
+    /// it is, and that whoever asks is nobody who may.
+    Refuse(&'static str),
     /// `/tenant-label`: refuse. The webhook configuration sends here who may not change the label of a Namespace that names
     /// its tenant; the API server's own authorizer has found that out.
     TenantLabel,
@@ -40,17 +49,20 @@ impl Hook {
         match path {
             "/complete" => Some(Hook::Complete),
             "/validate" => Some(Hook::Validate),
+            "/guard" => Some(Hook::Guard),
             "/tenant-label" => Some(Hook::TenantLabel),
-            _ => None,
+            path => guard::refused_by(path.strip_prefix(REFUSE)?).map(Hook::Refuse),
         }
     }
 
     /// Where it is served.
-    pub const fn path(self) -> &'static str {
+    pub fn path(self) -> Cow<'static, str> {
         match self {
-            Hook::Complete => "/complete",
-            Hook::Validate => "/validate",
-            Hook::TenantLabel => "/tenant-label",
+            Hook::Complete => "/complete".into(),
+            Hook::Validate => "/validate".into(),
+            Hook::Guard => "/guard".into(),
+            Hook::Refuse(policy) => format!("{REFUSE}{policy}").into(),
+            Hook::TenantLabel => "/tenant-label".into(),
         }
     }
 }
@@ -98,6 +110,11 @@ pub fn is_long(request: &Request<'_>) -> bool {
 
 /// Answers a question.
 pub fn decide(hook: Hook, request: &Request<'_>, snapshot: &Snapshot, budget: Budget) -> Answer {
+    match hook {
+        Hook::Guard => return guard::judge(request, snapshot),
+        Hook::Refuse(policy) => return guard::refuse(policy, snapshot),
+        Hook::Complete | Hook::Validate | Hook::TenantLabel => {}
+    }
     let Some(kind) = Kind::of(request) else {
         // Somebody's rules are too wide. The cluster must not stand still for it, nor must it go unseen.
         return Answer::allowed().warn(format!(
@@ -118,7 +135,9 @@ pub fn decide(hook: Hook, request: &Request<'_>, snapshot: &Snapshot, budget: Bu
         (Hook::Validate, Kind::FluxCluster) => flux_cluster::validate(request, snapshot, budget),
         (Hook::Validate, Kind::Namespace) => namespace::validate(request, snapshot, budget),
         (Hook::TenantLabel, Kind::Namespace) => namespace::refuse(request),
-        (Hook::TenantLabel, Kind::FluxConfig | Kind::FluxPolicy | Kind::FluxCluster) => Answer::allowed(),
+        // The first two were answered above.
+        (Hook::Guard | Hook::Refuse(_), _)
+        | (Hook::TenantLabel, Kind::FluxConfig | Kind::FluxPolicy | Kind::FluxCluster) => Answer::allowed(),
     }
 }
 

@@ -5,7 +5,7 @@ mod answer;
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 pub use answer::{Answer, PatchOperation, encode};
@@ -101,6 +101,25 @@ pub struct UserInfo<'r> {
     /// Name of the user.
     #[serde(borrow, default)]
     pub username: Cow<'r, str>,
+    /// The user's groups.
+    #[serde(borrow, default, deserialize_with = "list")]
+    groups: Vec<Text<'r>>,
+}
+
+impl UserInfo<'_> {
+    /// The user's groups.
+    pub fn groups(&self) -> impl Iterator<Item = &str> {
+        self.groups.iter().map(|Text(group)| &**group)
+    }
+}
+
+/// A text in a list; without a type of its own serde would copy it.
+#[derive(Debug, Deserialize)]
+struct Text<'r>(#[serde(borrow)] Cow<'r, str>);
+
+/// A list, which Go also writes as null.
+fn list<'r, D: Deserializer<'r>>(value: D) -> Result<Vec<Text<'r>>, D::Error> {
+    Ok(Option::deserialize(value)?.unwrap_or_default())
 }
 
 /// Why there is no question in a body.
@@ -186,6 +205,8 @@ mod tests {
         assert!(matches!(request.uid, Cow::Borrowed(_)) && matches!(request.kind.kind, Cow::Borrowed(_)));
         // Only what is escaped is written out.
         assert_eq!(request.user_info.username, "alice");
+        assert!(request.user_info.groups().eq(["a"]));
+        assert!(matches!(request.user_info.groups[0], Text(Cow::Borrowed(_))));
         assert_eq!(request.object.map(RawValue::get), Some("{\"spec\":{}}"));
         assert!(request.old_object.is_none() && request.sub_resource.is_empty());
     }
@@ -195,7 +216,7 @@ mod tests {
         for (from, to, why) in [
             ("\"CREATE\"", "\"PAINT\"", "PAINT"),
             ("\"CREATE\"", "7", "expected value"),
-            ("\"userInfo\":{", "\"userInfo\":[],\"user\":{", "invalid type"),
+            ("\"userInfo\":{", "\"userInfo\":7,\"user\":{", "invalid type"),
             ("\"operation\":\"CREATE\",", "", "missing field `operation`"),
             ("admission.k8s.io/v1\"", "admission.k8s.io/v2\"", "admission.k8s.io/v2"),
             ("AdmissionReview", "PodReview", "PodReview"),

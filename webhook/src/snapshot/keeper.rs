@@ -1,4 +1,4 @@
-//! The task that keeps the snapshot: four watches, gathered into one value.
+//! The task that keeps the snapshot: five watches, gathered into one value.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -11,20 +11,20 @@ use kube::{
     core::{ApiResource, DynamicObject},
 };
 use serde_json::Value;
-use sluicegate_crds::{FluxCluster, FluxConfig, FluxConfigSpec, FluxPolicy};
+use sluicegate_crds::{FluxCluster, FluxConfig, FluxConfigSpec, FluxPolicy, GuardMode, TENANT_GUARD, TenantGuard};
 use sluicegate_operator::{
     cluster::watch::{News, watch},
     object::Kind,
     telemetry::health::{Beat, Gate},
 };
-use sluicegate_policy::{CompiledPolicy, InvalidPolicy, Labels, PolicySet, compile};
+use sluicegate_policy::{CompiledPolicy, InvalidPolicy, Labels, PolicySet, compile, guard::Residents};
 use tokio::{
     sync::mpsc,
     time::{sleep, timeout},
 };
 use tracing::{debug, info, warn};
 
-use super::{Configs, Current, Snapshot};
+use super::{Configs, Current, ResidentsOf, Snapshot};
 use crate::telemetry::{Metrics, Watched};
 
 /// News that come this close together make one snapshot.
@@ -37,8 +37,10 @@ const BEAT: Duration = Duration::from_secs(5);
 enum Change {
     Config((String, String), Option<Box<FluxConfig>>),
     Policy(String, Option<Box<Policy>>),
-    Cluster(String, Option<Labels>),
+    Cluster(String, Option<Cluster>),
     Namespace(String, Option<Labels>),
+    /// What the TenantGuard of a namespace says of the agent there.
+    Guard(String, Option<Residents>),
     /// All objects of a kind have been told. What is not named is gone.
     Listed(Watched, HashSet<(String, String)>),
 }
@@ -47,14 +49,24 @@ enum Change {
 #[derive(Debug)]
 struct Policy(Option<FluxPolicy>);
 
+/// A FluxCluster as it was read.
+#[derive(Debug)]
+struct Cluster {
+    labels: Labels,
+    /// Its guard, where it is the cluster that the webhook runs on.
+    here: Option<GuardMode>,
+}
+
 /// What is known, and what was compiled from it.
 #[derive(Default)]
 struct Known {
-    policies: BTreeMap<String, (Policy, Result<CompiledPolicy, InvalidPolicy>)>,
+    policies: BTreeMap<String, (Policy, Result<Arc<CompiledPolicy>, InvalidPolicy>)>,
     set: PolicySet,
     namespaces: Arc<BTreeMap<String, Labels>>,
     clusters: Arc<BTreeMap<String, Labels>>,
     configs: Arc<Configs>,
+    here: BTreeMap<String, GuardMode>,
+    residents: ResidentsOf,
     listed: HashSet<Watched>,
     /// Something is not as the last snapshot has it.
     changed: bool,
@@ -127,7 +139,7 @@ impl Known {
                 });
                 if !same {
                     let compiled = match &policy.0 {
-                        Some(policy) => compile(policy),
+                        Some(policy) => compile(policy).map(Arc::new),
                         None => Err(InvalidPolicy::unreadable(&name)),
                     };
                     self.policies.insert(name, (*policy, compiled));
@@ -135,7 +147,12 @@ impl Known {
                 }
             }
             Change::Policy(name, None) => self.policies_changed |= self.policies.remove(&name).is_some(),
-            Change::Cluster(id, labels) => self.changed |= put(&mut self.clusters, id, labels),
+            Change::Cluster(id, cluster) => {
+                let (labels, here) = cluster.map_or((None, None), |cluster| (Some(cluster.labels), cluster.here));
+                self.changed |= set(&mut self.here, id.clone(), here);
+                self.changed |= put(&mut self.clusters, id, labels);
+            }
+            Change::Guard(namespace, residents) => self.changed |= set(&mut self.residents, namespace, residents),
             Change::Namespace(name, labels) => self.changed |= put(&mut self.namespaces, name, labels),
             Change::Listed(watched, names) => {
                 self.forget(watched, &names);
@@ -158,6 +175,10 @@ impl Known {
             Watched::FluxCluster => {
                 self.clusters.keys().filter(|name| gone(name)).map(|name| Change::Cluster(name.clone(), None)).collect()
             }
+            Watched::TenantGuard => {
+                let gone = |namespace: &&String| !names.contains(&((*namespace).clone(), TENANT_GUARD.to_owned()));
+                self.residents.keys().filter(gone).map(|name| Change::Guard(name.clone(), None)).collect()
+            }
             Watched::Namespace => self
                 .namespaces
                 .keys()
@@ -176,16 +197,20 @@ impl Known {
         }
         self.changed = false;
         Snapshot::new(self.set.clone(), self.namespaces.clone(), self.clusters.clone(), self.configs.clone())
+            .guarding(&self.here, &self.residents)
     }
 }
 
 fn put(map: &mut Arc<BTreeMap<String, Labels>>, name: String, labels: Option<Labels>) -> bool {
-    if map.get(&name) == labels.as_ref() {
+    map.get(&name) != labels.as_ref() && set(Arc::make_mut(map), name, labels)
+}
+
+fn set<T: PartialEq>(map: &mut BTreeMap<String, T>, name: String, value: Option<T>) -> bool {
+    if map.get(&name) == value.as_ref() {
         return false;
     }
-    let map = Arc::make_mut(map);
-    match labels {
-        Some(labels) => map.insert(name, labels),
+    match value {
+        Some(value) => map.insert(name, value),
         None => map.remove(&name),
     };
     true
@@ -197,10 +222,17 @@ async fn follow(client: Client, watched: Watched, sender: mpsc::UnboundedSender<
         Watched::FluxPolicy => ApiResource::erase::<FluxPolicy>(&()),
         Watched::FluxCluster => ApiResource::erase::<FluxCluster>(&()),
         Watched::Namespace => Kind::Namespace.api_resource(),
+        Watched::TenantGuard => ApiResource::erase::<TenantGuard>(&()),
     };
     let api: Api<DynamicObject> = Api::all_with(client, &resource);
     watch(api, None, |news| {
         let change = match news {
+            // There is one in a namespace that counts.
+            News::Saw(object) | News::Lost(object)
+                if watched == Watched::TenantGuard && object["metadata"]["name"] != TENANT_GUARD =>
+            {
+                return;
+            }
             News::Saw(object) => read(watched, object, false),
             News::Lost(object) => read(watched, object, true),
             News::Listed(names) => Change::Listed(watched, names),
@@ -249,8 +281,28 @@ fn read(watched: Watched, object: Value, gone: bool) -> Change {
             }
             Change::Policy(name, Some(Box::new(Policy(read.ok()))))
         }
-        Watched::FluxCluster => Change::Cluster(name, (!gone).then(labels)),
+        Watched::FluxCluster if gone => Change::Cluster(name, None),
+        Watched::FluxCluster => {
+            let spec = &object["spec"];
+            let guard = serde_json::from_value::<Option<GuardMode>>(spec["guard"].clone());
+            let guard = guard.ok().flatten().unwrap_or_default();
+            let here = spec["connection"]["inCluster"].is_object().then_some(guard);
+            Change::Cluster(name, Some(Cluster { labels: labels(), here }))
+        }
+        Watched::TenantGuard => Change::Guard(namespace, (!gone).then(|| residents(&object["spec"]))),
         Watched::Namespace => Change::Namespace(name, (!gone).then(labels)),
+    }
+}
+
+fn residents(spec: &Value) -> Residents {
+    let texts = |list: &Value| {
+        let texts = list.as_array().into_iter().flatten().filter_map(Value::as_str);
+        texts.map(str::to_owned).collect()
+    };
+    Residents {
+        operator: spec["operator"].as_str().unwrap_or_default().to_owned(),
+        accounts: texts(&spec["accounts"]),
+        images: texts(&spec["images"]["agent"]),
     }
 }
 

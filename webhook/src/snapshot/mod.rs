@@ -2,16 +2,18 @@
 //! replaced as a whole. Whoever decides takes the value that stands and needs no lock; what changes meanwhile counts for the
 //! next request.
 //!
-//! `keeper` builds it from watches. Nothing here decides.
+//! `keeper` builds it from watches, and `guarded` works out what tenants may in their namespaces. Nothing here decides.
 
+mod guarded;
 mod keeper;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use arc_swap::{ArcSwapOption, Guard};
-use sluicegate_crds::FluxConfig;
+use sluicegate_crds::{FluxConfig, GuardMode};
 use sluicegate_policy::{Declaration, Facts, Labels, Placer, PolicySet, Unseen, since};
 
+pub use guarded::{Guarded, ResidentsOf, Standing};
 pub use keeper::keep;
 
 /// FluxConfigs by namespace and name.
@@ -30,10 +32,12 @@ pub struct Snapshot {
     pub clusters: Arc<BTreeMap<String, Labels>>,
     /// The FluxConfigs.
     pub configs: Arc<Configs>,
+    /// Tenants' namespaces on the cluster that the webhook runs on, where it is the guard.
+    pub guarded: Guarded,
 }
 
 impl Snapshot {
-    /// Gathers the facts.
+    /// Gathers the facts. Nothing is guarded yet.
     pub fn new(
         policies: PolicySet,
         namespaces: Arc<BTreeMap<String, Labels>>,
@@ -41,15 +45,23 @@ impl Snapshot {
         configs: Arc<Configs>,
     ) -> Self {
         let facts = facts(&policies, &namespaces, &clusters, &configs);
-        Self { policies, facts, namespaces, clusters, configs }
+        Self { policies, facts, namespaces, clusters, configs, guarded: Guarded::default() }
     }
 
-    /// The same cluster under other policies.
+    /// The same with what tenants may in their namespaces on this cluster. `here` are the FluxClusters that say that they are
+    /// it, with their guards.
+    pub fn guarding(mut self, here: &BTreeMap<String, GuardMode>, residents: &ResidentsOf) -> Self {
+        let Self { policies, facts, namespaces, configs, .. } = &self;
+        self.guarded = Guarded::new(here, policies, facts, namespaces, configs, residents);
+        self
+    }
+
+    /// The same cluster under other policies, guarding nothing.
     pub fn under(&self, policies: PolicySet) -> Self {
         Self::new(policies, self.namespaces.clone(), self.clusters.clone(), self.configs.clone())
     }
 
-    /// The same policies over other Namespaces and FluxClusters.
+    /// The same policies over other Namespaces and FluxClusters, guarding nothing.
     pub fn over(&self, namespaces: Arc<BTreeMap<String, Labels>>, clusters: Arc<BTreeMap<String, Labels>>) -> Self {
         Self::new(self.policies.clone(), namespaces, clusters, self.configs.clone())
     }

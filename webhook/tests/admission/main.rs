@@ -5,7 +5,16 @@
 mod fluxcluster;
 mod fluxconfig;
 mod fluxpolicy;
+mod guard;
+mod helmrelease;
+mod image_automation;
+mod kustomization;
 mod namespace;
+mod notification;
+mod owned;
+mod pod;
 mod requests;
+mod sources;
 mod tls;
+mod workload;
 mod world;

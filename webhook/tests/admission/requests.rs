@@ -16,10 +16,12 @@ fn what_is_not_judged_passes_and_says_that_it_should_not_have_come() {
 
 #[test]
 fn a_path_that_is_not_served_is_none() {
-    for hook in [Hook::Complete, Hook::Validate, Hook::TenantLabel] {
-        assert_eq!(Hook::at(hook.path()), Some(hook));
+    for hook in [Hook::Complete, Hook::Validate, Hook::Guard, Hook::Refuse("objects"), Hook::TenantLabel] {
+        assert_eq!(Hook::at(&hook.path()), Some(hook));
     }
-    for path in ["", "/", "/validate/", "//validate", "/Validate", "/validate/x"] {
+    for path in
+        ["", "/", "/validate/", "//validate", "/Validate", "/validate/x", "/refuse", "/refuse/", "/refuse/objects/"]
+    {
         assert_eq!(Hook::at(path), None, "{path}");
     }
 }

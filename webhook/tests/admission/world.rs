@@ -7,8 +7,8 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use sluicegate_crds::{FluxConfig, FluxPolicy};
-use sluicegate_policy::{Labels, PolicySet};
+use sluicegate_crds::{FluxConfig, FluxPolicy, GuardMode};
+use sluicegate_policy::{Labels, PolicySet, guard::Residents};
 use sluicegate_webhook::{
     decide::{Budget, Hook, decide},
     review::{Answer, read},
@@ -17,6 +17,8 @@ use sluicegate_webhook::{
 
 pub const FLUX: &str = "system:serviceaccount:flux-system:kustomize-controller";
 
+pub const OPERATOR: &str = "system:serviceaccount:sluicegate-system:sluicegate-operator";
+
 /// A request, which is changed until it is sent.
 #[derive(Clone)]
 pub struct Ask(Value);
@@ -24,6 +26,57 @@ pub struct Ask(Value);
 /// The platform: policy `teams`, clusters `prod-eu` and `dev`, tenants `team-a` and `team-b`.
 pub fn snapshot() -> Snapshot {
     with(vec![("teams", teams())], &[])
+}
+
+/// The same as `snapshot`, where the webhook guards cluster `prod-eu`: with Flux sources of every kind allowed, images of the
+/// tenant's own registry, and TenantGuards in `team-a`, which is labelled as tenant `team-a`'s, and in `shared`, where an agent
+/// of `team-b` lives too. `team-new` has a label and no TenantGuard.
+pub fn guarded() -> Snapshot {
+    guarded_with(guarding(), &[])
+}
+
+pub fn guarding() -> Value {
+    teams_with(json!({
+        "sources": {
+            "git": {"allow": ["https://git.example.com/${tenant}/**"], "deny": ["https://git.example.com/*/attic"]},
+            "oci": {"allow": ["oci://registry.example.com/${tenant}/**"]},
+            "helm": {"allow": ["https://charts.example.com/stable"]},
+            "bucket": {"allow": ["https://s3.example.com/${tenant}"]},
+        },
+        "images": {"allow": ["registry.example.com/${tenant}/**", "docker.io/library/nginx"], "denyTags": ["latest"]},
+        "destinations": [{"clusters": ["prod-eu", "dev"], "namespaces": ["${tenant}", "${tenant}-*", "shared"]}],
+    }))
+}
+
+pub fn guarded_with(policy: Value, configs: &[Value]) -> Snapshot {
+    guarded_by(GuardMode::Webhook, policy, configs)
+}
+
+pub fn guarded_by(mode: GuardMode, policy: Value, configs: &[Value]) -> Snapshot {
+    let mut snapshot = with(vec![("teams", policy)], configs);
+    let tenants = [
+        ("team-a", "team-a"),
+        ("shared", "team-b"),
+        ("team-new", "team-new"),
+        ("foreign", "nobody"),
+        ("kube-system", "team-a"),
+    ];
+    let mut namespaces = (*snapshot.namespaces).clone();
+    for (namespace, tenant) in tenants {
+        let labels = Labels::from([("sluicegate.dev/tenant".to_owned(), tenant.to_owned())]);
+        namespaces.insert(namespace.to_owned(), labels);
+    }
+    snapshot = snapshot.over(Arc::new(namespaces), snapshot.clusters.clone());
+    let resident = |accounts: &[&str], images: &[&str]| {
+        let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
+        Residents { operator: OPERATOR.to_owned(), accounts: texts(accounts), images: texts(images) }
+    };
+    let agent =
+        resident(&["kustomize-controller", "sluicegate-reconciler"], &["ghcr.io/fluxcd/kustomize-controller:v1.9.4"]);
+    let none = resident(&[], &[]);
+    let residents =
+        [("team-a", none.clone()), ("shared", agent), ("foreign", none)].map(|(name, found)| (name.to_owned(), found));
+    snapshot.guarding(&BTreeMap::from([("prod-eu".to_owned(), mode)]), &BTreeMap::from(residents))
 }
 
 pub fn with(policies: Vec<(&str, Value)>, configs: &[Value]) -> Snapshot {
@@ -80,6 +133,48 @@ pub fn config(home: &str, name: &str, spec: Value) -> Value {
         "metadata": {"name": name, "namespace": home, "creationTimestamp": "2026-01-01T00:00:00Z"}, "spec": spec})
 }
 
+/// A pod in a namespace.
+pub fn pod(namespace: &str, spec: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "shop", "namespace": namespace}, "spec": spec})
+}
+
+/// A Flux object of the team in `team-a`.
+pub fn flux(api_version: &str, kind: &str, spec: Value) -> Value {
+    json!({"apiVersion": api_version, "kind": kind, "spec": spec, "metadata": {
+        "name": "shop", "namespace": "team-a", "labels": {"sluicegate.dev/agent": "team-a"},
+    }})
+}
+
+/// Harmless settings pass, and each of these fields is refused in an object that has them beside it; of an update only what
+/// is new is.
+#[track_caller]
+pub fn rejects_fields(api_version: &str, kind: &str, spec: Value, fields: &[(&str, Value, &str)]) {
+    let snapshot = guarded();
+    let harmless = flux(api_version, kind, spec.clone());
+    Ask::create(kind, harmless.clone()).passes(&snapshot);
+    for (field, value, why) in fields {
+        let mut spec = spec.clone();
+        spec[field] = value.clone();
+        let object = flux(api_version, kind, spec);
+        let said = Ask::create(kind, object.clone()).is_refused(&snapshot, why);
+        assert!(said.contains("[flux-object-not-allowed]") && said.contains("\n  help: "), "{said}");
+        Ask::update(kind, harmless.clone(), object.clone()).is_refused(&snapshot, why);
+        let mut suspended = object.clone();
+        suspended["spec"]["suspend"] = json!(true);
+        Ask::update(kind, object, suspended).passes(&snapshot);
+    }
+}
+
+/// Each of these settings is fine.
+#[track_caller]
+pub fn accepts_fields(api_version: &str, kind: &str, spec: Value, fields: &[(&str, Value)]) {
+    for (field, value) in fields {
+        let mut spec = spec.clone();
+        spec[field] = value.clone();
+        Ask::create(kind, flux(api_version, kind, spec)).passes(&guarded());
+    }
+}
+
 /// A FluxConfig's spec with everything in it.
 pub fn complete(home: &str) -> Value {
     json!({"source": {"url": url(home), "ref": {"branch": "main"}}, "path": "./", "cluster": "prod-eu", "namespace": home})
@@ -123,11 +218,20 @@ impl Ask {
             "FluxPolicy" => ("sluicegate.dev", "fluxpolicies"),
             "FluxCluster" => ("sluicegate.dev", "fluxclusters"),
             "Namespace" => ("", "namespaces"),
-            other => panic!("{other}"),
+            _ => return Self::in_guarded(kind, operation, object),
         };
         let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
         let (name, namespace) = (text("name"), if kind == "Namespace" { text("name") } else { text("namespace") });
         Self::about(group, kind, resource, operation).set("name", json!(name)).set("namespace", json!(namespace))
+    }
+
+    /// By group and version of the object, in the plural that all these kinds have.
+    fn in_guarded(kind: &str, operation: &str, object: &Value) -> Self {
+        let api = object["apiVersion"].as_str().unwrap();
+        let group = api.split_once('/').map_or("", |(group, _)| group);
+        let plural = kind.to_lowercase().replace("policy", "policie").replace("repository", "repositorie") + "s";
+        let text = |field: &str| object["metadata"][field].clone();
+        Self::about(group, kind, &plural, operation).set("name", text("name")).set("namespace", text("namespace"))
     }
 
     pub fn set(mut self, field: &str, value: Value) -> Self {
@@ -171,6 +275,24 @@ impl Ask {
         let first = message.lines().next().unwrap_or_default();
         assert!(first.ends_with(&format!("[{rule}]")), "denied for something else than {rule}: {message}");
         assert!(first.len() < 200, "the first line is long: {first}");
+        message
+    }
+
+    /// Expects the guard to allow it.
+    #[track_caller]
+    pub fn passes(&self, snapshot: &Snapshot) {
+        let answer = self.at(Hook::Guard, snapshot);
+        assert!(answer.is_allowed(), "should be allowed: {:?}", answer.refusal());
+        assert!(answer.patch().is_empty() && answer.warnings().is_empty(), "{answer:?}");
+    }
+
+    /// Expects the guard to refuse it with this in the first line, and gives the message.
+    #[track_caller]
+    pub fn is_refused(&self, snapshot: &Snapshot, why: &str) -> String {
+        let answer = self.at(Hook::Guard, snapshot);
+        let message = answer.refusal().unwrap_or_else(|| panic!("should be refused: {why}")).to_owned();
+        let first = message.lines().next().unwrap_or_default();
+        assert!(first.contains(why), "refused for something else than {why}: {message}");
         message
     }
 

@@ -1,11 +1,20 @@
 //! What reaches outside in objects that are no FluxConfigs: images in pods and pod templates of every kind, and Flux
 //! objects. It says what to ask; the answers are [`ask`](crate::ask)'s.
+//!
+//! Calls go one way: `walk` finds pods in any object while it is read, `flux` knows Flux objects; both serve [`reaches`], for
+//! files, and the [`Evaluator`](crate::guard::Evaluator), for admission.
+
+mod flux;
+mod walk;
 
 use serde_json::Value;
 use sluicegate_crds::SourceKind;
 
 pub use crate::flux_object::RECONCILER;
-use crate::{flux_object::FIELDS, rule::Rule, verdict::Violation};
+pub(crate) use flux::FluxObject;
+pub(crate) use walk::{Named, Path, walk};
+
+use crate::{rule::Rule, verdict::Violation};
 
 /// Something in an object that a policy decides about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,13 +39,8 @@ pub enum Reach {
     Forbidden(Box<Violation>),
 }
 
-/// Containers of a pod, wherever they stand.
-const CONTAINERS: [&str; 3] = ["containers", "initContainers", "ephemeralContainers"];
-
-/// Everything in an object that reaches outside, in the order of the object.
-///
-/// Pods are found by their shape and not by the kind around them: a list `containers` whose items have an `image` is one in a
-/// Deployment as in a kind that nobody has heard of. Depth is bounded by whoever parsed the object.
+/// Everything in an object that reaches outside, in the order of the object. Pods are found by their shape and not by the kind
+/// around them. Depth is bounded by whoever parsed the object.
 pub fn reaches(object: &Value) -> Vec<Reach> {
     let mut found = Vec::new();
     let api_version = object.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
@@ -44,7 +48,9 @@ pub fn reaches(object: &Value) -> Vec<Reach> {
     let (group, _) = api_version.split_once('/').unwrap_or(("", api_version));
     if group.ends_with(".toolkit.fluxcd.io") {
         if let Some(spec) = object.get("spec") {
-            flux(kind, object, spec, &mut found);
+            let namespace =
+                object.get("metadata").and_then(|metadata| metadata.get("namespace")).and_then(Value::as_str);
+            flux::reaches(kind, namespace.unwrap_or_default(), spec, None, &mut found);
         }
         return found;
     }
@@ -52,64 +58,20 @@ pub fn reaches(object: &Value) -> Vec<Reach> {
         kustomization(object, &mut found);
         return found;
     }
-    pods(object, &mut String::new(), &mut found);
+    // A tree can always be read.
+    let _ = walk(object, &mut |path, named| {
+        if let Named::Image(image) = named {
+            found.push(Reach::Image { field: path.to_string(), image: image.into_owned() });
+        }
+    });
     found
 }
 
-fn pods(value: &Value, path: &mut String, found: &mut Vec<Reach>) {
-    match value {
-        Value::Object(map) => {
-            for (key, value) in map {
-                let before = path.len();
-                push_key(path, key);
-                match value {
-                    Value::Array(items) if CONTAINERS.contains(&key.as_str()) => images(items, path, found),
-                    Value::Array(items) if key == "volumes" => volumes(items, path, found),
-                    _ => {}
-                }
-                pods(value, path, found);
-                path.truncate(before);
-            }
-        }
-        Value::Array(items) => {
-            for (index, item) in items.iter().enumerate() {
-                let before = path.len();
-                path.push_str(&format!("[{index}]"));
-                pods(item, path, found);
-                path.truncate(before);
-            }
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
-
-fn push_key(path: &mut String, key: &str) {
-    let plain = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
-    if plain {
-        if !path.is_empty() {
-            path.push('.');
-        }
-        path.push_str(key);
-    } else {
-        path.push_str(&format!("[{}]", Value::from(key)));
-    }
-}
-
-fn images(items: &[Value], path: &str, found: &mut Vec<Reach>) {
-    for (index, item) in items.iter().enumerate() {
-        if let Some(image) = item.get("image").and_then(Value::as_str) {
-            found.push(Reach::Image { field: format!("{path}[{index}].image"), image: image.to_owned() });
-        }
-    }
-}
-
-/// Image volumes (`volumes[].image.reference`, KEP-4639).
-fn volumes(items: &[Value], path: &str, found: &mut Vec<Reach>) {
-    for (index, item) in items.iter().enumerate() {
-        if let Some(image) = item.get("image").and_then(|image| image.get("reference")).and_then(Value::as_str) {
-            found.push(Reach::Image { field: format!("{path}[{index}].image.reference"), image: image.to_owned() });
-        }
-    }
+/// What a change of a Flux object reaches that it did not reach before.
+pub(crate) fn new_reaches(kind: &str, namespace: &str, object: &FluxObject, old: Option<&FluxObject>) -> Vec<Reach> {
+    let mut found = Vec::new();
+    flux::reaches(kind, namespace, &object.spec, old.map(|old| &old.spec), &mut found);
+    found
 }
 
 /// `images` of a kustomization replace those of the manifests, and its `resources` may lie elsewhere.
@@ -174,39 +136,6 @@ fn forbidden(field: String, value: &str, message: &str, help: &str) -> Reach {
         violation.value = Some(value.to_owned());
     }
     Reach::Forbidden(Box::new(violation))
-}
-
-fn flux(kind: &str, object: &Value, spec: &Value, found: &mut Vec<Reach>) {
-    let namespace = object.get("metadata").and_then(|metadata| metadata.get("namespace")).and_then(Value::as_str);
-    let mut violations = Vec::new();
-    for field in FIELDS {
-        field.judge(kind, namespace.unwrap_or_default(), spec, &mut violations);
-    }
-    found.extend(violations.into_iter().map(|violation| Reach::Forbidden(Box::new(violation))));
-    let text = |field: &str| spec.get(field).and_then(Value::as_str);
-    match kind {
-        "GitRepository" => source(text("url"), SourceKind::Git, found),
-        "OCIRepository" => source(text("url"), SourceKind::Oci, found),
-        "HelmRepository" => source(text("url"), SourceKind::Helm, found),
-        "Bucket" => {
-            if let (Some(endpoint), Some(bucket)) = (text("endpoint"), text("bucketName")) {
-                let url = format!("https://{endpoint}/{bucket}");
-                found.push(Reach::Source { field: "spec.endpoint".to_owned(), url, kind: SourceKind::Bucket });
-            }
-        }
-        "ImageRepository" => {
-            if let Some(image) = text("image") {
-                found.push(Reach::Image { field: "spec.image".to_owned(), image: image.to_owned() });
-            }
-        }
-        _ => {}
-    }
-}
-
-fn source(url: Option<&str>, kind: SourceKind, found: &mut Vec<Reach>) {
-    if let Some(url) = url {
-        found.push(Reach::Source { field: "spec.url".to_owned(), url: url.to_owned(), kind });
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,71 @@
+//! What belongs to an agent or to Sluicegate: TenantGuards, an agent's pods, accounts and scale, the status of Flux objects.
+
+use serde_json::json;
+use sluicegate_crds::GuardMode;
+use sluicegate_webhook::decide::Hook;
+
+use super::world::{Ask, OPERATOR, guarded, guarded_by, guarding};
+
+fn access(group: &str, resource: &str, sub: &str, operation: &str, name: &str) -> Ask {
+    Ask::about(group, "Whatever", resource, operation)
+        .set("namespace", json!("shared"))
+        .set("name", json!(name))
+        .set("subResource", json!(sub))
+        .set("object", json!({"kind": "Whatever"}))
+}
+
+#[test]
+fn nobody_enters_the_pods_of_an_agent() {
+    for sub in ["exec", "attach", "portforward", "proxy"] {
+        let enter = |pod: &str| access("", "pods", sub, "CONNECT", pod);
+        for pod in ["kustomize-controller", "kustomize-controller-7d9f-x2b"] {
+            enter(pod).is_refused(&guarded(), "this pod is the agent's, and nobody enters it");
+            enter(pod).by(OPERATOR).passes(&guarded());
+        }
+        for pod in ["shop", "kustomize-controllers", "my-kustomize-controller-x"] {
+            enter(pod).passes(&guarded());
+        }
+        // Where no agent lives.
+        enter("kustomize-controller-x").set("namespace", json!("team-a")).passes(&guarded());
+    }
+}
+
+#[test]
+fn nobody_takes_tokens_of_an_agent_or_scales_it() {
+    let why = "this is the agent's, and nobody takes its tokens or scales it";
+    for (group, resource, sub, operation) in
+        [("", "serviceaccounts", "token", "CREATE"), ("apps", "deployments", "scale", "UPDATE")]
+    {
+        let of = |name: &str| access(group, resource, sub, operation, name);
+        of("kustomize-controller").is_refused(&guarded(), why);
+        of("kustomize-controller").by(OPERATOR).passes(&guarded());
+        for name in ["shop", "kustomize-controller-x"] {
+            of(name).passes(&guarded());
+        }
+    }
+}
+
+#[test]
+fn refuses_what_the_api_server_has_found_to_be_sluicegate_s() {
+    for (policy, why) in [
+        ("tenantguards", "a TenantGuard follows from policies"),
+        ("objects", "this is Sluicegate's"),
+        ("flux-status", "status: only the agent of this namespace writes the status of Flux objects"),
+        ("agent-namespaces", "this namespace is an agent's"),
+        ("namespaces", "metadata.labels: only administrators and Sluicegate say whose a namespace is"),
+    ] {
+        let hook = Hook::at(&format!("/refuse/{policy}")).unwrap();
+        for operation in ["CREATE", "UPDATE", "DELETE", "CONNECT"] {
+            let ask = Ask::about("sluicegate.dev", "TenantGuard", "tenantguards", operation)
+                .set("namespace", json!("team-a"));
+            let answer = ask.at(hook, &guarded());
+            assert!(answer.refusal().is_some_and(|said| said.starts_with(why)), "{answer:?}");
+            for mode in [GuardMode::Native, GuardMode::Off] {
+                assert!(ask.at(hook, &guarded_by(mode, guarding(), &[])).is_allowed(), "{mode:?}");
+            }
+        }
+    }
+    for policy in ["pods", "flux", "access", "", "x"] {
+        assert_eq!(Hook::at(&format!("/refuse/{policy}")), None);
+    }
+}
