@@ -196,8 +196,28 @@ pub async fn install_rights(cluster: &Cluster) -> Result<()> {
 /// # Errors
 /// The API server's refusal.
 pub async fn install_configurations(cluster: &Cluster, address: &str) -> Result<()> {
+    install_from(cluster, address, manifests()?).await
+}
+
+/// Makes the webhook at an address the guard of the cluster: the configuration of `deploy/guard-webhook`, and
+/// `spec.guard: Webhook` of its FluxCluster.
+///
+/// # Errors
+/// The API server's refusal.
+pub async fn install_guard(cluster: &Cluster, address: &str) -> Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/guard-webhook");
+    install_from(cluster, address, operator::manifests(&folder)?).await?;
     let client = api::client(&cluster.layout().kubeconfig()).await?;
-    for mut object in manifests()?.into_iter().filter(is_configuration) {
+    let chosen = json!({
+        "apiVersion": "sluicegate.dev/v1alpha1", "kind": "FluxCluster", "metadata": {"name": operator::CLUSTER},
+        "spec": {"connection": {"inCluster": {}}, "guard": "Webhook"},
+    });
+    apply_as(&client, chosen).await.map(|_| ())
+}
+
+async fn install_from(cluster: &Cluster, address: &str, manifests: Vec<Value>) -> Result<()> {
+    let client = api::client(&cluster.layout().kubeconfig()).await?;
+    for mut object in manifests.into_iter().filter(is_configuration) {
         for hook in object["webhooks"].as_array_mut().into_iter().flatten() {
             let path = hook["clientConfig"]["service"]["path"].as_str().unwrap_or_default().to_owned();
             hook["clientConfig"] = json!({"url": format!("https://{address}{path}")});

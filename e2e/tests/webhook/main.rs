@@ -6,8 +6,14 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "tests say what they measured and saw")]
 
 mod availability;
+mod differential;
+mod flux;
 mod fluxcluster;
 mod fluxconfig;
 mod fluxpolicy;
 mod namespace;
+mod owned;
+mod pod;
 mod support;
+mod ward;
+mod workload;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sluicegate_e2e::Error;
 use sluicegate_e2e::cluster::Cluster;
 use sluicegate_e2e::error::Result;
-use sluicegate_e2e::suite::webhook::{Front, Replica, install_configurations, install_rights};
+use sluicegate_e2e::suite::webhook::{Front, Replica, install_configurations, install_guard, install_rights};
 use sluicegate_e2e::suite::{Space, Target, User, operator, own_control_plane, test_on};
 use tokio::sync::OnceCell;
 
@@ -54,6 +54,33 @@ pub(crate) fn on_shared(name: &str, body: impl AsyncFnOnce(Hook) -> Result<()>) 
             replica.start().await?;
             front.lead_to(&[&replica]);
             install_configurations(&cluster, front.address()).await?;
+            Ok::<_, Error>((Arc::new(front), replica))
+        };
+        let (front, _) = SHARED.get_or_try_init(start).await?;
+        let hook = Hook { space, cluster, front: front.clone() };
+        hook.is_asked().await?;
+        body(hook).await
+    });
+}
+
+/// A control plane that the tests of the guard share: the webhook is its guard, and there are no ValidatingAdmissionPolicies.
+pub(crate) fn on_guarded(name: &str, body: impl AsyncFnOnce(Hook) -> Result<()>) {
+    static CLUSTER: OnceLock<std::result::Result<Cluster, String>> = OnceLock::new();
+    static SHARED: OnceCell<(Arc<Front>, Replica)> = OnceCell::const_new();
+    let find = || {
+        let cluster = CLUSTER.get_or_init(|| plane("ward").map_err(|error| error.to_string()));
+        let cluster = cluster.clone().map_err(|why| Error::Service { what: "the control plane".into(), why })?;
+        Ok(Target::Harness(Box::new(cluster)))
+    };
+    test_on(name, find, async |space| {
+        let cluster = space.cluster().cloned().expect("a cluster of the harness");
+        let start = async || {
+            let front = prepare(&cluster).await?;
+            let replica = Replica::new(&cluster, "shared", &[])?;
+            replica.start().await?;
+            front.lead_to(&[&replica]);
+            install_configurations(&cluster, front.address()).await?;
+            install_guard(&cluster, front.address()).await?;
             Ok::<_, Error>((Arc::new(front), replica))
         };
         let (front, _) = SHARED.get_or_try_init(start).await?;
@@ -113,13 +140,13 @@ pub(crate) fn namespace(name: &str, labels: Value) -> Value {
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
 }
 
-fn path(object: &Value) -> (String, String) {
+pub(crate) fn path(object: &Value) -> (String, String) {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let (api, kind) = (text("/apiVersion"), text("/kind"));
     let root = if api.contains('/') { format!("/apis/{api}") } else { format!("/api/{api}") };
-    let plural = match kind {
-        "FluxPolicy" => "fluxpolicies".to_owned(),
-        other => format!("{}s", other.to_lowercase()),
+    let plural = match kind.to_lowercase().strip_suffix('y') {
+        Some(stem) => format!("{stem}ies"),
+        None => format!("{}s", kind.to_lowercase()),
     };
     let namespace = text("/metadata/namespace");
     let list = if namespace.is_empty() {
@@ -237,6 +264,12 @@ impl Hook {
     pub(crate) async fn dry_run(&self, object: Value) -> Result<Answer> {
         let path = format!("{}?fieldManager=test&force=true&dryRun=All", path(&object).1);
         send(&self.space.client(), http::Method::PATCH, &path, "application/apply-patch+yaml", object).await
+    }
+
+    /// Creates an object without keeping it, by somebody's client.
+    pub(crate) async fn tries(&self, client: &kube::Client, object: &Value) -> Result<Answer> {
+        let path = format!("{}?dryRun=All", path(object).0);
+        send(client, http::Method::POST, &path, "application/json", object.clone()).await
     }
 
     pub(crate) async fn create(&self, object: Value) -> Result<Answer> {

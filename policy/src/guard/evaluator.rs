@@ -125,15 +125,17 @@ impl Evaluator {
     /// # Errors
     /// Where the object cannot be read.
     pub fn pods(&self, user: &User<'_>, object: &str, old: Option<&str>) -> Result<Refusal, serde_json::Error> {
-        let mut before = (Vec::new(), Vec::new());
+        let (mut images, mut accounts) = (Vec::new(), Vec::new());
         if let Some(old) = old {
-            // What cannot be read any more counts as if it had not been there: then everything is new.
-            let _ = read(old, &mut |_, named| match named {
-                Named::Image(image) => before.0.push(image),
-                Named::Account(account) => before.1.push(account),
+            let before = read(old, &mut |_, named| match named {
+                Named::Image(image) => images.push(image),
+                Named::Account(account) => accounts.push(account),
             });
+            // What cannot be read any more counts as if it had not been there: then everything is new.
+            if before.is_err() {
+                (images, accounts) = Default::default();
+            }
         }
-        let (images, accounts) = before;
         let mut judge = Judge { evaluator: self, together: None, refusal: Refusal::default() };
         read(object, &mut |path, named| match named {
             Named::Image(image) if !images.contains(&image) => judge.image(&image, || path.to_string()),

@@ -6,7 +6,9 @@
 
 use serde_json::Value;
 
-use super::policies::{Of, Policy, administers, condition, is_kubernetes, policies};
+use super::policies::{CONTROLLERS, Of, Policy, administers, condition, is_kubernetes, policies};
+use super::{cel::texts, is_flux};
+use crate::flux_object::RECONCILER;
 
 /// How a webhook answers what an entry sends to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +44,14 @@ pub fn hooks() -> Vec<GuardHook> {
 fn hooks_of(policy: Policy) -> Vec<GuardHook> {
     let (conditions, answers) =
         if policy.parameter { (judged_where(policy.name), Answers::Judges) } else { refused_where(&policy) };
+    // Images that Flux scans are judged with everything else of a Flux object, and asked about once.
+    let of_flux = |rule: &Value| {
+        rule["apiGroups"]
+            .as_array()
+            .is_some_and(|groups| groups.iter().any(|group| group.as_str().is_some_and(is_flux)))
+    };
+    let rules: Vec<Value> =
+        policy.resources.iter().filter(|rule| policy.name != "pods" || !of_flux(rule)).cloned().collect();
     let hook = |of: Option<Of>| GuardHook {
         name: match (policy.of, of) {
             ([_, _], Some(Of::Agents)) => format!("{}-agents", policy.name),
@@ -49,7 +59,7 @@ fn hooks_of(policy: Policy) -> Vec<GuardHook> {
         },
         policy: policy.name,
         selector: of.map(Of::selector),
-        rules: policy.resources.clone(),
+        rules: rules.clone(),
         conditions: conditions.clone(),
         answers: answers.clone(),
     };
@@ -59,19 +69,32 @@ fn hooks_of(policy: Policy) -> Vec<GuardHook> {
     }
 }
 
-/// What changes nothing that is judged is not sent at all.
+/// What changes nothing that is judged is not sent at all: a Deployment is scaled and a finalizer removed whoever is away.
 fn judged_where(policy: &str) -> Vec<Value> {
-    let changes = |fields: [&str; 2]| {
-        let [one, two] = fields.map(|field| format!("object.{field} != oldObject.{field}"));
-        format!("object == null || oldObject == null || {one} || {two}")
-    };
+    let differs = |field: &str| format!("object.{field} != oldObject.{field}");
+    let new = "object == null || oldObject == null";
     match policy {
         "access" => vec![
             condition("not-kubernetes", format!("!{}", is_kubernetes())),
             condition("not-an-administrator", format!("!{}", administers())),
+            // Whether an agent lives there is another question; what cannot be its own nobody has to be asked about.
+            condition(
+                "may-be-an-agent-s",
+                format!(
+                    "{}.exists(name, request.name.startsWith(name))",
+                    texts(CONTROLLERS.into_iter().chain([RECONCILER]))
+                ),
+            ),
         ],
-        "pods" => vec![condition("what-runs-changes", changes(["?spec", "?template"]))],
-        _ => vec![condition("what-is-judged-changes", changes(["?spec", "?metadata.?labels"]))],
+        "pods" => {
+            let templates = ["?template", "?spec.?template", "?spec.?jobTemplate"].map(differs).join(" || ");
+            let changes = format!("{new} || (object.kind == 'Pod' ? {} : {templates})", differs("?spec"));
+            vec![condition("what-runs-changes", changes)]
+        }
+        _ => {
+            let changes = ["?spec", "?metadata.?labels"].map(differs).join(" || ");
+            vec![condition("what-is-judged-changes", format!("{new} || {changes}"))]
+        }
     }
 }
 

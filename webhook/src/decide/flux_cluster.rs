@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use sluicegate_crds::{FluxCluster, FluxClusterSpec, FluxConfig};
+use sluicegate_crds::{FluxCluster, FluxClusterSpec, FluxConfig, GuardMode};
 use sluicegate_policy::{check_cluster, message};
 
 use super::{Budget, Object, impact, read, unreadable};
@@ -14,6 +14,7 @@ use crate::{
 
 pub(super) fn validate(request: &Request<'_>, snapshot: &Snapshot, budget: Budget) -> Answer {
     let mut clusters = snapshot.clusters.clone();
+    let mut answer = Answer::allowed();
     let name = &*request.name;
     match request.operation {
         Operation::Connect => return Answer::allowed(),
@@ -34,9 +35,15 @@ pub(super) fn validate(request: &Request<'_>, snapshot: &Snapshot, budget: Budge
                 if !errors.is_empty() {
                     return Answer::denied(message::refusal(&errors));
                 }
+                let spec = &cluster.spec;
+                if spec.guard == Some(GuardMode::Webhook) && spec.connection.in_cluster.is_none() {
+                    answer = answer.warn(
+                        "spec.guard: the webhook guards the cluster that it runs on and no other; Native is for this one",
+                    );
+                }
             }
             if clusters.get(&name) == Some(&labels) {
-                return Answer::allowed();
+                return answer;
             }
             Arc::make_mut(&mut clusters).insert(name, labels);
         }
@@ -45,7 +52,7 @@ pub(super) fn validate(request: &Request<'_>, snapshot: &Snapshot, budget: Budge
     // Those that leave the cluster to a default may be there, too.
     let there = |config: &FluxConfig| config.spec.cluster.as_deref().is_none_or(|cluster| cluster == name);
     match impact::cut_off(snapshot, &after, there, budget).warning() {
-        Some(warning) => Answer::allowed().warn(warning),
-        None => Answer::allowed(),
+        Some(warning) => answer.warn(warning),
+        None => answer,
     }
 }

@@ -29,6 +29,17 @@ fn rejects_a_cluster_that_is_reached_in_no_way_or_two() {
 }
 
 #[test]
+fn says_that_the_webhook_guards_its_own_cluster_alone() {
+    let guarded = |mut spec: Value| {
+        spec["guard"] = json!("Webhook");
+        Ask::create("FluxCluster", cluster("new", json!({}), spec)).accepts(&snapshot())
+    };
+    assert!(guarded(here()).is_empty());
+    let warnings = guarded(json!({"connection": {"kubeconfig": {"secretRef": {"name": "new"}}}}));
+    assert!(warnings[0].contains("spec.guard: the webhook guards the cluster that it runs on"), "{warnings:?}");
+}
+
+#[test]
 fn says_what_another_label_cuts_off() {
     let by_label = teams_with(json!({"destinations": [
         {"clusterSelector": {"matchLabels": {"env": "production"}}, "namespaces": ["${tenant}"]},

@@ -1,0 +1,56 @@
+//! AdmissionReviews as bytes: whatever has a uid is answered with it, and what is read says what a reader of JSON reads.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use serde_json::Value;
+use sluicegate_webhook::review::{Answer, ReviewError, encode, read};
+
+/// The answer is one that the API server takes: with the uid, and a refusal with its reason.
+fn answered(uid: &str, answer: &Answer) {
+    let sent = encode(uid, answer).expect("texts are JSON");
+    let sent: Value = serde_json::from_slice(&sent).expect("an answer is JSON");
+    assert_eq!(sent["response"]["uid"], uid);
+    assert_eq!(sent["response"]["allowed"], answer.is_allowed());
+    assert_eq!(sent["response"]["status"]["message"].as_str(), answer.refusal());
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    match read(bytes) {
+        Ok(request) => {
+            assert!(!request.uid.is_empty());
+            answered(&request.uid, &Answer::allowed());
+            for object in [request.object, request.old_object].into_iter().flatten() {
+                assert_ne!(object.get(), "null");
+            }
+            assert_eq!(request.user_info.groups().count(), request.user_info.groups().map(str::len).count());
+        }
+        Err(ReviewError::Denied { uid, reason }) => {
+            assert!(!uid.is_empty() && !reason.is_empty());
+            answered(&uid, &Answer::denied(reason));
+        }
+        Err(ReviewError::Unreadable(reason)) => assert!(!reason.is_empty()),
+    }
+    // Without what only texts can have (a key that comes twice), whatever has a uid is answered.
+    let Ok(tree) = serde_json::from_slice::<Value>(bytes) else { return };
+    let body = tree.to_string();
+    let expected = |pointer: &str| tree.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let uid = expected("/request/uid");
+    match read(body.as_bytes()) {
+        Ok(request) => {
+            assert_eq!(request.uid, uid);
+            assert_eq!(request.name, expected("/request/name"));
+            assert_eq!(request.namespace, expected("/request/namespace"));
+            assert_eq!(request.sub_resource, expected("/request/subResource"));
+            assert_eq!(request.kind.kind, expected("/request/kind/kind"));
+            assert_eq!(request.resource.resource, expected("/request/resource/resource"));
+            assert_eq!(request.user_info.username, expected("/request/userInfo/username"));
+            assert_eq!((expected("/apiVersion"), expected("/kind")), ("admission.k8s.io/v1", "AdmissionReview"));
+        }
+        Err(ReviewError::Denied { uid: found, .. }) => assert_eq!(found, uid),
+        Err(ReviewError::Unreadable(_)) => {
+            // A list stands for an object whose fields come in order; nobody sends that, and it is no question.
+            let in_order = tree.is_array() || tree["request"].is_array();
+            assert!(uid.is_empty() || in_order, "{body}");
+        }
+    }
+});
