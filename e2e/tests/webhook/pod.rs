@@ -67,18 +67,19 @@ fn a_pod_that_runs_is_judged_by_what_is_new() {
             .accepted();
         hook.patch(&pod, json!({"metadata": {"finalizers": null}})).await?.accepted();
         hook.patch(&pod, json!({"spec": {"activeDeadlineSeconds": 1000}})).await?.accepted();
-        let debug = async |image: &str| {
-            let path = format!("{}/ephemeralcontainers", path(&pod).1);
-            let container =
-                json!({"name": format!("d{}", image.len()), "image": image, "terminationMessagePolicy": "File"});
-            let patch = json!({"spec": {"ephemeralContainers": [container]}});
+        let strategic = async |sub: &str, patch: Value| {
+            let path = format!("{}{sub}", path(&pod).1);
             send(&hook.space.client(), Method::PATCH, &path, "application/strategic-merge-patch+json", patch).await
+        };
+        let debug = async |image: &str| {
+            let name = format!("d{}", image.len());
+            let container = json!({"name": name, "image": image, "terminationMessagePolicy": "File"});
+            strategic("/ephemeralcontainers", json!({"spec": {"ephemeralContainers": [container]}})).await
         };
         debug("evil.example/debug:1").await?.rejected("spec.ephemeralContainers[0].image: no policy allows");
         debug("registry.example.com/team-a/web/debug:1").await?.accepted();
-        hook.patch(&pod, json!({"spec": {"containers": [{"name": "x", "image": BAD}]}}))
-            .await?
-            .rejected("[image-not-allowed]");
+        let image = json!({"spec": {"containers": [{"name": "x", "image": BAD}]}});
+        strategic("", image).await?.rejected("[image-not-allowed]");
         hook.delete(&pod).await?.accepted();
         Ok(())
     });
