@@ -157,7 +157,7 @@ mod tests {
     fn platform(folder: &Path, file: &str) -> Files {
         copy(&root().join("examples/platform"), folder).unwrap();
         for (path, text) in
-            [("clusters/dev.yaml", DEV), ("policies/here.yaml", &here(Some("https://git.example.com/x"))), (FILE, file)]
+            [("clusters/dev.yaml", DEV), ("policies/here.yaml", &here(Some("https://git.example.com/x"), "kubernetes-admin")), (FILE, file)]
         {
             fs::write(folder.join(path), text).unwrap();
         }
