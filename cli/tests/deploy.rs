@@ -209,13 +209,19 @@ fn selects(selector: &Value, deployment: &Value) -> bool {
 fn everything_that_selects_pods_selects_those_of_its_own_part() {
     let deployments = [operator(), webhook()];
     let named = |object: &Value| object["metadata"]["name"].as_str().unwrap().to_owned();
-    let selectors = [("Service", "/spec/selector"), ("PodDisruptionBudget", "/spec/selector/matchLabels"), ("NetworkPolicy", "/spec/podSelector/matchLabels"), ("Deployment", "/spec/selector/matchLabels")];
+    let selectors = [
+        ("Service", "/spec/selector"),
+        ("PodDisruptionBudget", "/spec/selector/matchLabels"),
+        ("NetworkPolicy", "/spec/podSelector/matchLabels"),
+        ("Deployment", "/spec/selector/matchLabels"),
+    ];
     for (kinds, pointer) in selectors {
         let objects = kind(kinds);
         assert!(!objects.is_empty(), "{kinds}");
         for object in objects {
             let selector = object.pointer(pointer).unwrap();
-            let selected: Vec<_> = deployments.iter().filter(|deployment| selects(selector, deployment)).map(named).collect();
+            let selected: Vec<_> =
+                deployments.iter().filter(|deployment| selects(selector, deployment)).map(named).collect();
             assert_eq!(selected, [named(&object)], "{kinds}");
         }
     }
@@ -223,13 +229,17 @@ fn everything_that_selects_pods_selects_those_of_its_own_part() {
 
 #[test]
 fn the_api_server_finds_the_webhook_s_service() {
-    let service = kind("Service").into_iter().find(|service| service["metadata"]["name"] == "sluicegate-webhook").unwrap();
+    let service =
+        kind("Service").into_iter().find(|service| service["metadata"]["name"] == "sluicegate-webhook").unwrap();
     let given = &service["spec"]["ports"][0];
     assert!(port(&webhook(), given["targetPort"].as_str().unwrap()).is_u64());
     for configuration in ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"].into_iter().flat_map(kind) {
         for hook in configuration["webhooks"].as_array().unwrap() {
             let wanted = &hook["clientConfig"]["service"];
-            assert_eq!([&wanted["name"], &wanted["namespace"]], [&service["metadata"]["name"], &service["metadata"]["namespace"]]);
+            assert_eq!(
+                [&wanted["name"], &wanted["namespace"]],
+                [&service["metadata"]["name"], &service["metadata"]["namespace"]]
+            );
             assert_eq!(wanted["port"], given["port"]);
         }
     }
@@ -268,8 +278,10 @@ fn left_out(selector: &Value) -> BTreeSet<String> {
 
 #[test]
 fn a_cluster_can_start_itself_with_all_of_it_installed() {
-    let own = |rules: &Value| rules.as_array().unwrap().iter().all(|rule| rule["apiGroups"] == json!(["sluicegate.dev"]));
-    let names_only = |rules: &Value| rules.as_array().unwrap().iter().all(|rule| rule["resources"] == json!(["namespaces"]));
+    let own =
+        |rules: &Value| rules.as_array().unwrap().iter().all(|rule| rule["apiGroups"] == json!(["sluicegate.dev"]));
+    let names_only =
+        |rules: &Value| rules.as_array().unwrap().iter().all(|rule| rule["resources"] == json!(["namespaces"]));
     let free = |selector: &Value| {
         let left = left_out(selector);
         ["kube-system", "sluicegate-system"].iter().all(|name| left.contains(*name))
@@ -277,8 +289,12 @@ fn a_cluster_can_start_itself_with_all_of_it_installed() {
     for policy in kind("ValidatingAdmissionPolicyBinding") {
         let name = &policy["metadata"]["name"];
         let policies = kind("ValidatingAdmissionPolicy");
-        let rules = &policies.iter().find(|one| one["metadata"]["name"] == policy["spec"]["policyName"]).unwrap()["spec"]["matchConstraints"]["resourceRules"];
-        assert!(own(rules) || names_only(rules) || free(&policy["spec"]["matchResources"]["namespaceSelector"]), "{name}");
+        let rules = &policies.iter().find(|one| one["metadata"]["name"] == policy["spec"]["policyName"]).unwrap()["spec"]
+            ["matchConstraints"]["resourceRules"];
+        assert!(
+            own(rules) || names_only(rules) || free(&policy["spec"]["matchResources"]["namespaceSelector"]),
+            "{name}"
+        );
     }
     for configuration in ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"].into_iter().flat_map(kind) {
         for hook in configuration["webhooks"].as_array().unwrap() {

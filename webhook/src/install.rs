@@ -142,12 +142,7 @@ fn validating() -> Vec<Rule> {
         },
         own("fluxpolicies", "fluxpolicies"),
         own("fluxclusters", "fluxclusters"),
-        namespaces(
-            "tenant-label",
-            Hook::TenantLabel,
-            true,
-            ("not-an-administrator", format!("!{}", may_administer())),
-        ),
+        namespaces("tenant-label", Hook::TenantLabel, true, ("not-an-administrator", format!("!{}", may_administer()))),
         namespaces("namespaces", Hook::Validate, false, ("an-administrator", may_administer())),
     ]
 }

@@ -295,13 +295,18 @@ impl Play<'_> {
         }
         if matches!(self.source, Source::Own { .. }) {
             self.say("Gift cards, ten percent off")?;
-            screen.step("So is an image from elsewhere in the team's namespace, whoever runs it: you are an administrator.")?;
+            screen.step(
+                "So is an image from elsewhere in the team's namespace, whoever runs it: you are an administrator.",
+            )?;
             screen.command(&format!("kubectl run miner --namespace {TEAM} --image docker.io/evil/miner"));
             let container = json!({"name": "miner", "image": "docker.io/evil/miner"});
             let metadata = json!({"name": "miner", "namespace": TEAM});
-            let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container]}});
+            let pod =
+                json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container]}});
             self.is_refused(&pod, "[image-not-allowed]")?;
-            screen.note("That is the guard: policies inside the API server, which hold with nothing of Sluicegate running.");
+            screen.note(
+                "That is the guard: policies inside the API server, which hold with nothing of Sluicegate running.",
+            );
         }
         screen.step("The commit is taken back.")?;
         self.platform.say_git(&["revert", "--no-edit", "HEAD"])?;
@@ -563,9 +568,7 @@ impl Play<'_> {
             }
             std::thread::sleep(Duration::from_millis(500));
         }
-        bail!(
-            "some of it is still there after four minutes: `kubectl get namespaces,fluxconfigs -A` shows what"
-        )
+        bail!("some of it is still there after four minutes: `kubectl get namespaces,fluxconfigs -A` shows what")
     }
 }
 
