@@ -395,7 +395,7 @@ async fn who_has_just_connected_is_answered_at_the_end_and_sent_elsewhere() {
     let response = sender.send_request(Webhook::request("/validate", review())).await.unwrap();
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["connection"], "close");
-    drop(response);
+    response.into_body().collect().await.unwrap();
     timeout(Duration::from_secs(2), driver).await.expect("the connection stays open").unwrap().unwrap();
     timeout(Duration::from_secs(2), webhook.served).await.unwrap().unwrap().unwrap();
 }

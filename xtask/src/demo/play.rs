@@ -386,7 +386,7 @@ impl Play<'_> {
         match self.api.apply(object, MANAGER) {
             Ok(_) => bail!("{} was stored, and should have been refused: {why}", path_of(object)),
             Err(error::Error::Api { source, .. }) if source.to_string().contains(why) => {
-                let text = if let kube::Error::Api(status) = &*source { &status.message } else { why };
+                let text = if let kube::Error::Api(status) = &*source { status.message.as_str() } else { why };
                 self.screen.output(&format!("Error from server (Forbidden): {text}"));
                 Ok(())
             }
