@@ -16,7 +16,7 @@ use std::{borrow::Cow, time::Instant};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use sluicegate_crds::GROUP;
-use sluicegate_policy::Labels;
+use sluicegate_policy::{Labels, text};
 
 use crate::{
     review::{Answer, Operation, Request},
@@ -104,8 +104,8 @@ impl Kind {
 }
 
 /// Whether an answer may take long enough to keep a thread from other requests: everything that asks about all FluxConfigs.
-pub fn is_long(request: &Request<'_>) -> bool {
-    !matches!(Kind::of(request), Some(Kind::FluxConfig) | None)
+pub fn is_long(hook: Hook, request: &Request<'_>) -> bool {
+    hook == Hook::Validate && !matches!(Kind::of(request), Some(Kind::FluxConfig) | None)
 }
 
 /// Answers a question.
@@ -167,5 +167,5 @@ fn read<T: DeserializeOwned>(object: Option<&RawValue>) -> Result<T, String> {
 /// A refusal of what passed the API server's schema and is not understood all the same: kind and program are of different
 /// versions.
 fn unreadable(error: &str) -> Answer {
-    Answer::denied(format!("this version of Sluicegate cannot read it: {error}"))
+    Answer::denied(format!("this version of Sluicegate cannot read it: {}", text::line(error)))
 }

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+use sluicegate_policy::text;
 
 pub use answer::{Answer, PatchOperation, encode};
 
@@ -178,7 +179,7 @@ pub fn read(body: &[u8]) -> Result<Request<'_>, ReviewError> {
         Ok(review) => Ok(review.request),
         Err(error) => match serde_json::from_slice::<Deniable<'_>>(body) {
             Ok(Deniable { request: Identified { uid } }) if !uid.is_empty() => {
-                Err(denied(&uid, format!("this request cannot be read: {error}")))
+                Err(denied(&uid, format!("this request cannot be read: {}", text::line(&error.to_string()))))
             }
             Ok(_) | Err(_) => Err(ReviewError::Unreadable(error.to_string())),
         },

@@ -91,7 +91,7 @@ async fn review(
         }
     };
     let budget = Budget::until(began + allowed.mul_f64(ASIDES));
-    if !is_long(&question) {
+    if !is_long(hook, &question) {
         return encoded(&question.uid, &decide(hook, &question, snapshot, budget));
     }
     drop(question);

@@ -310,7 +310,7 @@ fn residents(spec: &Value) -> Residents {
 mod tests {
     use serde_json::json;
 
-    use super::*;
+    use super::{super::Standing, *};
 
     fn config(url: &str, status: &str) -> Value {
         json!({
@@ -352,5 +352,41 @@ mod tests {
         assert_eq!(known.snapshot().policies.invalid()[0].name(), "p");
         known.take(read(Watched::FluxPolicy, json!({"metadata": {"name": "p"}}), true));
         assert!(known.snapshot().policies.invalid().is_empty());
+    }
+
+    #[test]
+    fn the_cluster_that_it_runs_on_chooses_whether_it_is_the_guard() {
+        let cluster = |connection: Value, guard: Value| {
+            let spec = json!({"connection": connection, "guard": guard});
+            read(Watched::FluxCluster, json!({"metadata": {"name": "prod"}, "spec": spec}), false)
+        };
+        let tenant = json!({"metadata": {"name": "team-a", "labels": {"sluicegate.dev/tenant": "team-a"}}});
+        let guard = || {
+            let spec = json!({"operator": "o", "accounts": ["a"], "images": {"agent": ["i"]}});
+            json!({"metadata": {"name": TENANT_GUARD, "namespace": "team-a"}, "spec": spec})
+        };
+        let mut known = Known::default();
+        known.take(read(Watched::Namespace, tenant, false));
+        known.take(read(Watched::TenantGuard, guard(), false));
+        let residents =
+            Residents { operator: "o".to_owned(), accounts: vec!["a".to_owned()], images: vec!["i".to_owned()] };
+        assert_eq!(known.residents["team-a"], residents);
+        let (here, elsewhere) = (json!({"inCluster": {}}), json!({"kubeconfig": {"secretRef": {"name": "x"}}}));
+        for (connection, guard, enforces) in [
+            (&here, json!("Webhook"), true),
+            (&here, json!("Native"), false),
+            (&here, json!(null), false),
+            (&elsewhere, json!("Webhook"), false),
+            (&here, json!("Webhook"), true),
+        ] {
+            known.take(cluster(connection.clone(), guard));
+            assert_eq!(known.snapshot().guarded.enforces(), enforces, "{connection}");
+        }
+        assert!(matches!(known.snapshot().guarded.standing("team-a"), Standing::Judged(_)));
+        known.take(Change::Listed(Watched::TenantGuard, HashSet::new()));
+        assert!(known.changed);
+        assert!(matches!(known.snapshot().guarded.standing("team-a"), Standing::Closed(_)));
+        known.take(read(Watched::FluxCluster, json!({"metadata": {"name": "prod"}}), true));
+        assert!(!known.snapshot().guarded.enforces());
     }
 }
