@@ -129,12 +129,18 @@ async fn settled(platform: &Platform) -> Result<Snapshot> {
             let derived = ["Pod", "ReplicaSet", "Event"].contains(&key.kind.as_str());
             (owned || key.kind == "FluxConfig" || key.kind == "Namespace") && !derived
         });
-        let looked_at = now.0.iter().filter(|(key, _)| key.kind == "FluxConfig").all(|(_, value)| {
-            value["status"]["observedGeneration"] == value["metadata"]["generation"]
-                && value["metadata"]["deletionTimestamp"].is_null()
-        });
+        let open: Vec<String> = now
+            .0
+            .iter()
+            .filter(|(key, value)| {
+                let looked_at = value["status"]["observedGeneration"] == value["metadata"]["generation"]
+                    && value["metadata"]["deletionTimestamp"].is_null();
+                key.kind == "FluxConfig" && !looked_at
+            })
+            .map(|(key, value)| format!("{key}: {} {}", value["metadata"], value["status"]))
+            .collect();
         let difference = last.difference(&now);
-        if !looked_at || !difference.is_empty() {
+        if !open.is_empty() || !difference.is_empty() {
             since = Instant::now();
         }
         last = now;
@@ -142,7 +148,8 @@ async fn settled(platform: &Platform) -> Result<Snapshot> {
             return Ok(last);
         }
         if Instant::now() > deadline {
-            return Err(Error::NotReady { what: "rest after the run".into(), seconds: 180, log: difference });
+            let log = format!("; {difference}{}", open.join("\n"));
+            return Err(Error::NotReady { what: "rest after the run".into(), seconds: 180, log });
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
