@@ -139,7 +139,7 @@ fn sleep_after(members: &Members) -> Option<Duration> {
     let of = |served: &Served| {
         let resolved = served.admitted.resolved();
         let rests = resolved.suspend || served.pause == Pause::Everything;
-        resolved.agent.sleep_after.as_ref().filter(|_| rests).map(|after| after.value)
+        resolved.standing.agent.sleep_after.as_ref().filter(|_| rests).map(|after| after.value)
     };
     members.staying.iter().map(of).try_fold(Duration::ZERO, |longest, after| Some(longest.max(after?)))
 }
