@@ -27,3 +27,10 @@ pub const CONFIG_IMAGES: usize = 100;
 pub const ITEMS: usize = 64;
 /// Most entries in a map (labels, substitutions).
 pub const ENTRIES: usize = 256;
+/// Most shapes in one list of a TenantGuard: what CEL compares with every image. Policies of hundreds of patterns have about
+/// ten.
+pub const GUARD_SHAPES: usize = 64;
+/// Most patterns of one shape in a TenantGuard.
+pub const GUARD_KEYS: usize = 4096;
+/// Longest text in a TenantGuard that says which rule a pattern is of, in bytes: two names and a pattern fit.
+pub const GUARD_RULE: usize = 1024;

@@ -6,19 +6,19 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 use serde_json::{Value, json};
 
-use crate::{API_VERSION, FluxCluster, FluxConfig, FluxPolicy};
+use crate::{API_VERSION, FluxCluster, FluxConfig, FluxPolicy, TenantGuard};
 
 /// The CustomResourceDefinitions of all kinds, in alphabetical order.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    vec![FluxCluster::crd(), FluxConfig::crd(), FluxPolicy::crd()]
+    vec![FluxCluster::crd(), FluxConfig::crd(), FluxPolicy::crd(), TenantGuard::crd()]
 }
 
-/// A JSON schema (2020-12) a kind, for editors: file name without ending, and the schema.
+/// A JSON schema (2020-12) a kind that people write, for editors: file name without ending, and the schema.
 ///
 /// It is the CRD's own schema with `apiVersion`, `kind` and the usual metadata fixed, and with unknown fields forbidden, as
 /// `sluicegate check` forbids them.
 pub fn editor_schemas() -> Vec<(String, Value)> {
-    crds().iter().map(editor_schema).collect()
+    [FluxCluster::crd(), FluxConfig::crd(), FluxPolicy::crd()].iter().map(editor_schema).collect()
 }
 
 fn editor_schema(crd: &CustomResourceDefinition) -> (String, Value) {

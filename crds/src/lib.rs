@@ -1,7 +1,7 @@
 //! The Sluicegate kinds, `sluicegate.dev/v1alpha1`, as Rust types.
 //!
-//! What lives here: the shapes of [`FluxConfig`] (a team's wish), [`FluxPolicy`] (the administrators' decisions) and
-//! [`FluxCluster`] (a logical cluster id), with their bounds, CEL rules and printer columns, and [`generate`], which turns
+//! What lives here: the shapes of [`FluxConfig`] (a team's wish), [`FluxPolicy`] (the administrators' decisions),
+//! [`FluxCluster`] (a logical cluster id) and [`TenantGuard`] (policies compiled for the API server), with their bounds, CEL rules and printer columns, and [`generate`], which turns
 //! them into CustomResourceDefinitions and editor schemas. What does not: any decision. Whether a FluxConfig is admitted
 //! is for the engine in `sluicegate-policy`, which depends on this crate and never the other way.
 
@@ -11,6 +11,7 @@ mod flux_cluster;
 mod flux_config;
 mod flux_policy;
 pub mod generate;
+mod tenant_guard;
 
 pub use common::{
     Condition, ConditionStatus, Decryption, DecryptionProvider, DeletionPolicy, NameSelector, Reference, Requirement,
@@ -31,6 +32,9 @@ pub use flux_policy::{
     Features, FluxPolicy, FluxPolicySpec, FluxPolicyStatus, HelmSources, ImageRules, Limits, OnViolation, PatternList,
     Placement, Scheduling, Sources, Taint, TenantSecrets, Toleration, TolerationOperator, VerificationKey,
 };
+pub use tenant_guard::{
+    GuardedImages, GuardedList, GuardedSources, PatternIndex, Shape, TENANT_GUARD, TenantGuard, TenantGuardSpec,
+};
 
 /// The API group of every Sluicegate kind.
 pub const GROUP: &str = "sluicegate.dev";
@@ -40,3 +44,22 @@ pub const VERSION: &str = "v1alpha1";
 pub const API_VERSION: &str = "sluicegate.dev/v1alpha1";
 /// Label on a Namespace that gives the tenant another name than the namespace's. Only administrators may set it.
 pub const TENANT_LABEL: &str = "sluicegate.dev/tenant";
+/// Label with the namespace of an agent, on everything that belongs to it, its Flux objects above all. A platform-wide Flux on
+/// the same cluster leaves alone what carries it (`--watch-label-selector=!sluicegate.dev/agent`).
+pub const AGENT_LABEL: &str = "sluicegate.dev/agent";
+/// Label with the name of the FluxConfig that an object is of.
+pub const CONFIG_LABEL: &str = "sluicegate.dev/config";
+/// Label with the namespace of the FluxConfig that an object is of.
+pub const HOME_LABEL: &str = "sluicegate.dev/home";
+/// Label on everything that Sluicegate owns; with [`MANAGER`] as its value.
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+/// Field manager of every server-side apply, and value of [`MANAGED_BY_LABEL`].
+pub const MANAGER: &str = "sluicegate";
+/// Label of an agent's pods; with [`AGENT_PODS`] as its value.
+pub const PART_OF_LABEL: &str = "app.kubernetes.io/part-of";
+/// Value of [`PART_OF_LABEL`].
+pub const AGENT_PODS: &str = "sluicegate-agent";
+/// Annotation on Namespaces that Sluicegate has made. Those that it found are given back, not deleted.
+pub const CREATED_ANNOTATION: &str = "sluicegate.dev/created";
+/// Namespace of Sluicegate itself.
+pub const SYSTEM_NAMESPACE: &str = "sluicegate-system";

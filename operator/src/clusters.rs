@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use serde_json::{Value, json};
-use sluicegate_crds::{API_VERSION, FluxCluster, GuardMode};
+use sluicegate_crds::{API_VERSION, FluxCluster};
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
@@ -17,6 +17,7 @@ use crate::{
     },
     context::{Context, ContextListener},
     fields::{self, Fingerprint},
+    guard,
     object::Kind,
     reconcile::{self, agent::Next},
     render::Account,
@@ -149,6 +150,7 @@ async fn whoami(client: &ClusterClient) -> ApiResult<Account> {
 
 fn start(context: &Arc<Context>, runtime: &Arc<Runtime>) {
     runtime.start();
+    guard::start(context, runtime);
     for agent in context.plan.agents(&runtime.id) {
         runtime.queue.push(Arc::from(agent.namespace.as_str()));
     }
@@ -209,6 +211,7 @@ async fn tell(context: &Context, id: &str, cluster: &FluxCluster) -> ApiResult<(
         .map(Kind::name)
         .collect();
     let missing = (!missing.is_empty()).then(|| format!("the cluster does not have {}", missing.join(", ")));
+    let guard = guard::in_force(cluster, &info.admission);
     let platform: Vec<String> = info.platform_flux.into_iter().collect();
     let status = status::flux_cluster(&ClusterSeen {
         old: cluster.status.as_ref(),
@@ -221,8 +224,7 @@ async fn tell(context: &Context, id: &str, cluster: &FluxCluster) -> ApiResult<(
         flux: missing.as_deref().map_or(Ok(None), Err),
         agents: agents.len(),
         tenants: tenants.len(),
-        // Guards come with admission; until then none is in force.
-        guard: Ok(GuardMode::Off),
+        guard: guard.as_ref().map(|mode| *mode).map_err(String::as_str),
         platform_flux: &platform,
         now: Timestamp::now(),
     });

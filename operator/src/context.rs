@@ -15,7 +15,7 @@ use crate::{
     fields::Fingerprint,
     lease::Leadership,
     object::ConfigKey,
-    plan::Plan,
+    plan::{Ground, Plan},
     secrets::Secrets,
     telemetry::metrics::{Metrics, Watched},
 };
@@ -36,6 +36,8 @@ pub struct Written {
 pub struct Context {
     /// What should be.
     pub plan: Plan,
+    /// What decisions about tenants stand on.
+    pub ground: watch::Sender<Arc<Ground>>,
     /// FluxConfigs to be prepared, and whose status may be another now.
     pub configs: Queue<ConfigKey>,
     /// The administrators' Secrets.
@@ -70,6 +72,7 @@ impl Context {
     ) -> Arc<Self> {
         Arc::new(Self {
             plan: Plan::default(),
+            ground: watch::Sender::default(),
             configs: Queue::default(),
             secrets: Secrets::default(),
             management,

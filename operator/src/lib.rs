@@ -13,6 +13,7 @@ mod context;
 mod events;
 mod fields;
 pub mod flux;
+mod guard;
 pub mod lease;
 pub mod object;
 mod plan;

@@ -5,27 +5,14 @@ use std::{collections::BTreeMap, fmt};
 use kube::core::ApiResource;
 use serde_json::Value;
 use sluicegate_crds::TENANT_LABEL;
-
-/// Label on everything that Sluicegate owns; with [`MANAGER`] as its value.
-pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
-/// Field manager of every server-side apply, and value of [`MANAGED_BY_LABEL`].
-pub const MANAGER: &str = "sluicegate";
-/// Label with the agent namespace, on everything that belongs to an agent. A platform-wide Flux on the same cluster leaves
-/// alone what carries it (`--watch-label-selector=!sluicegate.dev/agent`).
-pub const AGENT_LABEL: &str = "sluicegate.dev/agent";
-/// Label with the name of the FluxConfig that an object is of.
-pub const CONFIG_LABEL: &str = "sluicegate.dev/config";
-/// Label with the namespace of the FluxConfig that an object is of.
-pub const HOME_LABEL: &str = "sluicegate.dev/home";
+/// Labels of what is rendered. Whatever selects an agent's pods selects by [`PART_OF_LABEL`], as the namespace may hold pods of
+/// others.
+pub use sluicegate_crds::{
+    AGENT_LABEL, AGENT_PODS, CONFIG_LABEL, HOME_LABEL, MANAGED_BY_LABEL, MANAGER, PART_OF_LABEL,
+};
 
 /// Annotation by which people ask Flux to reconcile now; that of a FluxConfig is passed on to its objects.
 pub const REQUESTED_AT_ANNOTATION: &str = "reconcile.fluxcd.io/requestedAt";
-
-/// Label of an agent's pods; with [`AGENT_PODS`] as its value. Whatever selects them selects by it, as the namespace may
-/// hold pods of others.
-pub const PART_OF_LABEL: &str = "app.kubernetes.io/part-of";
-/// Value of [`PART_OF_LABEL`].
-pub const AGENT_PODS: &str = "sluicegate-agent";
 /// Label of an agent's pods with the controller's name.
 pub const CONTROLLER_LABEL: &str = "app.kubernetes.io/name";
 

@@ -4,6 +4,7 @@
 //! here, and nobody can be given more than they say: it has no `escalate`, and `bind` by name only.
 
 use serde_json::{Value, json};
+use sluicegate_policy::guard;
 
 use crate::{
     flux::controllers::{CONTROLLERS, Controller},
@@ -13,7 +14,7 @@ use crate::{
 };
 
 /// Namespace of the operator.
-pub const OPERATOR_NAMESPACE: &str = "sluicegate-system";
+pub const OPERATOR_NAMESPACE: &str = sluicegate_crds::SYSTEM_NAMESPACE;
 /// ServiceAccount, ClusterRole and Role of the operator.
 pub const OPERATOR: &str = "sluicegate-operator";
 /// ClusterRole with which the operator reads and writes copies, bound by itself where there are some.
@@ -199,6 +200,14 @@ pub fn operator_role() -> Role {
         // Whoever holds a controller's Lease is what reconciles: the health of an agent.
         rule("coordination.k8s.io", &["leases"], &["list"]),
         rule("events.k8s.io", &["events"], &["create", "patch"]),
+        // The parameters of the guard; whoever may administer them may do what the guard keeps from everybody else.
+        rule(OWN, &["tenantguards"], &["list", "watch", "create", "patch", "delete", guard::ADMINISTER]),
+        // Whether the guard is in force.
+        rule(
+            "admissionregistration.k8s.io",
+            &["validatingadmissionpolicybindings", "validatingwebhookconfigurations"],
+            &["list"],
+        ),
         // Where the API servers are: agents may reach them and little else.
         rule("", &["services"], &["get"]).named(["kubernetes"]),
         rule("discovery.k8s.io", &["endpointslices"], &["list"]),

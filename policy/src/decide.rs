@@ -66,7 +66,7 @@ struct Judged<'p> {
 }
 
 fn judge<'p>(placed: Placed<'p>, facts: &Facts) -> Result<Judged<'p>, Vec<Violation>> {
-    let Placed { config, placement, .. } = placed;
+    let Placed { config, placement, writer: user, .. } = placed;
     let mut found = Vec::new();
     identity(config, &mut found);
     let place = match placement {
@@ -78,7 +78,7 @@ fn judge<'p>(placed: Placed<'p>, facts: &Facts) -> Result<Judged<'p>, Vec<Violat
             return Err(distinct(found));
         }
     };
-    found.extend(writer(&place.policies, facts, &place.tenant).err());
+    found.extend(user.and_then(|user| writer(&place.policies, user, &place.tenant).err()));
     delivery::bounds(config, &mut found);
     let read = source::read(config, &mut found);
     let source = read.as_ref().and_then(|read| source::judge(config, read, &place, &mut found));
@@ -178,8 +178,7 @@ fn identity(config: &FluxConfig, found: &mut Vec<Violation>) {
     }
 }
 
-fn writer(policies: &Selection<'_>, facts: &Facts, tenant: &TenantName) -> Result<(), Violation> {
-    let Some(user) = facts.writer() else { return Ok(()) };
+fn writer(policies: &Selection<'_>, user: &str, tenant: &TenantName) -> Result<(), Violation> {
     let mut limited = Vec::new();
     let mut allowed = Vec::new();
     for policy in policies.iter().filter(|policy| !policy.spec.writers.is_empty()) {

@@ -42,6 +42,11 @@ pub enum Unseen {
 /// tell; then nobody is first.
 pub type Since = Option<i64>;
 
+/// When the API server created a FluxConfig.
+pub fn since(config: &FluxConfig) -> Since {
+    config.metadata.creation_timestamp.as_ref().map(|time| time.0.as_second())
+}
+
 /// What one FluxConfig adds to the facts; made by [`Declaration::of`], taken by [`Facts::declare`]. A clone shares its texts,
 /// so facts are made anew from declarations that were kept in a few milliseconds for ten thousand.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,13 +133,28 @@ pub struct Facts {
     by_tenant: HashMap<TenantName, Vec<(Since, Arc<Declared>)>>,
     /// By tenant and name.
     claims: BTreeMap<ClusterId, HashMap<NamespaceName, Vec<Arc<Declared>>>>,
-    writer: Option<String>,
 }
 
 impl Facts {
     /// No facts yet.
     pub fn new(unseen: Unseen) -> Self {
         Self { unseen, ..Self::default() }
+    }
+
+    /// Namespaces of the management cluster and FluxClusters, each with its labels; no FluxConfigs yet.
+    pub fn of<'o>(
+        unseen: Unseen,
+        namespaces: impl IntoIterator<Item = (&'o str, &'o Labels)>,
+        clusters: impl IntoIterator<Item = (&'o str, &'o Labels)>,
+    ) -> Self {
+        let mut facts = Self::new(unseen);
+        for (name, labels) in namespaces {
+            facts.namespace(name, labels.clone());
+        }
+        for (id, labels) in clusters {
+            facts.cluster(id, labels.clone());
+        }
+        facts
     }
 
     /// Adds a Namespace of the management cluster.
@@ -145,11 +165,6 @@ impl Facts {
     /// Adds a FluxCluster.
     pub fn cluster(&mut self, id: impl Into<String>, labels: Labels) {
         self.clusters.insert(id.into(), labels);
-    }
-
-    /// Sets who writes the FluxConfig that is judged: the user name of the request.
-    pub fn set_writer(&mut self, user: impl Into<String>) {
-        self.writer = Some(user.into());
     }
 
     /// Adds a FluxConfig.
@@ -242,11 +257,6 @@ impl Facts {
     /// All FluxClusters, by id.
     pub fn clusters(&self) -> &BTreeMap<String, Labels> {
         &self.clusters
-    }
-
-    /// Who writes.
-    pub fn writer(&self) -> Option<&str> {
-        self.writer.as_deref()
     }
 
     /// Tenants that have a FluxConfig.

@@ -89,16 +89,12 @@ pub(crate) fn repository(
     field: &FieldPath,
 ) -> Result<PolicyField, Violation> {
     for policy in policies.iter() {
-        if let Some(index) = policy.images.deny.iter().position(|pattern| pattern.denies(image, bindings)) {
-            let pattern = policy.images.deny.get(index).map_or("", ImagePattern::as_str);
-            return Err(Violation::new(
-                Rule::ImageDenied,
-                field.clone(),
-                format!("policy {} denies images that match {pattern}", policy.name),
-            )
-            .value(text)
-            .decided_by([policy.field(format!("spec.images.deny[{index}]"))])
-            .help("a deny wins over every allow: use another image, or ask an administrator"));
+        let mut deny = policy.images.deny.iter().enumerate();
+        if let Some((index, pattern)) = deny.find(|(_, pattern)| pattern.denies(image, bindings)) {
+            return Err(Violation::new(Rule::ImageDenied, field.clone(), denied(&policy.name, pattern))
+                .value(text)
+                .decided_by([policy.field(format!("spec.images.deny[{index}]"))])
+                .help("a deny wins over every allow: use another image, or ask an administrator"));
         }
     }
     for policy in policies.iter() {
@@ -107,6 +103,11 @@ pub(crate) fn repository(
         }
     }
     Err(not_allowed(text, policies, bindings, field, format!("no policy allows tenant {} this image", bindings.tenant)))
+}
+
+/// What is said of an image that a policy denies.
+pub(crate) fn denied(policy: &str, pattern: &ImagePattern) -> String {
+    format!("policy {policy} denies images that match {}", pattern.as_str())
 }
 
 /// Whether a pattern with which a team narrows has anything in common with what is allowed. One that has not is a mistake:

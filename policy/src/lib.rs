@@ -5,7 +5,7 @@
 //!
 //! Calls go one way: [`grammar`] (texts) <- `compile` (one policy) <- `set` (all policies) <- the steps (`placement`,
 //! `source`, `delivery`, `chart`, `automation`, `image`, `effective`, `relations`) <- [`decide`] and [`ask`]. What it says
-//! is in [`verdict`] and [`rule`].
+//! is in [`verdict`] and [`rule`], and in which words in [`message`].
 
 mod automation;
 mod chart;
@@ -16,9 +16,12 @@ mod delivery;
 mod effective;
 mod facts;
 mod fields;
+mod flux_object;
 pub mod grammar;
 mod grants;
+pub mod guard;
 mod image;
+pub mod message;
 mod placement;
 mod query;
 mod reference;
@@ -28,13 +31,14 @@ mod select;
 mod set;
 mod show;
 mod source;
+pub mod text;
 pub mod verdict;
 pub mod workload;
 
 pub use compile::{CompiledPolicy, InvalidPolicy, check_cluster, compile};
 pub use concern::{Concern, concern};
 pub use decide::{decide, decide_placed, violations};
-pub use facts::{Declaration, Facts, Labels, LabelsOf, Since, Unseen};
+pub use facts::{Declaration, Facts, Labels, LabelsOf, Since, Unseen, since};
 pub use grants::dangerous_grants;
 pub use placement::{Placed, Placer};
 pub use query::{Answer, Question, ask};

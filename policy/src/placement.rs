@@ -53,6 +53,7 @@ pub struct Placed<'p> {
     home: Arc<str>,
     tenant: Option<TenantName>,
     pub(crate) placement: Result<Placement<'p>, Vec<Violation>>,
+    pub(crate) writer: Option<&'p str>,
 }
 
 /// What policies say of a namespace of the management cluster.
@@ -116,11 +117,17 @@ impl<'p, 'f> Placer<'p, 'f> {
             home: Arc::clone(&home.name),
             tenant: home.tenant.clone(),
             placement: placement.map_err(|violation| vec![violation]),
+            writer: None,
         }
     }
 }
 
-impl Placed<'_> {
+impl<'p> Placed<'p> {
+    /// As written by this user, who must be one of those whom policies name. Files have no writer.
+    pub fn written_by(self, user: &'p str) -> Self {
+        Self { writer: Some(user), ..self }
+    }
+
     /// What the FluxConfig adds to the facts.
     pub fn declaration(&self, since: Since) -> Declaration {
         let target = self.placement.as_ref().ok();

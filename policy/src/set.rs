@@ -59,6 +59,25 @@ impl PolicySet {
         set
     }
 
+    /// The set with one policy put in, in place of the one of that name.
+    pub fn with(&self, policy: Result<CompiledPolicy, InvalidPolicy>) -> Self {
+        let name = match &policy {
+            Ok(policy) => policy.name.clone(),
+            Err(policy) => policy.name.clone(),
+        };
+        Self::new(self.others(&name).chain([policy]))
+    }
+
+    /// The set without the policy of a name.
+    pub fn without(&self, name: &str) -> Self {
+        Self::new(self.others(name))
+    }
+
+    fn others<'s>(&'s self, name: &'s str) -> impl Iterator<Item = Result<CompiledPolicy, InvalidPolicy>> + 's {
+        let policies = self.policies.iter().filter(move |policy| &*policy.name != name).cloned().map(Ok);
+        policies.chain(self.invalid.iter().filter(move |policy| &*policy.name != name).cloned().map(Err))
+    }
+
     /// Policies with errors.
     pub fn invalid(&self) -> &[InvalidPolicy] {
         &self.invalid
@@ -217,6 +236,14 @@ impl<'p> Selection<'p> {
     /// What they decide alone, worked out once for all FluxConfigs of a tenant on a cluster.
     pub(crate) fn combined(&self) -> &Combined {
         self.0.combined.get_or_init(|| Combined::of(self))
+    }
+
+    /// All that apply to one of these.
+    pub(crate) fn union(selections: &[Selection<'p>]) -> Selection<'p> {
+        let mut policies: Vec<&CompiledPolicy> = selections.iter().flat_map(Selection::iter).collect();
+        policies.sort_by(|a, b| b.priority.cmp(&a.priority).then_with(|| a.name.cmp(&b.name)));
+        policies.dedup_by(|a, b| a.name == b.name);
+        Self::new(policies.into_iter())
     }
 
     /// The policies.

@@ -212,14 +212,10 @@ pub(crate) fn allow<'p>(
         let rules = rules(policy, kind);
         if let Some((index, pattern)) = rules.deny.iter().enumerate().find(|(_, pattern)| pattern.denies(url, bindings))
         {
-            return Err(Violation::new(
-                Rule::SourceDenied,
-                URL,
-                format!("policy {} denies {} sources that match {}", policy.name, name(kind), pattern.as_str()),
-            )
-            .value(url.as_str())
-            .decided_by([Listed { policy, list: deny, index }.field()])
-            .help("a deny wins over every allow: use another source, or ask an administrator"));
+            return Err(Violation::new(Rule::SourceDenied, URL, denied(&policy.name, kind, pattern))
+                .value(url.as_str())
+                .decided_by([Listed { policy, list: deny, index }.field()])
+                .help("a deny wins over every allow: use another source, or ask an administrator"));
         }
     }
     for policy in policies.iter() {
@@ -255,6 +251,11 @@ pub(crate) fn allow<'p>(
             None => violation.help("use a source that is allowed, or ask an administrator to allow this one"),
         }
     })
+}
+
+/// What is said of a source that a policy denies.
+pub(crate) fn denied(policy: &str, kind: SourceKind, pattern: &UrlPattern) -> String {
+    format!("policy {policy} denies {} sources that match {}", name(kind), pattern.as_str())
 }
 
 /// The https spelling of an http URL, if that one is allowed.

@@ -1,10 +1,11 @@
 //! What reaches outside in objects that are no FluxConfigs: images in pods and pod templates of every kind, and Flux
 //! objects. It says what to ask; the answers are [`ask`](crate::ask)'s.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sluicegate_crds::SourceKind;
 
-use crate::{rule::Rule, verdict::Violation};
+pub use crate::flux_object::RECONCILER;
+use crate::{flux_object::FIELDS, rule::Rule, verdict::Violation};
 
 /// Something in an object that a policy decides about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,9 +42,9 @@ pub fn reaches(object: &Value) -> Vec<Reach> {
     let api_version = object.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
     let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
     let (group, _) = api_version.split_once('/').unwrap_or(("", api_version));
-    if let Some(group) = group.strip_suffix(".toolkit.fluxcd.io") {
-        if let Some(spec) = object.get("spec").and_then(Value::as_object) {
-            flux(group, kind, spec, &mut found);
+    if group.ends_with(".toolkit.fluxcd.io") {
+        if let Some(spec) = object.get("spec") {
+            flux(kind, object, spec, &mut found);
         }
         return found;
     }
@@ -175,108 +176,28 @@ fn forbidden(field: String, value: &str, message: &str, help: &str) -> Reach {
     Reach::Forbidden(Box::new(violation))
 }
 
-/// A field that no team's Flux object may have, why, and what to do.
-type Ban = (&'static str, &'static str, &'static str);
-
-const PROXY: Ban =
-    ("proxySecretRef", "a proxy sees and sends everything, credentials included", "remove proxySecretRef");
-const CERTIFICATES: Ban =
-    ("certSecretRef", "own certificate authorities make any server look like an allowed one", "remove certSecretRef");
-const PROVIDER: Ban =
-    ("provider", "a cloud provider's identity is the platform's, not the team's", "remove provider, or write generic");
-const INSECURE: Ban = ("insecure", "plain http can be read and changed on the way", "remove insecure");
-const SERVICE_ACCOUNT: Ban = (
-    "serviceAccountName",
-    "the agent impersonates the tenant's reconciler and nobody else",
-    "remove serviceAccountName",
-);
-const KUBECONFIG: Ban = (
-    "kubeConfig",
-    "another cluster is reached by a FluxConfig that names it, and by nothing else",
-    "remove kubeConfig, and set spec.cluster of the FluxConfig",
-);
-
-fn flux(group: &str, kind: &str, spec: &Map<String, Value>, found: &mut Vec<Reach>) {
-    let bans: &[Ban] = match (group, kind) {
-        ("source", "GitRepository") => &[
-            PROXY,
-            PROVIDER,
-            ("recurseSubmodules", "submodules come from repositories that nobody checked", "remove recurseSubmodules"),
-            (
-                "include",
-                "included repositories come along unchecked",
-                "remove include, and use one FluxConfig for each repository",
-            ),
-        ],
-        ("source", "OCIRepository") => &[PROXY, CERTIFICATES, PROVIDER, INSECURE, SERVICE_ACCOUNT],
-        ("source", "HelmRepository") => &[
-            CERTIFICATES,
-            PROVIDER,
-            INSECURE,
-            ("passCredentials", "credentials would go to every host that the index names", "remove passCredentials"),
-        ],
-        ("source", "Bucket") => &[
-            PROXY,
-            CERTIFICATES,
-            PROVIDER,
-            INSECURE,
-            ("sts", "another endpoint would be asked for credentials", "remove sts"),
-        ],
-        ("kustomize", "Kustomization") => &[SERVICE_ACCOUNT, KUBECONFIG],
-        ("helm", "HelmRelease") => &[
-            SERVICE_ACCOUNT,
-            KUBECONFIG,
-            ("storageNamespace", "releases are stored in the target namespace", "remove storageNamespace"),
-        ],
-        ("image", "ImageRepository") => &[PROXY, CERTIFICATES, PROVIDER, INSECURE, SERVICE_ACCOUNT],
-        ("notification", "Provider") => &[
-            PROXY,
-            CERTIFICATES,
-            ("address", "events go to channels that policy offers", "use spec.notify of the FluxConfig"),
-        ],
-        _ => &[],
-    };
-    for (field, message, help) in bans {
-        let Some(value) = spec.get(*field) else { continue };
-        let harmless = match value {
-            Value::Null | Value::Bool(false) => true,
-            Value::Array(items) => items.is_empty(),
-            Value::String(text) => *field == "provider" && text == "generic",
-            Value::Bool(true) | Value::Number(_) | Value::Object(_) => false,
-        };
-        if !harmless {
-            found.push(forbidden(format!("spec.{field}"), value.as_str().unwrap_or_default(), message, help));
-        }
+fn flux(kind: &str, object: &Value, spec: &Value, found: &mut Vec<Reach>) {
+    let namespace = object.get("metadata").and_then(|metadata| metadata.get("namespace")).and_then(Value::as_str);
+    let mut violations = Vec::new();
+    for field in FIELDS {
+        field.judge(kind, namespace.unwrap_or_default(), spec, &mut violations);
     }
+    found.extend(violations.into_iter().map(|violation| Reach::Forbidden(Box::new(violation))));
     let text = |field: &str| spec.get(field).and_then(Value::as_str);
-    match (group, kind) {
-        ("source", "GitRepository") => source(text("url"), SourceKind::Git, found),
-        ("source", "OCIRepository") => source(text("url"), SourceKind::Oci, found),
-        ("source", "HelmRepository") => source(text("url"), SourceKind::Helm, found),
-        ("source", "Bucket") => {
+    match kind {
+        "GitRepository" => source(text("url"), SourceKind::Git, found),
+        "OCIRepository" => source(text("url"), SourceKind::Oci, found),
+        "HelmRepository" => source(text("url"), SourceKind::Helm, found),
+        "Bucket" => {
             if let (Some(endpoint), Some(bucket)) = (text("endpoint"), text("bucketName")) {
                 let url = format!("https://{endpoint}/{bucket}");
                 found.push(Reach::Source { field: "spec.endpoint".to_owned(), url, kind: SourceKind::Bucket });
             }
         }
-        ("image", "ImageRepository") => {
+        "ImageRepository" => {
             if let Some(image) = text("image") {
                 found.push(Reach::Image { field: "spec.image".to_owned(), image: image.to_owned() });
             }
-        }
-        ("kustomize", "Kustomization") => {
-            secrets(
-                spec.get("postBuild").and_then(|post| post.get("substituteFrom")),
-                "spec.postBuild.substituteFrom",
-                found,
-            );
-            cross_namespace(spec.get("sourceRef"), "spec.sourceRef", found);
-        }
-        ("helm", "HelmRelease") => {
-            secrets(spec.get("valuesFrom"), "spec.valuesFrom", found);
-            cross_namespace(spec.get("chartRef"), "spec.chartRef", found);
-            let chart = spec.get("chart").and_then(|chart| chart.get("spec")).and_then(|chart| chart.get("sourceRef"));
-            cross_namespace(chart, "spec.chart.spec.sourceRef", found);
         }
         _ => {}
     }
@@ -285,31 +206,6 @@ fn flux(group: &str, kind: &str, spec: &Map<String, Value>, found: &mut Vec<Reac
 fn source(url: Option<&str>, kind: SourceKind, found: &mut Vec<Reach>) {
     if let Some(url) = url {
         found.push(Reach::Source { field: "spec.url".to_owned(), url: url.to_owned(), kind });
-    }
-}
-
-/// Values from Secrets are read with the agent's own rights, so whoever names a Secret reads it.
-fn secrets(list: Option<&Value>, field: &str, found: &mut Vec<Reach>) {
-    for (index, entry) in list.and_then(Value::as_array).into_iter().flatten().enumerate() {
-        if entry.get("kind").and_then(Value::as_str) == Some("Secret") {
-            found.push(forbidden(
-                format!("{field}[{index}]"),
-                entry.get("name").and_then(Value::as_str).unwrap_or_default(),
-                "the agent reads this Secret with its own rights, not the team's",
-                "mount the Secret in the pod instead, or encrypt the value with SOPS",
-            ));
-        }
-    }
-}
-
-fn cross_namespace(reference: Option<&Value>, field: &str, found: &mut Vec<Reach>) {
-    if let Some(namespace) = reference.and_then(|reference| reference.get("namespace")).and_then(Value::as_str) {
-        found.push(forbidden(
-            format!("{field}.namespace"),
-            namespace,
-            "a source in another namespace is another team's",
-            "remove namespace: the source is beside the object",
-        ));
     }
 }
 
@@ -389,6 +285,27 @@ mod tests {
             ),
             (
                 "kustomize.toolkit.fluxcd.io/v1/Kustomization",
+                json!({"targetNamespace": "other"}),
+                "spec.targetNamespace",
+            ),
+            (
+                "kustomize.toolkit.fluxcd.io/v1/Kustomization",
+                json!({"decryption": {"secretRef": {"name": "sluicegate-sops"}}}),
+                "spec.decryption.secretRef.name",
+            ),
+            ("notification.toolkit.fluxcd.io/v1beta3/Provider", json!({"secretRef": {"name": "x"}}), "spec.secretRef"),
+            (
+                "notification.toolkit.fluxcd.io/v1/Receiver",
+                json!({"resources": [{"name": "x"}, {"name": "x", "namespace": "other"}]}),
+                "spec.resources[1].namespace",
+            ),
+            (
+                "image.toolkit.fluxcd.io/v1/ImageUpdateAutomation",
+                json!({"git": {"push": {"branch": "main"}}}),
+                "spec.git.push",
+            ),
+            (
+                "kustomize.toolkit.fluxcd.io/v1/Kustomization",
                 json!({"sourceRef": {"namespace": "other"}}),
                 "spec.sourceRef.namespace",
             ),
@@ -423,6 +340,19 @@ mod tests {
             kind: SourceKind::Git,
         };
         assert_eq!(reaches(&object), [source]);
+    }
+
+    #[test]
+    fn lets_a_team_s_own_delivery_say_what_sluicegate_s_would() {
+        let object = json!({
+            "apiVersion": "helm.toolkit.fluxcd.io/v2", "kind": "HelmRelease", "metadata": {"namespace": "team-a"},
+            "spec": {
+                "serviceAccountName": RECONCILER, "targetNamespace": "team-a", "storageNamespace": "team-a",
+                "chartRef": {"kind": "OCIRepository", "name": "x", "namespace": "team-a"},
+                "valuesFrom": [{"kind": "ConfigMap", "name": "x"}],
+            },
+        });
+        assert_eq!(reaches(&object), []);
     }
 
     #[test]

@@ -393,12 +393,11 @@ proptest! {
         }
         let mut facts = case.facts(&set);
         facts.cluster(texts.next().flatten().unwrap_or_default(), Default::default());
-        if let Some(user) = texts.next().flatten() {
-            facts.set_writer(user);
-        }
+        let user = texts.next().flatten().unwrap_or_default();
         let configs = [serde_json::from_value::<FluxConfig>(whole), Ok(case.config.clone())];
         for config in configs.into_iter().flatten() {
             facts.declare(Declaration::of(&config, &set, &facts, None));
+            violations(Placer::new(&set, &facts).place(&config).written_by(&user), &facts);
             match decide(&config, &set, &facts) {
                 Verdict::Admitted(admitted) => {
                     admitted.fields();

@@ -68,7 +68,7 @@ fn on_a_cluster() -> Result<()> {
 }
 
 /// The suites that share a cluster.
-const SHARING: [&str; 4] = ["crds", "flux", "operator", "smoke"];
+const SHARING: [&str; 6] = ["crds", "flux", "guard", "operator", "smoke", "webhook"];
 /// The suite that starts clusters of its own.
 const ALONE: &str = "lifecycle";
 /// Their tests mostly wait for the cluster, so there are more threads than cores.

@@ -9,6 +9,7 @@ mod render;
 mod shell;
 mod tenant;
 mod test;
+mod webhook;
 
 use std::{
     ffi::OsString,
@@ -93,6 +94,8 @@ enum Command {
     Test(test::Args),
     /// Run the operator: what makes agents of FluxConfigs, in the management cluster
     Operator(operator::Args),
+    /// Run the webhook: what completes and judges objects as they are written, in the management cluster
+    Webhook(webhook::Args),
     /// Print the JSON schema of a kind, for editors
     Schema(shell::SchemaArgs),
     /// Print the completion script of a shell
@@ -203,6 +206,7 @@ fn dispatch(command: Command, terminal: &mut Terminal<'_>) -> Result<Exit, Comma
         Command::Render(args) => args.run(terminal),
         Command::Test(args) => args.run(terminal),
         Command::Operator(args) => args.run(),
+        Command::Webhook(args) => args.run(),
         Command::Schema(args) => args.run(terminal),
         Command::Completions(args) => args.run(terminal),
         Command::Man(args) => args.run(terminal),

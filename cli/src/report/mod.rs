@@ -17,7 +17,7 @@ pub mod junit;
 pub mod model;
 pub mod sarif;
 pub mod spec;
-pub mod text;
+pub use sluicegate_policy::text;
 
 mod excerpt;
 mod json_text;

@@ -9,12 +9,14 @@ pub mod flux;
 pub mod git;
 pub mod helm;
 pub mod http;
+pub mod inputs;
 pub mod oci;
 pub mod operator;
 pub mod signing;
 pub mod snapshot;
 pub mod sops;
 mod space;
+pub mod webhook;
 
 use std::io::{Read as _, Seek as _};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

@@ -61,22 +61,28 @@ impl Operator {
     /// # Errors
     /// Where its kubeconfig cannot be made.
     pub fn of(cluster: &Cluster, name: &str, program: PathBuf, listen: SocketAddr) -> Result<Operator> {
-        let kubeconfig = cluster.layout().path("operators").join(format!("{name}.kubeconfig"));
-        write(&kubeconfig, self::kubeconfig(cluster)?)?;
-        let arguments = [
-            "operator",
-            "--kubeconfig",
-            &kubeconfig.display().to_string(),
-            "--namespace",
-            NAMESPACE,
-            "--listen",
-            &listen.to_string(),
-        ];
+        let arguments = ["--namespace", NAMESPACE, "--listen", &listen.to_string()];
+        Self::part(cluster, "operator", name, program, &kubeconfig(cluster)?, &arguments)
+    }
+
+    /// Any part of Sluicegate that runs in a cluster: a subcommand of the program, with a kubeconfig of its own.
+    pub(super) fn part(
+        cluster: &Cluster,
+        subcommand: &str,
+        name: &str,
+        program: PathBuf,
+        kubeconfig: &str,
+        arguments: &[&str],
+    ) -> Result<Operator> {
+        let file = cluster.layout().path(&format!("{subcommand}s")).join(format!("{name}.kubeconfig"));
+        write(&file, kubeconfig)?;
+        let file = file.display().to_string();
+        let arguments = [&[subcommand, "--kubeconfig", &file], arguments].concat();
         Ok(Operator {
             name: name.to_owned(),
-            arguments: arguments.map(str::to_owned).to_vec(),
+            arguments: arguments.into_iter().map(str::to_owned).collect(),
             program,
-            log: cluster.layout().log(&format!("operator-{name}")),
+            log: cluster.layout().log(&format!("{subcommand}-{name}")),
             child: Mutex::new(None),
         })
     }
@@ -154,7 +160,7 @@ impl Operator {
 
     fn end(&self, signal: Signal) -> Result<Duration> {
         let mut guard = self.child();
-        let what = format!("ending the operator {}", self.name);
+        let what = format!("ending {}", self.name);
         let Some(mut child) = guard.take() else {
             return Err(service_error(what, "it was not started"));
         };

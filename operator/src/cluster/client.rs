@@ -266,6 +266,9 @@ impl ClusterClient {
         let merge = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         let (verb, request) = match patch {
             OwnPatch::Merge(patch) => (Verb::Patch, request.patch(name, &merge, &Patch::Merge(patch))),
+            OwnPatch::Apply(object) => {
+                (Verb::Patch, request.patch(name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(object)))
+            }
             OwnPatch::Status(status) => {
                 let parameters = PatchParams::apply(MANAGER).force();
                 (Verb::Patch, request.patch_subresource("status", name, &parameters, &Patch::Apply(status)))
@@ -292,6 +295,8 @@ impl ClusterClient {
 pub enum OwnPatch<'a> {
     /// A JSON merge patch of the object.
     Merge(&'a Value),
+    /// A server-side apply of the object.
+    Apply(&'a Value),
     /// The whole status: what it does not name is removed.
     Status(&'a Value),
 }

@@ -1,7 +1,7 @@
 //! What runs for one cluster: a watch for each kind, workers, and what they know.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak},
     time::Duration,
@@ -48,6 +48,8 @@ pub struct Info {
     pub api_servers: Vec<SocketAddr>,
     /// A platform-wide Flux that does not leave our objects alone: its Deployment.
     pub platform_flux: Option<String>,
+    /// ValidatingAdmissionPolicyBindings and ValidatingWebhookConfigurations of Sluicegate.
+    pub admission: BTreeSet<String>,
 }
 
 /// What a reconcile left for the next one.
@@ -93,6 +95,8 @@ pub struct Runtime {
     pub store: Store,
     /// Agents to reconcile.
     pub queue: Queue<Arc<str>>,
+    /// Namespaces whose TenantGuard is to be looked at.
+    pub guards: Queue<Arc<str>>,
     info: RwLock<Info>,
     /// Something failed: it is asked whether the cluster answers.
     doubt: Arc<Notify>,
@@ -128,6 +132,7 @@ impl Runtime {
             management,
             store,
             queue: Queue::default(),
+            guards: Queue::default(),
             info: RwLock::default(),
             doubt: Arc::default(),
             units: Mutex::default(),
@@ -410,7 +415,20 @@ async fn inform(client: &ClusterClient) -> ApiResult<Info> {
         .list("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices", "kubernetes.io/service-name=kubernetes")
         .await?;
     let flux = client.list("/apis/apps/v1/deployments", "app.kubernetes.io/part-of=flux").await?;
+    let ours = ours();
+    let mut admission = BTreeSet::new();
+    for resource in ["validatingadmissionpolicybindings", "validatingwebhookconfigurations"] {
+        let found = client.list(&format!("/apis/admissionregistration.k8s.io/v1/{resource}"), &ours).await;
+        // A cluster may be too old to have the first; that is no reason to say that it does not answer.
+        let found = match found {
+            Err(error) if error.is_not_found() => Vec::new(),
+            other => other?,
+        };
+        admission
+            .extend(found.iter().filter_map(|one| Some(format!("{resource}/{}", one["metadata"]["name"].as_str()?))));
+    }
     Ok(Info {
+        admission,
         unreachable: None,
         kubernetes_version: version["gitVersion"].as_str().map(str::to_owned),
         api_servers: api_servers(&service, &slices),

@@ -9,6 +9,7 @@ use std::{
 };
 
 use serde_json::Value;
+pub use sluicegate_crds::CREATED_ANNOTATION;
 use sluicegate_crds::TENANT_LABEL;
 
 use crate::{
@@ -62,9 +63,6 @@ pub struct NamespaceState {
     /// It is being deleted.
     pub deleting: bool,
 }
-
-/// Annotation on Namespaces that Sluicegate has made. Those that it found are given back, not deleted.
-pub const CREATED_ANNOTATION: &str = "sluicegate.dev/created";
 
 /// What changed for whom.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 pub mod planner;
 mod world;
 
-pub use world::{Policies, status_digest};
+pub use world::{Ground, Policies, status_digest};
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -156,6 +156,13 @@ impl Plan {
         self.read().configs.values().cloned().collect()
     }
 
+    /// The FluxConfigs that deploy into a namespace, those that leave included.
+    pub fn deployed(&self, cluster: &str, namespace: &str) -> Vec<Arc<Planned>> {
+        let inner = self.read();
+        let keys = inner.targets.get(&(cluster.to_owned(), namespace.to_owned())).into_iter().flatten();
+        keys.filter_map(|key| inner.configs.get(key)).cloned().collect()
+    }
+
     /// Whether some FluxConfig that stays deploys into a namespace.
     pub fn is_target(&self, cluster: &str, namespace: &str) -> bool {
         let inner = self.read();
@@ -236,7 +243,8 @@ fn leave<K: std::hash::Hash + Eq + Clone>(index: &mut HashMap<K, BTreeSet<Config
     }
 }
 
-fn target(planned: &Planned) -> Option<(String, String)> {
+/// Cluster and namespace that a FluxConfig deploys into.
+pub(crate) fn target(planned: &Planned) -> Option<(String, String)> {
     let resolved = planned.judgement.known()?.resolved();
     Some((resolved.cluster.value.as_str().to_owned(), resolved.namespace.value.as_str().to_owned()))
 }

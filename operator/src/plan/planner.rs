@@ -19,7 +19,7 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use super::{
-    Judgement, Planned,
+    Judgement, Planned, target,
     world::{Change, Policies, World},
 };
 use crate::{
@@ -138,6 +138,9 @@ pub async fn run(context: Arc<Context>, channels: Channels, beat: Beat, complete
         debug!(decided = outcome.decided, planned = outcome.planned.len(), took = ?began.elapsed(), "planned");
         beat.turn();
         let was_complete = context.plan.is_complete();
+        if outcome.ground || !was_complete {
+            context.ground.send_replace(Arc::new(world.ground()));
+        }
         publish(&context, &world, outcome.planned, &outcome.gone);
         if !was_complete {
             complete.open();
@@ -173,11 +176,13 @@ fn count(context: &Context) {
 fn publish(context: &Context, world: &World, planned: Vec<Arc<Planned>>, gone: &[Arc<Planned>]) {
     // In order, so that those of one tenant come one after the other, and their agent is looked at once for all of them.
     let mut agents = BTreeSet::new();
+    let mut targets = BTreeSet::new();
     let mut configs: BTreeMap<ConfigKey, bool> = BTreeMap::new();
     context.plan.write(|inner| {
         inner.clusters = world.clusters().clone();
         for planned in gone {
             agents.extend(planned.agent.clone());
+            targets.extend(target(planned));
             inner.remove(&planned.key);
         }
         for planned in planned {
@@ -190,6 +195,8 @@ fn publish(context: &Context, world: &World, planned: Vec<Arc<Planned>>, gone: &
             if concerns_agent {
                 agents.extend(before.and_then(|before| before.agent.clone()));
                 agents.extend(planned.agent.clone());
+                targets.extend(before.and_then(|before| target(before)));
+                targets.extend(target(&planned));
             }
             // A status that comes back as it was written asks for nothing.
             let restated = before.is_some_and(|before| before.version == planned.version && !concerns_agent);
@@ -204,6 +211,11 @@ fn publish(context: &Context, world: &World, planned: Vec<Arc<Planned>>, gone: &
             context.configs.push_after(key, Duration::from_millis(500));
         } else {
             context.configs.push(key);
+        }
+    }
+    for (cluster, namespace) in targets {
+        if let Some(runtime) = context.cluster(&cluster) {
+            runtime.guards.push(Arc::from(namespace.as_str()));
         }
     }
     for agent in agents {

@@ -15,7 +15,7 @@ use sluicegate_crds::{
 };
 use sluicegate_policy::{
     Admitted, Declaration, Facts, InvalidPolicy, Labels, PolicySet, Rule, Unseen, Verdict, Violation, compile, concern,
-    decide,
+    decide, since,
 };
 
 use super::{Judgement, Planned, PolicyCounts};
@@ -56,6 +56,15 @@ pub struct ReadPolicy {
 
 /// What policies mean, by name: the policy, its errors, and its counts.
 pub type Policies = BTreeMap<String, (Arc<FluxPolicy>, Vec<Violation>, PolicyCounts)>;
+
+/// What every decision about a tenant stands on: for those who ask about more than one FluxConfig.
+#[derive(Debug, Default)]
+pub struct Ground {
+    /// The policies.
+    pub policies: PolicySet,
+    /// Namespaces of the management cluster and FluxClusters; no FluxConfigs.
+    pub facts: Facts,
+}
 
 /// Names of all that is known.
 pub struct Names {
@@ -168,6 +177,8 @@ pub struct Outcome {
     pub clusters: bool,
     /// Policies may have changed.
     pub policies: bool,
+    /// What decisions about tenants stand on has changed.
+    pub ground: bool,
 }
 
 #[derive(Default)]
@@ -183,6 +194,11 @@ impl World {
     /// The clusters.
     pub fn clusters(&self) -> &BTreeMap<String, Arc<FluxCluster>> {
         &self.clusters
+    }
+
+    /// What decisions about tenants stand on.
+    pub fn ground(&self) -> Ground {
+        Ground { policies: self.set.clone(), facts: self.bare_facts() }
     }
 
     /// Names of all that is known.
@@ -225,6 +241,7 @@ impl World {
                         None => self.policies.remove(&name),
                     };
                     dirty.policies |= before.map(|before| before.digest) != digest;
+                    outcome.ground |= dirty.policies;
                     outcome.policies = true;
                 }
                 Change::Cluster(id, cluster) => {
@@ -234,6 +251,7 @@ impl World {
                         cluster.map(|cluster| cluster.metadata.labels.clone().unwrap_or_default())
                     };
                     dirty.everything |= labels(self.clusters.get(&id)) != labels(cluster.as_ref());
+                    outcome.ground = true;
                     match cluster {
                         Some(cluster) => self.clusters.insert(id, cluster),
                         None => self.clusters.remove(&id),
@@ -244,6 +262,7 @@ impl World {
                         Some(labels) => self.namespaces.insert(name.clone(), labels),
                         None => self.namespaces.remove(&name),
                     };
+                    outcome.ground |= before != labels;
                     if before != labels {
                         match labels {
                             Some(labels) => self.facts.namespace(&name, labels),
@@ -329,14 +348,12 @@ impl World {
     }
 
     fn bare_facts(&self) -> Facts {
-        let mut facts = Facts::new(Unseen::Absent);
-        for (name, labels) in &self.namespaces {
-            facts.namespace(name, labels.clone());
-        }
-        for (id, cluster) in &self.clusters {
-            facts.cluster(id, cluster.metadata.labels.clone().unwrap_or_default());
-        }
-        facts
+        static NONE: Labels = Labels::new();
+        Facts::of(
+            Unseen::Absent,
+            self.namespaces.iter().map(|(name, labels)| (name.as_str(), labels)),
+            self.clusters.iter().map(|(id, cluster)| (id.as_str(), cluster.metadata.labels.as_ref().unwrap_or(&NONE))),
+        )
     }
 
     /// Where all FluxConfigs go, after policies or labels have changed.
@@ -496,10 +513,6 @@ impl World {
 fn deletion(judgement: &Judgement, config: &FluxConfig) -> DeletionPolicy {
     let decided = judgement.known().map(|admitted: &Arc<Admitted>| admitted.resolved().deletion.value);
     config.spec.deletion.or(decided).unwrap_or_default()
-}
-
-fn since(config: &FluxConfig) -> Option<i64> {
-    config.metadata.creation_timestamp.as_ref().map(|time| time.0.as_second())
 }
 
 fn policies_digest(names: &[Arc<str>], policies: &BTreeMap<String, KnownPolicy>) -> Arc<str> {

@@ -170,7 +170,8 @@ fn concerned(context: &Context, id: &AgentId, inventory: &Inventory) -> Vec<Arc<
     planned
 }
 
-fn site(context: &Context, runtime: &Runtime) -> Site {
+/// What has to be known of a cluster to render for it.
+pub fn site(context: &Context, runtime: &Runtime) -> Site {
     let spec = context.plan.cluster(&runtime.id).map(|cluster| cluster.spec.clone());
     Site {
         flux_version: spec.and_then(|spec| spec.flux?.version),

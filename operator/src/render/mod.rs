@@ -17,7 +17,7 @@ mod settings;
 mod source;
 mod workloads;
 
-use std::{fmt, net::SocketAddr};
+use std::{collections::BTreeSet, fmt, net::SocketAddr};
 
 use sluicegate_crds::Placement;
 use sluicegate_policy::{Admitted, verdict::Resolved};
@@ -271,6 +271,15 @@ pub fn render(agent: &AgentId, members: &[Member<'_>], site: &Site) -> Result<Re
     // Last, as it depends on what is read.
     access::render(&settings, &items, site, &mut output);
     Ok(output.finish(settings.release))
+}
+
+impl Rendered {
+    /// Images of the agent's own pods.
+    pub fn images(&self) -> BTreeSet<String> {
+        let pods = self.objects.iter().filter(|object| object.key.kind == Kind::Deployment);
+        let containers = pods.filter_map(|object| object.manifest["spec"]["template"]["spec"]["containers"].as_array());
+        containers.flatten().filter_map(|container| container["image"].as_str().map(str::to_owned)).collect()
+    }
 }
 
 impl Item<'_> {

@@ -11,7 +11,7 @@ use sluicegate_policy::verdict::Resolved;
 use super::AgentId;
 
 /// ServiceAccount that the controllers impersonate for the only tenant of an agent.
-pub(crate) const RECONCILER: &str = "sluicegate-reconciler";
+pub(crate) const RECONCILER: &str = sluicegate_policy::workload::RECONCILER;
 /// ServiceAccount that nobody has created and nobody has given a right: what Flux takes for an object that names none.
 pub(crate) const NOBODY: &str = "sluicegate-nobody";
 /// Longest DNS label, and longest value of a label.

@@ -320,12 +320,19 @@ impl Metrics {
     pub fn leads(&self, leading: bool) {
         self.leader.set(i64::from(leading));
     }
+}
 
-    /// All of them in the text format of OpenMetrics.
+/// What a process shows of itself at `/metrics`.
+pub trait Exposition: Send + Sync {
+    /// All metrics in the text format of OpenMetrics.
     ///
     /// # Errors
     /// Where the encoder fails, which writing to memory does not.
-    pub fn text(&self) -> Result<String, fmt::Error> {
+    fn text(&self) -> Result<String, fmt::Error>;
+}
+
+impl Exposition for Metrics {
+    fn text(&self) -> Result<String, fmt::Error> {
         let mut text = String::with_capacity(16 * 1024);
         text::encode(&mut text, &self.registry)?;
         Ok(text)
@@ -340,7 +347,7 @@ fn integer(number: usize) -> i64 {
 mod tests {
     use std::{collections::BTreeSet, time::Duration};
 
-    use super::{Answer, Metrics, Queue, Reconciled, Verb, Verdict, Watched};
+    use super::{Answer, Exposition as _, Metrics, Queue, Reconciled, Verb, Verdict, Watched};
     use crate::object::Kind;
 
     fn value(metrics: &Metrics, series: &str) -> Option<String> {

@@ -18,7 +18,7 @@ use tracing::{debug, warn};
 
 use super::{
     health::Health,
-    metrics::{CONTENT_TYPE, Metrics},
+    metrics::{CONTENT_TYPE, Exposition},
 };
 
 /// Most connections at the same time; more wait in the kernel.
@@ -35,7 +35,7 @@ const BUFFER: usize = 16 * 1024;
 /// Serves until `stop` is ready; connections that are open then are cut.
 pub async fn serve(
     listener: TcpListener,
-    metrics: Arc<Metrics>,
+    metrics: Arc<dyn Exposition>,
     health: Health,
     stop: impl Future<Output = ()> + Send,
 ) {
@@ -58,7 +58,7 @@ pub async fn serve(
             Ok((stream, _)) => {
                 let (metrics, health) = (Arc::clone(&metrics), health.clone());
                 connections.spawn(async move {
-                    connection(stream, &metrics, &health).await;
+                    connection(stream, &*metrics, &health).await;
                     drop(slot);
                 });
             }
@@ -71,7 +71,7 @@ pub async fn serve(
     }
 }
 
-async fn connection(stream: TcpStream, metrics: &Metrics, health: &Health) {
+async fn connection(stream: TcpStream, metrics: &dyn Exposition, health: &Health) {
     let service = service_fn(async |request: Request<Incoming>| {
         Ok::<_, Infallible>(answer(request.method(), request.uri().path(), metrics, health))
     });
@@ -89,7 +89,7 @@ async fn connection(stream: TcpStream, metrics: &Metrics, health: &Health) {
     }
 }
 
-fn answer(method: &Method, path: &str, metrics: &Metrics, health: &Health) -> Response<Full<Bytes>> {
+fn answer(method: &Method, path: &str, metrics: &dyn Exposition, health: &Health) -> Response<Full<Bytes>> {
     if method != Method::GET && method != Method::HEAD {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".to_owned());
     }

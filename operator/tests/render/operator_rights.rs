@@ -82,8 +82,16 @@ fn beside() -> BTreeSet<Right> {
         // Where agents reach the API servers.
         right("", "services", "get", Some("kubernetes")),
         right("discovery.k8s.io", "endpointslices", "list", None),
+        // Whether the guard is in force.
+        right("admissionregistration.k8s.io", "validatingadmissionpolicybindings", "list", None),
+        right("admissionregistration.k8s.io", "validatingwebhookconfigurations", "list", None),
     ]
     .into_iter()
+    // What the guard knows, and to be let through by it.
+    .chain(
+        ["list", "watch", "create", "patch", "delete", "administer"]
+            .map(|verb| right("sluicegate.dev", "tenantguards", verb, None)),
+    )
     .chain(guests())
     .collect()
 }

@@ -34,6 +34,7 @@ pub use host::{HostReason, PortReason};
 pub use image::{ImageError, ImageReason, ImageRef};
 pub use name::{ChartName, ClusterId, NameError, NamespaceName, ObjectName, TenantName};
 pub use path::{PathError, RepoPath};
+pub(crate) use pattern::{Authority, Expanded, Path};
 pub use pattern::{Danger, ImagePattern, NamePattern, PatternError, PatternReason, UrlPattern};
 pub use placeholder::{BindingError, Bindings, Placeholder, PlaceholderReason};
 pub use semver::{SemverError, SemverRange};

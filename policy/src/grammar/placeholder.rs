@@ -149,6 +149,17 @@ pub(super) fn filled(pieces: &[Piece]) -> String {
         .collect()
 }
 
+/// The text with values filled in. `None`: a value is not a DNS label.
+pub(super) fn expand(pieces: &[Piece], bindings: &Bindings<'_>) -> Option<String> {
+    pieces
+        .iter()
+        .map(|piece| match piece {
+            Piece::Text(text) => Some(&**text),
+            Piece::Hole(hole) => bindings.get(*hole),
+        })
+        .collect()
+}
+
 /// How long the text is with values filled in, in bytes. `None`: a value is not a DNS label.
 pub(super) fn filled_len(pieces: &[Piece], bindings: &Bindings<'_>) -> Option<usize> {
     pieces

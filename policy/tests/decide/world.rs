@@ -3,11 +3,13 @@
 use serde_json::{Value, json};
 use sluicegate_crds::{FluxConfig, FluxPolicy};
 use sluicegate_policy::{
-    Admitted, Declaration, Facts, Labels, PolicySet, Rule, Since, Unseen, Verdict, Violation, compile, decide,
+    Admitted, Declaration, Facts, Labels, Placer, PolicySet, Rule, Since, Unseen, Verdict, Violation, compile,
+    decide_placed,
 };
 
 /// Policies, facts, and the FluxConfigs that exist beside the one that is judged.
 pub struct World {
+    writer: Option<String>,
     policies: Vec<FluxPolicy>,
     pub facts: Facts,
     declared: Vec<(FluxConfig, Since)>,
@@ -54,7 +56,7 @@ impl World {
         for (id, environment) in [("prod-eu", "production"), ("prod-us", "production"), ("dev", "development")] {
             facts.cluster(id, labels(&[("env", environment)]));
         }
-        Self { policies: vec![policy("teams", teams())], facts, declared: Vec::new() }
+        Self { policies: vec![policy("teams", teams())], facts, declared: Vec::new(), writer: None }
     }
 
     /// The same without any policy.
@@ -102,7 +104,7 @@ impl World {
 
     /// With the user who writes.
     pub fn written_by(mut self, user: &str) -> Self {
-        self.facts.set_writer(user);
+        self.writer = Some(user.to_owned());
         self
     }
 
@@ -124,7 +126,13 @@ impl World {
     }
 
     pub fn verdict(&self, config: &FluxConfig) -> Verdict {
-        decide(config, &self.set(), &self.facts_with(config))
+        let (set, facts) = (self.set(), self.facts_with(config));
+        let placed = Placer::new(&set, &facts).place(config);
+        let placed = match &self.writer {
+            Some(user) => placed.written_by(user),
+            None => placed,
+        };
+        decide_placed(placed, &facts)
     }
 
     /// Expects `team-a/shop` with these fields to be admitted.

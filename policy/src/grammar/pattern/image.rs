@@ -5,7 +5,9 @@ use std::fmt;
 use super::super::host::{HostReason, PortReason};
 use super::super::image::{HUB, ImageReason, ImageRef, MAX_PATH, check_component, check_tag, is_host, read_authority};
 use super::super::placeholder::Bindings;
-use super::{ANY, Danger, Fault, HostPattern, PathPattern, PatternError, PatternReason, prefix_len};
+use super::{
+    ANY, Authority, Danger, Expanded, Fault, HostPattern, PathPattern, PatternError, PatternReason, prefix_len,
+};
 
 /// A pattern of images.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +100,16 @@ impl ImagePattern {
     #[must_use]
     pub fn tag(&self) -> Option<&str> {
         self.place.as_ref()?.tag.as_deref()
+    }
+
+    /// The pattern with placeholders filled in; `None`: `**` alone.
+    pub(crate) fn expanded(&self, bindings: &Bindings<'_>) -> Option<Expanded<'_>> {
+        let place = self.place.as_ref()?;
+        Some(Expanded {
+            authority: Authority::of(None, None, &place.host, place.port),
+            path: place.path.expanded(bindings),
+            tag: place.tag.as_deref(),
+        })
     }
 
     /// What the author of the pattern should have meant.

@@ -8,12 +8,15 @@
 //! `matches` for a list that allows (and for choosing), `denies` for a list that denies. They differ only
 //! where a value of a placeholder is not a DNS label, and where `**` alone meets plain `http`.
 
+mod expanded;
 mod image;
 mod name;
 mod overlap;
 mod url;
 
 use std::fmt;
+
+pub(crate) use expanded::{Authority, Expanded, Path};
 
 pub use image::ImagePattern;
 pub use name::NamePattern;

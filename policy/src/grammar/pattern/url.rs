@@ -7,7 +7,10 @@ use super::super::placeholder::{Bindings, Piece};
 use super::super::url::{
     self, Scheme, SourceUrl, UrlReason, canonical_of, check_segment, cut_authority, read_authority, read_scheme,
 };
-use super::{ANY, Danger, Fault, HostPattern, PathPattern, PatternError, PatternReason, SegmentPattern, prefix_len};
+use super::{
+    ANY, Authority, Danger, Expanded, Fault, HostPattern, PathPattern, PatternError, PatternReason, SegmentPattern,
+    prefix_len,
+};
 
 /// A pattern of source URLs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +101,16 @@ impl UrlPattern {
     #[must_use]
     pub fn literal_prefix(&self) -> &str {
         &self.text[..self.literal]
+    }
+
+    /// The pattern with placeholders filled in, the default port too; `None`: `**` alone.
+    pub(crate) fn expanded(&self, bindings: &Bindings<'_>) -> Option<Expanded<'_>> {
+        let place = self.place.as_ref()?;
+        Some(Expanded {
+            authority: Authority::of(Some(place.scheme), place.user.as_deref(), &place.host, Some(place.port)),
+            path: place.path.expanded(bindings),
+            tag: None,
+        })
     }
 
     /// What the author of the pattern should have meant.

@@ -1,6 +1,6 @@
-//! Text from files, made fit for showing.
+//! Text from files and objects, made fit for showing.
 //!
-//! Whoever opens a merge request chooses what the reports quote. Shown as they are, control
+//! Whoever opens a merge request chooses what the reports quote, and whoever writes an object what a refusal quotes. Shown as they are, control
 //! characters redraw a reviewer's terminal, direction overrides make a line read as another one
 //! ("Trojan Source", CVE-2021-42574), invisible characters hide a difference, and a log line can be
 //! a command to the CI system that keeps the log. [`line()`] and [`escape`] leave nothing of that.
@@ -74,15 +74,18 @@ pub fn counted(count: usize, one: &str, many: &str) -> String {
 
 /// One character of a text and whether it must not be shown as it is.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Piece {
-    pub(super) at: usize,
-    pub(super) char: char,
-    pub(super) hidden: bool,
+pub struct Piece {
+    /// Where it stands, in bytes.
+    pub at: usize,
+    /// The character.
+    pub char: char,
+    /// It must not be shown as it is.
+    pub hidden: bool,
 }
 
 impl Piece {
     /// Appends the character or, if it is hidden, its spelling.
-    pub(super) fn push_to(self, out: &mut String) {
+    pub fn push_to(self, out: &mut String) {
         match self.char {
             char if !self.hidden => out.push(char),
             '\n' => out.push_str("\\n"),
@@ -94,7 +97,7 @@ impl Piece {
 }
 
 /// The characters of `text` with their byte offsets.
-pub(super) fn pieces(text: &str) -> impl Iterator<Item = Piece> {
+pub fn pieces(text: &str) -> impl Iterator<Item = Piece> {
     text.char_indices().map(|(at, char)| Piece {
         at,
         char,
@@ -103,7 +106,7 @@ pub(super) fn pieces(text: &str) -> impl Iterator<Item = Piece> {
 }
 
 /// Whether a character draws nothing of its own, moves others, or ends the line.
-pub(super) fn is_hidden(char: char) -> bool {
+pub fn is_hidden(char: char) -> bool {
     char.is_control()
         || matches!(char,
             // Soft hyphen, joiners, fillers, variation selectors, tags: nothing to see.

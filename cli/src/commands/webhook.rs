@@ -1,0 +1,88 @@
+//! `sluicegate webhook`: admission, in the management cluster.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use sluicegate_operator::telemetry::log::{self, Format};
+use sluicegate_webhook::{
+    Certificate, Options,
+    certificates::{authority::Ages, files::Files},
+    install,
+};
+
+use super::{CommandError, Exit, operator::stop_signal};
+
+/// Arguments of `webhook`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Kubeconfig of the management cluster; absent: the account of the pod
+    #[arg(long, value_name = "FILE", env = "KUBECONFIG")]
+    kubeconfig: Option<PathBuf>,
+    /// Namespace of the webhook: its Service, and the Secret with its certificate
+    #[arg(long, value_name = "NAME", env = "POD_NAMESPACE", default_value = "sluicegate-system")]
+    namespace: String,
+    /// Address for the API server
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9443")]
+    listen: SocketAddr,
+    /// Address for /metrics, /healthz and /readyz
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
+    probes: SocketAddr,
+    /// Serve this certificate, of cert-manager or your own, and leave the API server's trust in it to others; absent: an
+    /// authority of the webhook's own, in a Secret
+    #[arg(long, value_name = "FILE", requires = "key_file")]
+    certificate_file: Option<PathBuf>,
+    /// Key of that certificate
+    #[arg(long, value_name = "FILE", requires = "certificate_file")]
+    key_file: Option<PathBuf>,
+    /// Name or address in the webhook's own certificate; may be repeated; absent: the name of its Service
+    #[arg(long = "name", value_name = "NAME", conflicts_with = "certificate_file")]
+    names: Vec<String>,
+    /// Seconds that a certificate of the webhook's own lives
+    #[arg(long, value_name = "SECONDS", default_value_t = 90 * 24 * 60 * 60, hide = true)]
+    certificate_age: u64,
+    /// Seconds that an authority of the webhook's own lives
+    #[arg(long, value_name = "SECONDS", default_value_t = 3 * 365 * 24 * 60 * 60, hide = true)]
+    authority_age: u64,
+    /// Seconds that a new authority is trusted before it signs
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, hide = true)]
+    authority_settles: u64,
+    /// Seconds to go on serving after the signal to end, until the API server sends nothing here any more
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    linger: u64,
+    /// What is logged: error, warn, info, debug, trace, or directives such as info,kube=debug
+    #[arg(long, value_name = "LEVEL", env = "RUST_LOG")]
+    log_level: Option<String>,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Result<Exit, CommandError> {
+        log::init(self.log_level.as_deref(), Format::of_stderr()).map_err(usage)?;
+        let certificate = match (self.certificate_file, self.key_file) {
+            (Some(chain), Some(key)) => Certificate::Files(Files { chain, key }),
+            _ if self.names.is_empty() => Certificate::Managed(vec![install::service_name(&self.namespace)]),
+            _ => Certificate::Managed(self.names),
+        };
+        let options = Options {
+            kubeconfig: self.kubeconfig,
+            namespace: self.namespace,
+            listen: self.listen,
+            probes: self.probes,
+            certificate,
+            ages: Ages {
+                authority: Duration::from_secs(self.authority_age),
+                serving: Duration::from_secs(self.certificate_age),
+                settle: Duration::from_secs(self.authority_settles),
+            },
+            linger: Duration::from_secs(self.linger),
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let stop = stop_signal()?;
+            sluicegate_webhook::run(options, stop).await.map_err(usage)
+        })?;
+        Ok(Exit::Fine)
+    }
+}
+
+fn usage(error: impl std::error::Error) -> CommandError {
+    CommandError::Usage(super::with_causes(&error))
+}

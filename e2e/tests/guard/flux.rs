@@ -1,0 +1,251 @@
+//! What Flux objects in a tenant's namespace may fetch, and what they may reach.
+
+use serde_json::json;
+use sluicegate_e2e::suite::operator::USER;
+
+use crate::support::{Ward, guarded, policy};
+
+const SOURCE: &str = "source.toolkit.fluxcd.io/v1";
+
+#[test]
+fn sources_are_fetched_from_where_policy_allows() {
+    guarded("sources", async |space| {
+        let ward = Ward::new(&space, "team", &[policy(json!({"sources": {
+            "git": {"allow": ["https://git.example.com/team-a/**", "ssh://git@git.example.com/team-a/*", "http://plain.example.com/**"], "deny": ["https://git.example.com/*/attic"]},
+            "oci": {"allow": ["oci://registry.example.com/team-a/**"]},
+            "helm": {"allow": ["https://charts.example.com/stable", "**"]},
+            "bucket": {"allow": ["https://s3.example.com/team-a"]},
+        }}))]).await?;
+        let git = |url: &str| ward.flux(SOURCE, "GitRepository", json!({"interval": "1m", "url": url}));
+        for url in [
+            "https://git.example.com/team-a/shop",
+            "https://git.example.com/team-a/shop.git",
+            "https://git.example.com:443/team-a/g/shop.git",
+            "ssh://git@git.example.com/team-a/shop.git",
+            "http://plain.example.com/x",
+        ] {
+            ward.accepts(git(url)).await;
+        }
+        let no = format!("spec.url: no policy allows tenant {} this Git source [source-not-allowed]", ward.name);
+        for url in [
+            "https://git.example.com/team-b/shop",
+            "https://git.example.com/team-a",
+            "https://git.example.com:8443/team-a/shop",
+            "http://git.example.com/team-a/shop",
+            "ssh://evil@git.example.com/team-a/shop",
+            "https://git.example.com.evil.example/team-a/shop",
+            "https://git.example.com/team-a.git/shop",
+        ] {
+            ward.rejects(git(url), &no).await;
+        }
+        ward.rejects(
+            git("https://git.example.com/team-a/attic"),
+            "policy policy-0 denies Git sources that match https://git.example.com/*/attic [source-denied]",
+        )
+        .await;
+        for url in [
+            "https://user@git.example.com/team-a/shop",
+            "https://git.example.com/team-a/../team-b/shop",
+            "https://git.example.com/team-a/shop%2e",
+            "https://GIT.example.com/team-a/shop",
+            "https://git.example.com./team-a/shop",
+            "https://git.example.com/team-a//shop",
+            "https://git.example.com/team-a/shop?x=1",
+            "https://b\u{fc}cher.example/team-a/shop",
+        ] {
+            ward.rejects(git(url), "[invalid-url]").await;
+        }
+        let other = |kind: &str, url: &str| ward.flux(SOURCE, kind, json!({"interval": "1m", "url": url}));
+        ward.accepts(other("OCIRepository", "oci://registry.example.com/team-a/manifests")).await;
+        ward.rejects(
+            other("OCIRepository", "oci://registry.example.com/team-b/manifests"),
+            "this OCI source [source-not-allowed]",
+        )
+        .await;
+        ward.rejects(other("OCIRepository", "oci://harbor/team-a/manifests"), "[invalid-url]").await;
+        ward.accepts(other("HelmRepository", "https://anything.example/x")).await;
+        ward.rejects(other("HelmRepository", "http://anything.example/x"), "this Helm source [source-not-allowed]")
+            .await;
+        ward.rejects(other("HelmRepository", "https://anything.example/x.git"), "[source-kind-mismatch]").await;
+        let bucket = |endpoint: &str, name: &str| {
+            ward.flux(SOURCE, "Bucket", json!({"interval": "1m", "endpoint": endpoint, "bucketName": name}))
+        };
+        ward.accepts(bucket("s3.example.com", "team-a")).await;
+        ward.rejects(bucket("s3.example.com", "team-b"), "spec.endpoint: no policy allows").await;
+        ward.rejects(bucket("s3.example.com/team-a/x", "team-a"), "[source-kind-mismatch]").await;
+        Ok(())
+    });
+}
+
+#[test]
+fn fields_that_reach_past_every_list_are_refused() {
+    guarded("fields", async |space| {
+        let ward = Ward::new(&space, "team", &[policy(json!({"sources": {"git": {"allow": ["**"]}, "oci": {"allow": ["**"]}, "bucket": {"allow": ["**"]}}, "images": {"allow": ["**"]}}))]).await?;
+        let git = json!({"interval": "1m", "url": "https://git.example.com/team-a/x"});
+        let kustomization =
+            json!({"interval": "1m", "prune": true, "sourceRef": {"kind": "GitRepository", "name": "x"}});
+        let release = json!({"interval": "1m", "chartRef": {"kind": "OCIRepository", "name": "x"}});
+        let (kustomize, helm) = ("kustomize.toolkit.fluxcd.io/v1", "helm.toolkit.fluxcd.io/v2");
+        let own = &ward.name;
+        for (api, kind, base, field, value) in [
+            (SOURCE, "GitRepository", &git, "provider", json!("generic")),
+            (SOURCE, "GitRepository", &git, "recurseSubmodules", json!(false)),
+            (kustomize, "Kustomization", &kustomization, "serviceAccountName", json!("sluicegate-reconciler")),
+            (kustomize, "Kustomization", &kustomization, "targetNamespace", json!(own)),
+            (
+                kustomize,
+                "Kustomization",
+                &kustomization,
+                "postBuild",
+                json!({"substituteFrom": [{"kind": "ConfigMap", "name": "x"}]}),
+            ),
+            (
+                kustomize,
+                "Kustomization",
+                &kustomization,
+                "decryption",
+                json!({"provider": "sops", "secretRef": {"name": "own"}}),
+            ),
+            (helm, "HelmRelease", &release, "storageNamespace", json!(own)),
+        ] {
+            let mut spec = base.clone();
+            spec[field] = value;
+            ward.accepts(ward.flux(api, kind, spec)).await;
+        }
+        for (api, kind, base, field, value, why) in [
+            (
+                SOURCE,
+                "GitRepository",
+                &git,
+                "recurseSubmodules",
+                json!(true),
+                "spec.recurseSubmodules: submodules come from repositories that nobody checked [flux-object-not-allowed]",
+            ),
+            (SOURCE, "GitRepository", &git, "include", json!([{"repository": {"name": "x"}}]), "spec.include: "),
+            (SOURCE, "GitRepository", &git, "proxySecretRef", json!({"name": "x"}), "spec.proxySecretRef: "),
+            (SOURCE, "GitRepository", &git, "ignore", json!("/*"), "spec.ignore: "),
+            (
+                kustomize,
+                "Kustomization",
+                &kustomization,
+                "serviceAccountName",
+                json!("default"),
+                "spec.serviceAccountName: the agent impersonates the tenant's reconciler and nobody else",
+            ),
+            (
+                kustomize,
+                "Kustomization",
+                &kustomization,
+                "targetNamespace",
+                json!("kube-system"),
+                "spec.targetNamespace: ",
+            ),
+            (
+                kustomize,
+                "Kustomization",
+                &kustomization,
+                "kubeConfig",
+                json!({"secretRef": {"name": "x"}}),
+                "spec.kubeConfig: ",
+            ),
+            (
+                kustomize,
+                "Kustomization",
+                &kustomization,
+                "postBuild",
+                json!({"substituteFrom": [{"kind": "Secret", "name": "x"}]}),
+                "spec.postBuild.substituteFrom: ",
+            ),
+            (
+                kustomize,
+                "Kustomization",
+                &kustomization,
+                "decryption",
+                json!({"provider": "sops", "secretRef": {"name": "sluicegate-sops"}}),
+                "spec.decryption.secretRef.name: ",
+            ),
+            (
+                kustomize,
+                "Kustomization",
+                &kustomization,
+                "sourceRef",
+                json!({"kind": "GitRepository", "name": "x", "namespace": "other"}),
+                "spec.sourceRef.namespace: ",
+            ),
+            (
+                helm,
+                "HelmRelease",
+                &release,
+                "valuesFrom",
+                json!([{"kind": "Secret", "name": "x"}]),
+                "spec.valuesFrom: ",
+            ),
+            (helm, "HelmRelease", &release, "storageNamespace", json!("other"), "spec.storageNamespace: "),
+        ] {
+            let mut spec = base.clone();
+            spec[field] = value;
+            ward.rejects(ward.flux(api, kind, spec), why).await;
+        }
+        let provider = json!({"type": "generic", "address": "https://hooks.example.com/x"});
+        ward.rejects(
+            ward.flux("notification.toolkit.fluxcd.io/v1beta3", "Provider", provider),
+            "spec.address: events go to channels that policy offers",
+        )
+        .await;
+        let pushes = json!({"interval": "1m", "sourceRef": {"kind": "GitRepository", "name": "x"}, "git": {"commit": {"author": {"email": "x@example.com"}}, "push": {"branch": "main"}}});
+        ward.rejects(ward.flux("image.toolkit.fluxcd.io/v1", "ImageUpdateAutomation", pushes), "spec.git.push: ").await;
+        ward.accepts(ward.flux(
+            "image.toolkit.fluxcd.io/v1",
+            "ImageRepository",
+            json!({"interval": "1m", "image": "registry.example.com/x"}),
+        ))
+        .await;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_flux_object_says_whose_it_is() {
+    guarded("whose", async |space| {
+        let ward = Ward::new(&space, "team", &[policy(json!({"sources": {"git": {"allow": ["**"]}}}))]).await?;
+        let mut object =
+            ward.flux(SOURCE, "GitRepository", json!({"interval": "1m", "url": "https://git.example.com/x"}));
+        ward.accepts(object.clone()).await;
+        object["metadata"]["labels"] = json!({"sluicegate.dev/agent": "other"});
+        ward.rejects(object.clone(), "metadata.labels: ").await;
+        object["metadata"]["labels"] = json!({});
+        ward.rejects(object, "metadata.labels: ").await;
+        Ok(())
+    });
+}
+
+#[test]
+fn what_the_operator_writes_was_decided_before() {
+    guarded("decided", async |space| {
+        let ward = Ward::new(&space, "team", &[policy(json!({}))]).await?;
+        let object = ward.flux(
+            SOURCE,
+            "GitRepository",
+            json!({"interval": "1m", "url": "https://elsewhere.example/x", "recurseSubmodules": true}),
+        );
+        ward.rejects(object.clone(), "[source-not-allowed]").await;
+        let mut guard = ward.compiled();
+        guard.operator = "system:admin".to_owned();
+        assert_ne!(guard.operator, USER);
+        let me = space.client();
+        let review =
+            json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview", "metadata": {"name": ""}});
+        let review: kube::core::DynamicObject = serde_json::from_value(review).unwrap();
+        let review = crate::support::api_of(
+            &me,
+            &json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}),
+        )
+        .create(&kube::api::PostParams::default(), &review)
+        .await
+        .expect("a review");
+        guard.operator = review.data["status"]["userInfo"]["username"].as_str().unwrap().to_owned();
+        ward.guard(guard).await?;
+        ward.accepts(object).await;
+        Ok(())
+    });
+}

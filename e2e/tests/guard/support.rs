@@ -1,0 +1,322 @@
+//! A guarded cluster, tenants' namespaces in it, and who tries something there.
+
+use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use sluicegate_crds::{FluxPolicy, TENANT_GUARD, TENANT_LABEL, TenantGuardSpec};
+use sluicegate_e2e::Error;
+use sluicegate_e2e::cluster::Cluster;
+use sluicegate_e2e::error::Result;
+use sluicegate_e2e::suite::operator::{USER, manifests};
+use sluicegate_e2e::suite::{Space, Target, User, apply_as, own_control_plane, test_on};
+use sluicegate_policy::grammar::{ClusterId, NamespaceName, TenantName};
+use sluicegate_policy::guard::{Ward as Place, compile};
+use sluicegate_policy::workload::{Reach, reaches};
+use sluicegate_policy::{Answer, Facts, Labels, PolicySet, Question, Unseen, Violation, ask};
+use tokio::sync::OnceCell;
+
+pub(crate) const CLUSTER: &str = "local";
+pub(crate) const AGENT_LABEL: &str = "sluicegate.dev/agent";
+/// What a start of the API server, or an installation, may take until parameters are found; it takes half a minute.
+pub(crate) const IN_FORCE: Duration = Duration::from_secs(120);
+
+/// A number of tries: the first, and with `SLUICEGATE_E2E_FULL` the second. Every case of a table is always tried.
+pub(crate) fn number(usual: usize, full: usize) -> usize {
+    if std::env::var_os("SLUICEGATE_E2E_FULL").is_some() { full } else { usual }
+}
+
+/// The control plane that the tests share.
+pub(crate) fn guarded(name: &str, body: impl AsyncFnOnce(Space) -> Result<()>) {
+    static CLUSTER: OnceLock<std::result::Result<Cluster, String>> = OnceLock::new();
+    static INSTALLED: OnceCell<()> = OnceCell::const_new();
+    let find = || {
+        // One that runs already spares a start while tests are written.
+        let cluster = CLUSTER.get_or_init(|| match std::env::var("SLUICEGATE_E2E_GUARD_CLUSTER") {
+            Ok(name) => Cluster::open(&name).map_err(|error| error.to_string()),
+            Err(_) => plane("guard").map_err(|error| error.to_string()),
+        });
+        let cluster = cluster.clone().map_err(|why| Error::Service { what: "the control plane".into(), why })?;
+        Ok(Target::Harness(Box::new(cluster)))
+    };
+    test_on(name, find, async |space| {
+        INSTALLED.get_or_try_init(|| install(&space)).await?;
+        body(space).await
+    });
+}
+
+/// A control plane of a test's own, with nothing installed. It ends with the test.
+pub(crate) fn on_own_plane(name: &str, body: impl AsyncFnOnce(Space) -> Result<()>) {
+    struct Ended(String);
+    impl Drop for Ended {
+        fn drop(&mut self) {
+            let _ = Cluster::down(&self.0);
+        }
+    }
+    let _ended = Ended(unique(name));
+    test_on(name, || Ok(Target::Harness(Box::new(plane(name)?))), async |space| body(space).await);
+}
+
+fn unique(label: &str) -> String {
+    format!("{label}-{}", std::process::id())
+}
+
+fn plane(label: &str) -> Result<Cluster> {
+    own_control_plane(Path::new(env!("CARGO_BIN_EXE_sluicegate-e2e")), &unique(label))
+}
+
+/// Installs kinds and policies in the order in which people do, and waits until they are in force.
+pub(crate) async fn install(space: &Space) -> Result<()> {
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
+    for object in manifests(&deploy.join("crds"))? {
+        apply_as(&space.client(), object).await?;
+    }
+    space
+        .wait("the kind TenantGuard", 30, || async {
+            space
+                .condition(
+                    ("apiextensions.k8s.io/v1", "CustomResourceDefinition", "", "tenantguards.sluicegate.dev"),
+                    "Established",
+                    "True",
+                    1,
+                )
+                .await
+                .map(Some)
+        })
+        .await?;
+    for object in manifests(&deploy.join("guard"))? {
+        apply_as(&space.client(), object).await?;
+    }
+    let ward =
+        Ward::new(space, "installed", &[policy(json!({"images": {"allow": ["registry.example.com/**"]}}))]).await?;
+    in_force(&ward).await.map(|took| println!("in force {took:?} after the installation"))
+}
+
+/// Waits until what is allowed passes and what is not does not; how long that took.
+pub(crate) async fn in_force(ward: &Ward) -> Result<Duration> {
+    let began = Instant::now();
+    loop {
+        let allowed = ward.tries(&ward.client, &ward.pod("registry.example.com/x:1")).await;
+        let denied = ward.tries(&ward.client, &ward.pod("evil.example/x:1")).await;
+        if allowed.is_ok() && denied.as_ref().is_err_and(|why| why.contains("image-not-allowed")) {
+            return Ok(began.elapsed());
+        }
+        if began.elapsed() > IN_FORCE {
+            let why = format!("allowed: {allowed:?}, denied: {denied:?}");
+            return Err(Error::Service { what: "the guard is not in force".into(), why });
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Waits until an image is allowed in a namespace, and another is not.
+pub(crate) async fn in_force_for(space: &Space, namespace: &str, image: &str) -> Result<()> {
+    let pod = |image: &str| {
+        let metadata = json!({"name": "probe", "namespace": namespace});
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [{"name": "x", "image": image}]}})
+    };
+    let tries = async |image: &str| {
+        let object: DynamicObject = serde_json::from_value(pod(image)).expect("an object");
+        let parameters = PostParams { dry_run: true, ..PostParams::default() };
+        api_of(&space.client(), &pod(image)).create(&parameters, &object).await.is_ok()
+    };
+    let held = || async { Ok((tries(image).await && !tries("evil.example/x:1").await).then_some(())) };
+    space.wait("the guard", IN_FORCE.as_secs(), held).await
+}
+
+/// A FluxPolicy for every tenant, that lets all deploy everywhere; `over` is laid over its spec.
+pub(crate) fn policy(over: Value) -> Value {
+    let mut spec = json!({
+        "tenants": {"names": ["*"]},
+        "destinations": [{"clusters": ["*"], "namespaces": ["*"]}],
+        "sources": {"git": {"allow": ["https://git.example.com/team-a/**"]}},
+    });
+    for (field, value) in over.as_object().cloned().unwrap_or_default() {
+        spec[field] = value;
+    }
+    spec
+}
+
+/// A tenant's namespace with its TenantGuard, and the engine with the same policies.
+pub(crate) struct Ward {
+    pub(crate) space: Space,
+    pub(crate) client: Client,
+    /// The namespace, which is the tenant's name too.
+    pub(crate) name: String,
+    pub(crate) policies: PolicySet,
+    pub(crate) facts: Facts,
+}
+
+impl Ward {
+    pub(crate) async fn new(space: &Space, suffix: &str, policies: &[Value]) -> Result<Ward> {
+        let name = space.namespace(suffix).await?;
+        let policies: Vec<FluxPolicy> = policies
+            .iter()
+            .enumerate()
+            .map(|(number, spec)| {
+                let metadata = json!({"name": format!("policy-{number}")});
+                serde_json::from_value(json!({"apiVersion": "sluicegate.dev/v1alpha1", "kind": "FluxPolicy", "metadata": metadata, "spec": spec})).expect("a policy")
+            })
+            .collect();
+        let mut facts = Facts::new(Unseen::Absent);
+        facts.cluster(CLUSTER, Labels::new());
+        let ward =
+            Ward { space: space.clone(), client: space.client(), name, policies: PolicySet::compile(&policies), facts };
+        assert!(ward.policies.invalid().is_empty(), "{:?}", ward.policies.invalid());
+        ward.label().await?;
+        ward.guard(ward.compiled()).await?;
+        Ok(ward)
+    }
+
+    /// What the operator would write.
+    pub(crate) fn compiled(&self) -> TenantGuardSpec {
+        let tenant = TenantName::new(self.name.as_str()).expect("a name");
+        let (cluster, namespace) =
+            (ClusterId::new(CLUSTER).expect("an id"), NamespaceName::new(self.name.as_str()).expect("a name"));
+        let place = Place { tenant: &tenant, homes: &[], cluster: &cluster, namespace: &namespace, narrowing: None };
+        let mut spec = compile(&place, &self.policies, &self.facts);
+        spec.operator = USER.to_owned();
+        spec
+    }
+
+    pub(crate) async fn label(&self) -> Result<()> {
+        let patch = json!({"metadata": {"labels": {TENANT_LABEL: self.name}}});
+        let api: Api<DynamicObject> = self.space.api("v1", "Namespace", "");
+        let done = api.patch(&self.name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+        done.map(|_| ()).map_err(|error| Error::api("labelling", error))
+    }
+
+    /// Writes the TenantGuard, and waits until it is what the policies read: an image of the agent's that no other has.
+    pub(crate) async fn guard(&self, mut spec: TenantGuardSpec) -> Result<()> {
+        static WRITTEN: AtomicUsize = AtomicUsize::new(0);
+        let mark = format!("mark.example/m:{}", WRITTEN.fetch_add(1, Ordering::Relaxed));
+        spec.images.agent.push(mark.clone());
+        let metadata = json!({"name": TENANT_GUARD, "namespace": self.name});
+        let object =
+            json!({"apiVersion": "sluicegate.dev/v1alpha1", "kind": "TenantGuard", "metadata": metadata, "spec": spec});
+        self.space.apply(object).await?;
+        let mut pod = self.pod(&mark);
+        pod["metadata"]["name"] = json!("mark");
+        let read = || async { Ok(self.tries(&self.client, &pod).await.ok()) };
+        self.space.wait("the policies to read the guard", IN_FORCE.as_secs(), read).await
+    }
+
+    pub(crate) fn pod(&self, image: &str) -> Value {
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x", "namespace": self.name}, "spec": {"containers": [{"name": "x", "image": image}]}})
+    }
+
+    /// A Flux object as a team writes it here.
+    pub(crate) fn flux(&self, api: &str, kind: &str, spec: Value) -> Value {
+        let metadata = json!({"name": "x", "namespace": self.name, "labels": {AGENT_LABEL: self.name}});
+        json!({"apiVersion": api, "kind": kind, "metadata": metadata, "spec": spec})
+    }
+
+    /// Creates an object without keeping it; the refusal.
+    pub(crate) async fn tries(&self, client: &Client, object: &Value) -> std::result::Result<(), String> {
+        let api = api_of(client, object);
+        let object: DynamicObject = serde_json::from_value(object.clone()).expect("an object");
+        let parameters = PostParams { dry_run: true, ..PostParams::default() };
+        api.create(&parameters, &object).await.map(|_| ()).map_err(|error| said(&error))
+    }
+
+    #[track_caller]
+    pub(crate) fn accepts(&self, object: Value) -> impl Future<Output = ()> + '_ {
+        let place = std::panic::Location::caller();
+        async move {
+            if let Err(why) = self.tries(&self.client, &object).await {
+                panic!("{place}: should be allowed: {object}\n{why}");
+            }
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn rejects<'w>(&'w self, object: Value, why: &'w str) -> impl Future<Output = ()> + 'w {
+        let place = std::panic::Location::caller();
+        async move {
+            match self.tries(&self.client, &object).await {
+                Ok(()) => panic!("{place}: should be refused because {why}: {object}"),
+                Err(said) => assert!(said.contains(why), "{place}: refused, but not because {why}: {said}"),
+            }
+        }
+    }
+
+    /// What the engine says of an object here.
+    pub(crate) fn judges(&self, object: &Value) -> Vec<Violation> {
+        let tenant = TenantName::new(self.name.as_str()).expect("a name");
+        let mut found = Vec::new();
+        for reach in reaches(object) {
+            let question = match &reach {
+                Reach::Forbidden(violation) => {
+                    found.push((**violation).clone());
+                    continue;
+                }
+                Reach::Image { image, .. } => Question::Pull { image, narrowing: &[] },
+                Reach::Source { url, kind, .. } => Question::Sync { url, kind: Some(*kind) },
+            };
+            for (_, answer) in
+                ask(question, &tenant, &self.name, Some(CLUSTER), Some(&self.name), &self.policies, &self.facts)
+            {
+                match answer {
+                    Answer::Yes(_) => {}
+                    Answer::No(violation) | Answer::Unknown(violation) => found.push(*violation),
+                }
+            }
+        }
+        found
+    }
+
+    /// Somebody with a role of Kubernetes in this namespace.
+    pub(crate) async fn member(&self, suffix: &str, role: &str) -> Result<User> {
+        let user = self.space.user(suffix, None).await?;
+        self.space
+            .apply(json!({
+                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": suffix, "namespace": self.name},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+                "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user.name}],
+            }))
+            .await?;
+        let api = api_of(
+            &user.client,
+            &json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": self.name}}),
+        );
+        let allowed = || async { Ok(api.list(&kube::api::ListParams::default()).await.ok().map(|_| ())) };
+        self.space.wait("the binding's effect", 30, allowed).await?;
+        Ok(user)
+    }
+}
+
+/// The API for an object.
+pub(crate) fn api_of(client: &Client, object: &Value) -> Api<DynamicObject> {
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let (group, version) = text("/apiVersion").split_once('/').unwrap_or(("", text("/apiVersion")));
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, text("/kind")));
+    match text("/metadata/namespace") {
+        "" => Api::all_with(client.clone(), &resource),
+        namespace => Api::namespaced_with(client.clone(), namespace, &resource),
+    }
+}
+
+/// Changes an object; the refusal.
+pub(crate) async fn patches(client: &Client, object: &Value, patch: Value) -> std::result::Result<Value, String> {
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    let done = api_of(client, object).patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+    done.map(|object| serde_json::to_value(object).expect("an object")).map_err(|error| said(&error))
+}
+
+/// Deletes an object; the refusal.
+pub(crate) async fn deletes(client: &Client, object: &Value) -> std::result::Result<(), String> {
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    api_of(client, object).delete(name, &DeleteParams::default()).await.map(|_| ()).map_err(|error| said(&error))
+}
+
+pub(crate) fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => format!("{other:?}"),
+    }
+}

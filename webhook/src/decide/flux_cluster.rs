@@ -1,0 +1,51 @@
+//! FluxClusters: a connection that is not exactly one refuses them; FluxConfigs that they cut off are a warning.
+
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use sluicegate_crds::{FluxCluster, FluxClusterSpec, FluxConfig};
+use sluicegate_policy::{check_cluster, message};
+
+use super::{Budget, Object, impact, read, unreadable};
+use crate::{
+    review::{Answer, Operation, Request},
+    snapshot::Snapshot,
+};
+
+pub(super) fn validate(request: &Request<'_>, snapshot: &Snapshot, budget: Budget) -> Answer {
+    let mut clusters = snapshot.clusters.clone();
+    let name = &*request.name;
+    match request.operation {
+        Operation::Connect => return Answer::allowed(),
+        Operation::Delete => drop(Arc::make_mut(&mut clusters).remove(name)),
+        Operation::Create | Operation::Update => {
+            let object = match read::<Object<FluxClusterSpec>>(request.object) {
+                Ok(object) => object,
+                Err(error) => return unreadable(&error),
+            };
+            let unchanged =
+                read::<Object<FluxClusterSpec>>(request.old_object).is_ok_and(|old| old.spec == object.spec);
+            let labels = object.metadata.labels.unwrap_or_default();
+            let name = if name.is_empty() { object.metadata.name } else { name.to_owned() };
+            if !unchanged {
+                let mut cluster = FluxCluster::new(&name, object.spec);
+                cluster.metadata = ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() };
+                let errors = check_cluster(&cluster);
+                if !errors.is_empty() {
+                    return Answer::denied(message::refusal(&errors));
+                }
+            }
+            if clusters.get(&name) == Some(&labels) {
+                return Answer::allowed();
+            }
+            Arc::make_mut(&mut clusters).insert(name, labels);
+        }
+    }
+    let after = snapshot.over(snapshot.namespaces.clone(), clusters);
+    // Those that leave the cluster to a default may be there, too.
+    let there = |config: &FluxConfig| config.spec.cluster.as_deref().is_none_or(|cluster| cluster == name);
+    match impact::cut_off(snapshot, &after, there, budget).warning() {
+        Some(warning) => Answer::allowed().warn(warning),
+        None => Answer::allowed(),
+    }
+}

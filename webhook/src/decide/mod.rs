@@ -1,0 +1,152 @@
+//! From a question and a snapshot to the answer. Pure but for the time that it may take.
+//!
+//! A file a kind. What is allowed is the engine's to say ([`sluicegate_policy`]); here is only what admission adds: what a
+//! request changes, and therefore what of the verdict counts. Of an update counts what is new: a policy that shrinks must not
+//! block finalizers, labels, or a team that takes one step in the right direction.
+
+mod flux_cluster;
+mod flux_config;
+mod flux_policy;
+mod impact;
+mod namespace;
+
+use std::time::Instant;
+
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
+use sluicegate_crds::GROUP;
+use sluicegate_policy::Labels;
+
+use crate::{
+    review::{Answer, Operation, Request},
+    snapshot::Snapshot,
+};
+
+/// What the API server wants of an object: by the path that it asks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Hook {
+    /// `/complete`: fill in the blanks.
+    Complete,
+    /// `/validate`: say whether it is allowed.
+    Validate,
+    /// `/tenant-label`: refuse. The webhook configuration sends here who may not change the label of a Namespace that names
+    /// its tenant; the API server's own authorizer has found that out.
+    TenantLabel,
+}
+
+impl Hook {
+    /// The hook that is served at a path.
+    pub fn at(path: &str) -> Option<Hook> {
+        match path {
+            "/complete" => Some(Hook::Complete),
+            "/validate" => Some(Hook::Validate),
+            "/tenant-label" => Some(Hook::TenantLabel),
+            _ => None,
+        }
+    }
+
+    /// Where it is served.
+    pub const fn path(self) -> &'static str {
+        match self {
+            Hook::Complete => "/complete",
+            Hook::Validate => "/validate",
+            Hook::TenantLabel => "/tenant-label",
+        }
+    }
+}
+
+/// Until when an answer must be there. What is said beside the verdict is left out when it is over.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget(Instant);
+
+impl Budget {
+    /// Until then.
+    pub fn until(end: Instant) -> Self {
+        Self(end)
+    }
+
+    fn is_spent(self) -> bool {
+        Instant::now() >= self.0
+    }
+}
+
+/// What is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    FluxConfig,
+    FluxPolicy,
+    FluxCluster,
+    Namespace,
+}
+
+impl Kind {
+    fn of(request: &Request<'_>) -> Option<Kind> {
+        match (&*request.resource.group, &*request.resource.resource) {
+            (GROUP, "fluxconfigs") => Some(Kind::FluxConfig),
+            (GROUP, "fluxpolicies") => Some(Kind::FluxPolicy),
+            (GROUP, "fluxclusters") => Some(Kind::FluxCluster),
+            ("", "namespaces") => Some(Kind::Namespace),
+            _ => None,
+        }
+    }
+}
+
+/// Whether an answer may take long enough to keep a thread from other requests: everything that asks about all FluxConfigs.
+pub fn is_long(request: &Request<'_>) -> bool {
+    !matches!(Kind::of(request), Some(Kind::FluxConfig) | None)
+}
+
+/// Answers a question.
+pub fn decide(hook: Hook, request: &Request<'_>, snapshot: &Snapshot, budget: Budget) -> Answer {
+    let Some(kind) = Kind::of(request) else {
+        // Somebody's rules are too wide. The cluster must not stand still for it, nor must it go unseen.
+        return Answer::allowed().warn(format!(
+            "sluicegate was asked about {}.{}, which it does not judge: the rules of its webhook configuration are too wide",
+            request.resource.resource, request.resource.group
+        ));
+    };
+    // A status is written by controllers with rights of their own; the API server lets nothing else through there. Connections
+    // change no object.
+    if !request.sub_resource.is_empty() || request.operation == Operation::Connect {
+        return Answer::allowed();
+    }
+    match (hook, kind) {
+        (Hook::Complete, Kind::FluxConfig) => flux_config::complete(request, snapshot),
+        (Hook::Complete, Kind::FluxPolicy | Kind::FluxCluster | Kind::Namespace) => Answer::allowed(),
+        (Hook::Validate, Kind::FluxConfig) => flux_config::validate(request, snapshot),
+        (Hook::Validate, Kind::FluxPolicy) => flux_policy::validate(request, snapshot, budget),
+        (Hook::Validate, Kind::FluxCluster) => flux_cluster::validate(request, snapshot, budget),
+        (Hook::Validate, Kind::Namespace) => namespace::validate(request, snapshot, budget),
+        (Hook::TenantLabel, Kind::Namespace) => namespace::refuse(request),
+        (Hook::TenantLabel, Kind::FluxConfig | Kind::FluxPolicy | Kind::FluxCluster) => Answer::allowed(),
+    }
+}
+
+/// What of an object's metadata is looked at. The rest, `managedFields` above all, is passed over unread.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Metadata {
+    name: String,
+    generate_name: String,
+    deletion_timestamp: Option<String>,
+    labels: Option<Labels>,
+}
+
+/// An object: metadata and spec, and nothing that somebody else has to judge.
+#[derive(Debug, Deserialize)]
+struct Object<S> {
+    #[serde(default)]
+    metadata: Metadata,
+    spec: S,
+}
+
+fn read<T: DeserializeOwned>(object: Option<&RawValue>) -> Result<T, String> {
+    let object = object.ok_or_else(|| "the request has no object".to_owned())?;
+    serde_json::from_str(object.get()).map_err(|error| error.to_string())
+}
+
+/// A refusal of what passed the API server's schema and is not understood all the same: kind and program are of different
+/// versions.
+fn unreadable(error: &str) -> Answer {
+    Answer::denied(format!("this version of Sluicegate cannot read it: {error}"))
+}

@@ -1,0 +1,182 @@
+//! Answers to the API server.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{API_VERSION, KIND};
+
+/// Most characters of a warning: clients cut longer ones (`k8s.io/apiserver/pkg/endpoints/handlers/responsewriters`).
+const WARNING: usize = 256;
+/// Most warnings of an answer. All of them together stay below the 4,096 characters at which the API server drops them.
+const WARNINGS: usize = 12;
+
+/// One operation of a JSON Patch (RFC 6902): an addition. No others are needed, and none can remove anything.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PatchOperation {
+    op: &'static str,
+    path: String,
+    value: Value,
+}
+
+impl PatchOperation {
+    /// Adds a field, by its path in an object such as `spec.source.ref`. The objects around it must be there.
+    pub fn add(field: &str, value: Value) -> Self {
+        Self { op: "add", path: format!("/{}", field.replace('.', "/")), value }
+    }
+}
+
+/// What a question is answered.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Answer {
+    refusal: Option<String>,
+    patch: Vec<PatchOperation>,
+    warnings: Vec<String>,
+}
+
+impl Answer {
+    /// It may be done.
+    pub fn allowed() -> Self {
+        Self::default()
+    }
+
+    /// It may not be done, for this reason.
+    pub fn denied(reason: impl Into<String>) -> Self {
+        Self { refusal: Some(reason.into()), ..Self::default() }
+    }
+
+    /// It may be done with these changes.
+    pub fn patched(patch: Vec<PatchOperation>) -> Self {
+        Self { patch, ..Self::default() }
+    }
+
+    /// The same, with something that whoever asked should know.
+    pub fn warn(mut self, warning: impl Into<String>) -> Self {
+        self.warnings.push(warning.into());
+        self
+    }
+
+    /// Whether it may be done.
+    pub fn is_allowed(&self) -> bool {
+        self.refusal.is_none()
+    }
+
+    /// Why it may not be done.
+    pub fn refusal(&self) -> Option<&str> {
+        self.refusal.as_deref()
+    }
+
+    /// What is changed.
+    pub fn patch(&self) -> &[PatchOperation] {
+        &self.patch
+    }
+
+    /// What whoever asked should know.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Review<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    response: Response<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Response<'a> {
+    uid: &'a str,
+    allowed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Status<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch_type: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Status<'a> {
+    code: u16,
+    reason: &'static str,
+    message: &'a str,
+}
+
+/// The answer to the question with this uid, as it is sent.
+///
+/// # Errors
+/// Where a patch has a value that is no JSON, which values that came as JSON are not.
+pub fn encode(uid: &str, answer: &Answer) -> Result<Vec<u8>, serde_json::Error> {
+    let patch = match answer.patch.as_slice() {
+        [] => None,
+        patch => Some(STANDARD.encode(serde_json::to_vec(patch)?)),
+    };
+    let mut warnings: Vec<String> = answer.warnings.iter().take(WARNINGS).map(|warning| cut(warning)).collect();
+    if let more @ 1.. = answer.warnings.len().saturating_sub(WARNINGS) {
+        warnings.push(format!("… and {more} more warnings"));
+    }
+    let response = Response {
+        uid,
+        allowed: answer.refusal.is_none(),
+        status: answer.refusal.as_deref().map(|message| Status { code: 403, reason: "Forbidden", message }),
+        patch_type: patch.as_ref().map(|_| "JSONPatch"),
+        patch,
+        warnings,
+    };
+    serde_json::to_vec(&Review { api_version: API_VERSION, kind: KIND, response })
+}
+
+fn cut(warning: &str) -> String {
+    match warning.char_indices().nth(WARNING - 1) {
+        Some((at, _)) if warning.chars().count() > WARNING => format!("{}…", &warning[..at]),
+        Some(_) | None => warning.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn sent(answer: &Answer) -> Value {
+        serde_json::from_slice(&encode("7f1", answer).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn repeats_the_uid_and_says_why() {
+        let expected = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": {
+            "uid": "7f1", "allowed": false, "status": {"code": 403, "reason": "Forbidden", "message": "no"},
+        }});
+        assert_eq!(sent(&Answer::denied("no")), expected);
+        let expected = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": {
+            "uid": "7f1", "allowed": true,
+        }});
+        assert_eq!(sent(&Answer::allowed()), expected);
+    }
+
+    #[test]
+    fn a_patch_is_base64_of_json() {
+        let answer = Answer::patched(vec![PatchOperation::add("spec.source.ref", json!({"branch": "main"}))]);
+        let response = sent(&answer)["response"].clone();
+        assert_eq!(response["patchType"], "JSONPatch");
+        let patch = STANDARD.decode(response["patch"].as_str().unwrap()).unwrap();
+        let expected = json!([{"op": "add", "path": "/spec/source/ref", "value": {"branch": "main"}}]);
+        assert_eq!(serde_json::from_slice::<Value>(&patch).unwrap(), expected);
+    }
+
+    #[test]
+    fn warnings_stay_within_what_clients_show() {
+        let answer = (0..40).fold(Answer::allowed(), |answer, _| answer.warn("ü".repeat(300)));
+        let response = sent(&answer)["response"].clone();
+        let warnings: Vec<&str> = response["warnings"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        assert_eq!((warnings.len(), warnings[12]), (13, "… and 28 more warnings"));
+        assert!(warnings.iter().all(|warning| warning.chars().count() <= 256));
+        assert!(warnings.iter().map(|warning| warning.chars().count()).sum::<usize>() < 4096);
+    }
+}

@@ -1,0 +1,179 @@
+//! One request: what is no review is refused in HTTP's words, so that the failure policy counts; what is one is answered.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::{Body as _, Incoming};
+use tokio::time::timeout_at;
+use tracing::{debug, warn};
+
+use super::Server;
+use crate::{
+    decide::{Budget, Hook, decide, is_long},
+    review::{self, Answer, ReviewError},
+    snapshot::Snapshot,
+    telemetry::Outcome,
+};
+
+/// Of the time that there is, this part may go into what is said beside the verdict.
+const ASIDES: f64 = 0.5;
+
+/// Why there is no answer.
+struct Unanswered {
+    status: StatusCode,
+    why: String,
+    outcome: Outcome,
+}
+
+impl Unanswered {
+    fn malformed(status: StatusCode, why: impl Into<String>) -> Self {
+        Self { status, why: why.into(), outcome: Outcome::Malformed }
+    }
+
+    fn unable(status: StatusCode, why: impl Into<String>) -> Self {
+        Self { status, why: why.into(), outcome: Outcome::Unanswered }
+    }
+}
+
+/// Answers a request, whatever it is.
+pub(super) async fn answer(server: &Arc<Server>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let began = Instant::now();
+    let (outcome, response) = match review(server, request, began).await {
+        Ok((outcome, body)) => (outcome, response(StatusCode::OK, "application/json", body)),
+        Err(Unanswered { status, why, outcome }) => {
+            debug!(%status, why, "not answered");
+            (outcome, response(status, "text/plain; charset=utf-8", format!("{why}\n").into_bytes()))
+        }
+    };
+    server.metrics.answered(outcome, began.elapsed());
+    response
+}
+
+fn response(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+async fn review(
+    server: &Arc<Server>,
+    request: Request<Incoming>,
+    began: Instant,
+) -> Result<(Outcome, Vec<u8>), Unanswered> {
+    let hook = Hook::at(request.uri().path())
+        .ok_or_else(|| Unanswered::malformed(StatusCode::NOT_FOUND, "no webhook is served at this path"))?;
+    if request.method() != Method::POST {
+        return Err(Unanswered::malformed(StatusCode::METHOD_NOT_ALLOWED, "only POST"));
+    }
+    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = content_type.map(|value| value.split(';').next().unwrap_or_default().trim());
+    if !media_type.is_some_and(|value| value.eq_ignore_ascii_case("application/json")) {
+        return Err(Unanswered::malformed(StatusCode::UNSUPPORTED_MEDIA_TYPE, "only application/json"));
+    }
+    let allowed = server.limits.request.min(patience(request.uri().query()));
+    let deadline = began + allowed;
+    let body = body(request.into_body(), server.limits.body, deadline).await?;
+    let snapshot = server.current.get();
+    let Some(snapshot) = &*snapshot else {
+        return Err(Unanswered::unable(StatusCode::SERVICE_UNAVAILABLE, "the policies are not all known yet"));
+    };
+    let question = match review::read(&body) {
+        Ok(question) => question,
+        Err(ReviewError::Denied { uid, reason }) => return encoded(&uid, &Answer::denied(reason)),
+        Err(error @ ReviewError::Unreadable(_)) => {
+            return Err(Unanswered::malformed(StatusCode::BAD_REQUEST, error.to_string()));
+        }
+    };
+    let budget = Budget::until(began + allowed.mul_f64(ASIDES));
+    if !is_long(&question) {
+        return encoded(&question.uid, &decide(hook, &question, snapshot, budget));
+    }
+    drop(question);
+    let answer = long(server, hook, body, snapshot.clone(), budget);
+    match timeout_at(deadline.into(), answer).await {
+        Ok(answer) => answer,
+        Err(_) => Err(Unanswered::unable(StatusCode::SERVICE_UNAVAILABLE, "there was no time for an answer")),
+    }
+}
+
+/// An answer that takes its time, beside the threads that serve.
+async fn long(
+    server: &Arc<Server>,
+    hook: Hook,
+    body: Bytes,
+    snapshot: Arc<Snapshot>,
+    budget: Budget,
+) -> Result<(Outcome, Vec<u8>), Unanswered> {
+    // The semaphore is never closed.
+    let _turn = server.long.acquire().await.ok();
+    let decided = tokio::task::spawn_blocking(move || match review::read(&body) {
+        Ok(question) => encoded(&question.uid, &decide(hook, &question, &snapshot, budget)),
+        Err(error) => Err(Unanswered::malformed(StatusCode::BAD_REQUEST, error.to_string())),
+    });
+    match decided.await {
+        Ok(answer) => answer,
+        Err(error) => {
+            warn!(error = &error as &dyn std::error::Error, "an answer broke");
+            Err(Unanswered::unable(StatusCode::INTERNAL_SERVER_ERROR, "the answer broke"))
+        }
+    }
+}
+
+fn encoded(uid: &str, answer: &Answer) -> Result<(Outcome, Vec<u8>), Unanswered> {
+    let outcome = match (answer.is_allowed(), answer.patch()) {
+        (false, _) => Outcome::Denied,
+        (true, []) => Outcome::Allowed,
+        (true, _) => Outcome::Patched,
+    };
+    match review::encode(uid, answer) {
+        Ok(body) => Ok((outcome, body)),
+        Err(error) => Err(Unanswered::unable(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
+    }
+}
+
+async fn body(body: Incoming, most: usize, deadline: Instant) -> Result<Bytes, Unanswered> {
+    let too_long =
+        || Unanswered::malformed(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is longer than {most} bytes"));
+    // What is announced need not be read to be refused.
+    if body.size_hint().lower() > u64::try_from(most).unwrap_or(u64::MAX) {
+        return Err(too_long());
+    }
+    match timeout_at(deadline.into(), Limited::new(body, most).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_long()),
+        Ok(Err(error)) => Err(Unanswered::malformed(StatusCode::BAD_REQUEST, error.to_string())),
+        Err(_) => Err(Unanswered::malformed(StatusCode::REQUEST_TIMEOUT, "the body did not come in time")),
+    }
+}
+
+/// How long the API server waits, as it says in the query (`timeout=10s`), less what the way takes.
+fn patience(query: Option<&str>) -> Duration {
+    let seconds = query
+        .into_iter()
+        .flat_map(|query| query.split('&'))
+        .find_map(|pair| pair.strip_prefix("timeout=")?.strip_suffix('s')?.parse::<u32>().ok());
+    match seconds {
+        Some(seconds) => Duration::from_secs(seconds.into()).mul_f64(0.8),
+        None => Duration::MAX,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_before_the_api_server_gives_up() {
+        assert_eq!(patience(Some("timeout=10s")), Duration::from_secs(8));
+        assert_eq!(patience(Some("a=b&timeout=1s")), Duration::from_millis(800));
+        for query in [None, Some(""), Some("timeout="), Some("timeout=1m0s"), Some("timeout=-5s")] {
+            assert_eq!(patience(query), Duration::MAX, "{query:?}");
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! The task that keeps the snapshot: four watches, gathered into one value.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use kube::{
+    Api, Client,
+    core::{ApiResource, DynamicObject},
+};
+use serde_json::Value;
+use sluicegate_crds::{FluxCluster, FluxConfig, FluxConfigSpec, FluxPolicy};
+use sluicegate_operator::{
+    cluster::watch::{News, watch},
+    object::Kind,
+    telemetry::health::{Beat, Gate},
+};
+use sluicegate_policy::{CompiledPolicy, InvalidPolicy, Labels, PolicySet, compile};
+use tokio::{
+    sync::mpsc,
+    time::{sleep, timeout},
+};
+use tracing::{debug, info, warn};
+
+use super::{Configs, Current, Snapshot};
+use crate::telemetry::{Metrics, Watched};
+
+/// News that come this close together make one snapshot.
+const GATHER: Duration = Duration::from_millis(5);
+/// How often the loop turns at least, for those who watch whether it does.
+const BEAT: Duration = Duration::from_secs(5);
+
+/// Something that changed; `None`: it is gone.
+#[derive(Debug)]
+enum Change {
+    Config((String, String), Option<Box<FluxConfig>>),
+    Policy(String, Option<Box<Policy>>),
+    Cluster(String, Option<Labels>),
+    Namespace(String, Option<Labels>),
+    /// All objects of a kind have been told. What is not named is gone.
+    Listed(Watched, HashSet<(String, String)>),
+}
+
+/// A policy as it was read; none where it cannot be.
+#[derive(Debug)]
+struct Policy(Option<FluxPolicy>);
+
+/// What is known, and what was compiled from it.
+#[derive(Default)]
+struct Known {
+    policies: BTreeMap<String, (Policy, Result<CompiledPolicy, InvalidPolicy>)>,
+    set: PolicySet,
+    namespaces: Arc<BTreeMap<String, Labels>>,
+    clusters: Arc<BTreeMap<String, Labels>>,
+    configs: Arc<Configs>,
+    listed: HashSet<Watched>,
+    /// Something is not as the last snapshot has it.
+    changed: bool,
+    policies_changed: bool,
+}
+
+/// Watches the management cluster and keeps the snapshot, for as long as it is polled.
+pub async fn keep(client: Client, current: Arc<Current>, metrics: Arc<Metrics>, beat: Beat, complete: Gate) {
+    let (sender, mut receiver) = mpsc::unbounded_channel();
+    for watched in Watched::ALL {
+        tokio::spawn(follow(client.clone(), *watched, sender.clone(), metrics.clone()));
+    }
+    drop(sender);
+    let mut known = Known::default();
+    let mut took = Duration::ZERO;
+    loop {
+        beat.turn();
+        let change = match timeout(BEAT, receiver.recv()).await {
+            Ok(Some(change)) => change,
+            Ok(None) => return,
+            Err(_) => continue,
+        };
+        // At most a quarter of the time goes into snapshots, however much changes.
+        sleep(GATHER.max(took * 3)).await;
+        known.take(change);
+        while let Ok(change) = receiver.try_recv() {
+            known.take(change);
+        }
+        if known.listed.len() < Watched::ALL.len() {
+            continue;
+        }
+        let first = current.get().is_none();
+        if !known.changed && !first {
+            continue;
+        }
+        let began = Instant::now();
+        current.set(known.snapshot());
+        took = began.elapsed();
+        metrics.snapshot(known.set.policies().len(), known.configs.len());
+        debug!(?took, "the snapshot is new");
+        if first {
+            complete.open();
+            info!(policies = known.policies.len(), configs = known.configs.len(), "the snapshot is complete");
+        }
+    }
+}
+
+impl Known {
+    fn take(&mut self, change: Change) {
+        match change {
+            Change::Config(key, Some(config)) => {
+                // Its status is written often, and nothing is decided from it.
+                let same = self.configs.get(&key).is_some_and(|known| {
+                    known.spec == config.spec && known.metadata.creation_timestamp == config.metadata.creation_timestamp
+                });
+                if !same {
+                    Arc::make_mut(&mut self.configs).insert(key, Arc::from(config));
+                    self.changed = true;
+                }
+            }
+            Change::Config(key, None) => {
+                self.changed |=
+                    self.configs.contains_key(&key) && Arc::make_mut(&mut self.configs).remove(&key).is_some();
+            }
+            Change::Policy(name, Some(policy)) => {
+                let same = self.policies.get(&name).is_some_and(|(known, _)| match (&known.0, &policy.0) {
+                    (Some(known), Some(policy)) => known.spec == policy.spec,
+                    (None, None) => true,
+                    (Some(_), None) | (None, Some(_)) => false,
+                });
+                if !same {
+                    let compiled = match &policy.0 {
+                        Some(policy) => compile(policy),
+                        None => Err(InvalidPolicy::unreadable(&name)),
+                    };
+                    self.policies.insert(name, (*policy, compiled));
+                    self.policies_changed = true;
+                }
+            }
+            Change::Policy(name, None) => self.policies_changed |= self.policies.remove(&name).is_some(),
+            Change::Cluster(id, labels) => self.changed |= put(&mut self.clusters, id, labels),
+            Change::Namespace(name, labels) => self.changed |= put(&mut self.namespaces, name, labels),
+            Change::Listed(watched, names) => {
+                self.forget(watched, &names);
+                self.listed.insert(watched);
+            }
+        }
+        self.changed |= self.policies_changed;
+    }
+
+    fn forget(&mut self, watched: Watched, names: &HashSet<(String, String)>) {
+        let gone = |name: &String| !names.contains(&(String::new(), name.clone()));
+        let changes: Vec<Change> = match watched {
+            Watched::FluxConfig => {
+                let gone = self.configs.keys().filter(|key| !names.contains(*key)).cloned();
+                gone.map(|key| Change::Config(key, None)).collect()
+            }
+            Watched::FluxPolicy => {
+                self.policies.keys().filter(|name| gone(name)).map(|name| Change::Policy(name.clone(), None)).collect()
+            }
+            Watched::FluxCluster => {
+                self.clusters.keys().filter(|name| gone(name)).map(|name| Change::Cluster(name.clone(), None)).collect()
+            }
+            Watched::Namespace => self
+                .namespaces
+                .keys()
+                .filter(|name| gone(name))
+                .map(|name| Change::Namespace(name.clone(), None))
+                .collect(),
+        };
+        for change in changes {
+            self.take(change);
+        }
+    }
+
+    fn snapshot(&mut self) -> Snapshot {
+        if std::mem::take(&mut self.policies_changed) {
+            self.set = PolicySet::new(self.policies.values().map(|(_, compiled)| compiled.clone()));
+        }
+        self.changed = false;
+        Snapshot::new(self.set.clone(), self.namespaces.clone(), self.clusters.clone(), self.configs.clone())
+    }
+}
+
+fn put(map: &mut Arc<BTreeMap<String, Labels>>, name: String, labels: Option<Labels>) -> bool {
+    if map.get(&name) == labels.as_ref() {
+        return false;
+    }
+    let map = Arc::make_mut(map);
+    match labels {
+        Some(labels) => map.insert(name, labels),
+        None => map.remove(&name),
+    };
+    true
+}
+
+async fn follow(client: Client, watched: Watched, sender: mpsc::UnboundedSender<Change>, metrics: Arc<Metrics>) {
+    let resource = match watched {
+        Watched::FluxConfig => ApiResource::erase::<FluxConfig>(&()),
+        Watched::FluxPolicy => ApiResource::erase::<FluxPolicy>(&()),
+        Watched::FluxCluster => ApiResource::erase::<FluxCluster>(&()),
+        Watched::Namespace => Kind::Namespace.api_resource(),
+    };
+    let api: Api<DynamicObject> = Api::all_with(client, &resource);
+    watch(api, None, |news| {
+        let change = match news {
+            News::Saw(object) => read(watched, object, false),
+            News::Lost(object) => read(watched, object, true),
+            News::Listed(names) => Change::Listed(watched, names),
+            News::Missing => {
+                warn!(kind = resource.kind, "the cluster does not have this kind: install Sluicegate's CRDs");
+                return;
+            }
+            News::Failed(failure) => {
+                metrics.watch_restarted(watched);
+                warn!(kind = resource.kind, failure, "watch");
+                return;
+            }
+        };
+        // The keeper lives as long as the process.
+        let _ = sender.send(change);
+    })
+    .await;
+}
+
+/// Reads leniently: what cannot be read is known to be there. The API server checks shapes, so that is an object of another
+/// version of Sluicegate.
+fn read(watched: Watched, object: Value, gone: bool) -> Change {
+    let metadata = &object["metadata"];
+    let text = |field: &str| metadata[field].as_str().unwrap_or_default().to_owned();
+    let (namespace, name) = (text("namespace"), text("name"));
+    let labels = || serde_json::from_value::<Labels>(metadata["labels"].clone()).unwrap_or_default();
+    match watched {
+        Watched::FluxConfig if gone => Change::Config((namespace, name), None),
+        Watched::FluxConfig => {
+            let metadata = metadata.clone();
+            let mut config = serde_json::from_value(object).unwrap_or_else(|error| {
+                warn!(namespace, name, %error, "a FluxConfig cannot be read");
+                let mut config = FluxConfig::new(&name, FluxConfigSpec::default());
+                config.metadata = serde_json::from_value(metadata).unwrap_or_default();
+                config
+            });
+            config.metadata.managed_fields = None;
+            config.status = None;
+            Change::Config((namespace, name), Some(Box::new(config)))
+        }
+        Watched::FluxPolicy if gone => Change::Policy(name, None),
+        Watched::FluxPolicy => {
+            let read = serde_json::from_value::<FluxPolicy>(object);
+            if let Err(error) = &read {
+                warn!(name, %error, "a FluxPolicy cannot be read; every tenant is denied");
+            }
+            Change::Policy(name, Some(Box::new(Policy(read.ok()))))
+        }
+        Watched::FluxCluster => Change::Cluster(name, (!gone).then(labels)),
+        Watched::Namespace => Change::Namespace(name, (!gone).then(labels)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn config(url: &str, status: &str) -> Value {
+        json!({
+            "apiVersion": "sluicegate.dev/v1alpha1", "kind": "FluxConfig",
+            "metadata": {"name": "shop", "namespace": "team-a", "creationTimestamp": "2026-01-01T00:00:00Z"},
+            "spec": {"source": {"url": url}}, "status": {"policyDigest": status},
+        })
+    }
+
+    #[test]
+    fn a_new_status_makes_no_new_snapshot() {
+        let mut known = Known::default();
+        known.take(read(Watched::FluxConfig, config("https://a.example/x", "1"), false));
+        assert!(known.changed);
+        let snapshot = known.snapshot();
+        assert_eq!(snapshot.facts.times("team-a", "shop"), 1);
+        known.take(read(Watched::FluxConfig, config("https://a.example/x", "2"), false));
+        assert!(!known.changed);
+        known.take(read(Watched::FluxConfig, config("https://a.example/y", "2"), false));
+        assert!(known.changed);
+    }
+
+    #[test]
+    fn what_a_new_list_does_not_name_is_gone() {
+        let mut known = Known::default();
+        known.take(read(Watched::FluxConfig, config("https://a.example/x", ""), false));
+        known.take(read(Watched::Namespace, json!({"metadata": {"name": "team-a", "labels": {"a": "b"}}}), false));
+        known.take(Change::Listed(Watched::FluxConfig, HashSet::new()));
+        known.take(Change::Listed(Watched::Namespace, HashSet::from([(String::new(), "team-a".to_owned())])));
+        let snapshot = known.snapshot();
+        assert_eq!(snapshot.facts.times("team-a", "shop"), 0);
+        assert_eq!(snapshot.namespaces["team-a"]["a"], "b");
+    }
+
+    #[test]
+    fn a_policy_that_cannot_be_read_denies_everybody() {
+        let mut known = Known::default();
+        known.take(read(Watched::FluxPolicy, json!({"metadata": {"name": "p"}, "spec": {"priority": "x"}}), false));
+        assert_eq!(known.snapshot().policies.invalid()[0].name(), "p");
+        known.take(read(Watched::FluxPolicy, json!({"metadata": {"name": "p"}}), true));
+        assert!(known.snapshot().policies.invalid().is_empty());
+    }
+}

@@ -1,0 +1,57 @@
+//! Namespaces: the label that says whose they are.
+
+use serde_json::{Value, json};
+use sluicegate_webhook::decide::Hook;
+
+use super::world::{Ask, complete, config, snapshot, teams, with};
+
+fn namespace(name: &str, labels: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+}
+
+fn tenant(name: &str) -> Value {
+    json!({"sluicegate.dev/tenant": name})
+}
+
+#[test]
+fn accepts_a_label_that_names_a_tenant() {
+    assert!(Ask::create("Namespace", namespace("x", tenant("team-a"))).accepts(&snapshot()).is_empty());
+    assert!(Ask::create("Namespace", namespace("x", json!({}))).accepts(&snapshot()).is_empty());
+    Ask::delete("Namespace", namespace("team-a", tenant("team-a"))).accepts(&snapshot());
+}
+
+#[test]
+fn rejects_a_label_that_can_name_nobody() {
+    for bad in ["Team_A", "", "-", &"x".repeat(64)] {
+        let answer = Ask::create("Namespace", namespace("x", tenant(bad))).at(Hook::Validate, &snapshot());
+        assert!(answer.refusal().is_some_and(|why| why.contains("sluicegate.dev/tenant")), "{bad}: {answer:?}");
+    }
+    // One that is there already does not get in the way of anything else.
+    let bad = namespace("x", tenant("Team_A"));
+    Ask::update("Namespace", bad.clone(), bad).accepts(&snapshot());
+}
+
+#[test]
+fn says_whom_another_tenant_cuts_off() {
+    let full = with(vec![("teams", teams())], &[config("team-a", "shop", complete("team-a"))]);
+    let ask = Ask::update("Namespace", namespace("team-a", json!({})), namespace("team-a", tenant("team-b")));
+    assert_eq!(ask.accepts(&full), ["this cuts off 1 FluxConfig that is admitted now: team-a/shop"]);
+}
+
+#[test]
+fn whoever_may_not_administer_guards_may_not_say_whose_a_namespace_is() {
+    let (none, a, b) = (json!({}), tenant("team-a"), tenant("team-b"));
+    for (old, new) in [(&none, &a), (&a, &b), (&a, &none), (&none, &tenant(""))] {
+        let ask =
+            Ask::update("Namespace", namespace("x", old.clone()), namespace("x", new.clone())).by("mal\u{202e}lory");
+        let answer = ask.at(Hook::TenantLabel, &snapshot());
+        assert!(answer.refusal().is_some_and(|why| why.contains("mal\\u{202e}lory may not")), "{answer:?}");
+    }
+    assert!(!Ask::create("Namespace", namespace("x", a.clone())).at(Hook::TenantLabel, &snapshot()).is_allowed());
+    // Everything else about it is none of our business.
+    let mut labelled = a.clone();
+    labelled["team"] = json!("x");
+    let ask = Ask::update("Namespace", namespace("x", a.clone()), namespace("x", labelled));
+    assert!(ask.at(Hook::TenantLabel, &snapshot()).is_allowed());
+    assert!(Ask::delete("Namespace", namespace("x", a)).at(Hook::TenantLabel, &snapshot()).is_allowed());
+}
