@@ -1,6 +1,6 @@
 //! The verdict on one FluxConfig. Read this first.
 
-use std::{borrow::Cow, sync::Arc};
+use std::borrow::Cow;
 
 use sluicegate_crds::FluxConfig;
 
@@ -8,7 +8,7 @@ use crate::{
     automation, chart, delivery,
     delivery::Times,
     effective,
-    effective::{Effective, Standing},
+    effective::Effective,
     facts::Facts,
     grammar::{NamespaceName, TenantName},
     placement::{Placed, Placement, Placer},
@@ -117,7 +117,6 @@ impl Judged<'_> {
         let Self { place, source, path, times, decryption, notify, effective } = self;
         let spec = &config.spec;
         let Effective { prune, wait, deletion, standing } = effective;
-        let Standing { remote_bases, quota, role, on_violation, agent } = Arc::unwrap_or_clone(standing);
         let resolved = Resolved {
             home: config.metadata.namespace.clone().unwrap_or_default(),
             name: config.metadata.name.clone().unwrap_or_default(),
@@ -130,7 +129,7 @@ impl Judged<'_> {
             source_allowed_by: source.allowed_by.field(),
             reference: source.reference.map(|reference| reference.map(Clone::clone)),
             path: path.map(|path| path.map(Cow::into_owned)),
-            chart: spec.chart.as_deref().cloned(),
+            chart: spec.chart.clone(),
             credentials: source.credentials.as_ref().map(Credentials::secret),
             verification: source.verification,
             interval: times.interval,
@@ -141,17 +140,13 @@ impl Judged<'_> {
             depends_on: spec.depends_on.iter().map(|dependency| dependency.name.clone()).collect(),
             substitute: spec.substitute.clone(),
             decryption,
-            image_updates: spec.image_updates.as_deref().cloned(),
+            image_updates: spec.image_updates.clone(),
             images: spec.images.clone(),
             notify,
             ttl: times.ttl,
             deletion,
             suspend: spec.suspend.unwrap_or(false),
-            remote_bases,
-            quota,
-            role,
-            on_violation,
-            agent,
+            standing,
         };
         Admitted::new(resolved, config)
     }

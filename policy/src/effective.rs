@@ -1,6 +1,6 @@
 //! What policies alone decide about an admitted FluxConfig: switches, role, agent. And the conflicts among all defaults.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use sluicegate_crds::{Agent, DeletionPolicy, FluxConfigSpec, OnViolation, Placement as AgentPlacement, SourceKind};
 
@@ -10,7 +10,7 @@ use crate::{
     rule::Rule,
     set::Selection,
     source::{self, Credentials},
-    verdict::{AgentPlan, DecryptionPlan, Field, Origin, SecretSource, Violation},
+    verdict::{AgentPlan, DecryptionPlan, Field, Origin, SecretSource, Standing, Violation},
 };
 
 /// ClusterRole of a reconciler when no policy names one; the chart installs it.
@@ -24,16 +24,6 @@ pub(crate) struct Effective {
     pub(crate) wait: Field<bool>,
     pub(crate) deletion: Field<DeletionPolicy>,
     pub(crate) standing: Arc<Standing>,
-}
-
-/// What no FluxConfig has a say in.
-#[derive(Clone, Debug)]
-pub(crate) struct Standing {
-    pub(crate) remote_bases: bool,
-    pub(crate) quota: Option<Field<BTreeMap<String, String>>>,
-    pub(crate) role: Field<String>,
-    pub(crate) on_violation: Field<OnViolation>,
-    pub(crate) agent: AgentPlan,
 }
 
 /// What policies say together before any FluxConfig is looked at; a conflict stands where they do not agree.

@@ -7,7 +7,7 @@ use sluicegate_crds::Placement;
 use crate::{
     grammar::format_duration,
     reference, source,
-    verdict::{Field, Origin, Resolved, VerificationPlan},
+    verdict::{Field, Origin, Resolved, Standing, VerificationPlan},
 };
 
 type Entry = (&'static str, String, Origin);
@@ -44,12 +44,9 @@ pub(crate) fn list(resolved: &Resolved) -> Vec<Entry> {
         ttl,
         deletion,
         suspend,
-        remote_bases: _,
-        quota,
-        role,
-        on_violation,
-        agent,
+        standing,
     } = resolved;
+    let Standing { remote_bases: _, quota, role, on_violation, agent } = &**standing;
     let mut list: Vec<Entry> = Vec::with_capacity(32);
     let config = |field, value: String| (field, value, Origin::FluxConfig);
     list.push(config("spec.source.url", url.clone()));

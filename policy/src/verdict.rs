@@ -298,6 +298,21 @@ pub struct AgentPlan {
     pub sleep_after: Option<Field<Duration>>,
 }
 
+/// What no FluxConfig has a say in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Standing {
+    /// Kustomizations may load bases from other repositories.
+    pub remote_bases: bool,
+    /// Hard limits of the target namespace's ResourceQuota: quantities by resource name.
+    pub quota: Option<Field<BTreeMap<String, String>>>,
+    /// ClusterRole of the reconciler.
+    pub role: Field<String>,
+    /// What happens when a policy change forbids it.
+    pub on_violation: Field<OnViolation>,
+    /// The agent.
+    pub agent: AgentPlan,
+}
+
 /// The effective configuration of an admitted FluxConfig.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resolved {
@@ -324,7 +339,7 @@ pub struct Resolved {
     /// Folder in the source; none for Helm repositories and for charts that are OCI artifacts.
     pub path: Option<Field<String>>,
     /// The chart, if one is deployed.
-    pub chart: Option<Chart>,
+    pub chart: Option<Box<Chart>>,
     /// Credentials for the source; none: anonymous.
     pub credentials: Option<Field<SecretSource>>,
     /// Signatures that are checked.
@@ -346,7 +361,7 @@ pub struct Resolved {
     /// SOPS.
     pub decryption: Option<Field<DecryptionPlan>>,
     /// Image automation.
-    pub image_updates: Option<ImageUpdates>,
+    pub image_updates: Option<Box<ImageUpdates>>,
     /// Patterns with which the team narrows the allowed images; empty: no narrowing.
     pub images: Vec<String>,
     /// Channels.
@@ -357,16 +372,8 @@ pub struct Resolved {
     pub deletion: Field<DeletionPolicy>,
     /// Syncing is stopped.
     pub suspend: bool,
-    /// Kustomizations may load bases from other repositories.
-    pub remote_bases: bool,
-    /// Hard limits of the target namespace's ResourceQuota: quantities by resource name.
-    pub quota: Option<Field<BTreeMap<String, String>>>,
-    /// ClusterRole of the reconciler.
-    pub role: Field<String>,
-    /// What happens when a policy change forbids it.
-    pub on_violation: Field<OnViolation>,
-    /// The agent.
-    pub agent: AgentPlan,
+    /// What policies alone decide: one for all FluxConfigs that the same policies judge.
+    pub standing: Arc<Standing>,
 }
 
 /// A FluxConfig that the engine admitted. Only [`decide`](crate::decide) makes one.

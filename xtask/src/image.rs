@@ -25,6 +25,9 @@ pub struct Args {
     /// Its full reference [default: the one that deploy/ names]
     #[arg(long, value_name = "REFERENCE")]
     reference: Option<String>,
+    /// Take the unoptimised program, which most work on the project has built already
+    #[arg(long)]
+    debug: bool,
 }
 
 impl Args {
@@ -32,7 +35,7 @@ impl Args {
     pub fn run(&self) -> Result<()> {
         let reference = self.reference.clone().map_or_else(deployed, Ok)?;
         let archive = self.output.clone().map_or_else(archive, Ok)?;
-        let image = build(&reference, &archive)?;
+        let image = build(&reference, &archive, self.debug)?;
         let size = std::fs::metadata(image.archive()).context("cannot look at the archive")?.len();
         println!("{reference}: {} ({} MiB)", archive.display(), size >> 20);
         if !std::io::stdout().is_terminal() {
@@ -59,8 +62,9 @@ pub fn archive() -> Result<PathBuf> {
     Ok(target_directory()?.join("image/sluicegate.tar"))
 }
 
-fn build(reference: &str, archive: &Path) -> Result<Image> {
-    let binary = program()?;
+fn build(reference: &str, archive: &Path, debug: bool) -> Result<Image> {
+    ensure!(cfg!(all(target_os = "linux", target_env = "gnu")), "the image is built on Linux with the GNU C library");
+    let binary = if debug { debug_program()? } else { program()? };
     let recipe = Recipe {
         binary: &binary,
         program: "sluicegate",
@@ -74,7 +78,6 @@ fn build(reference: &str, archive: &Path) -> Result<Image> {
 
 /// Builds the program with the C library inside, since an image has no other.
 fn program() -> Result<PathBuf> {
-    ensure!(cfg!(all(target_os = "linux", target_env = "gnu")), "the image is built on Linux with the GNU C library");
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     // With a target of its own the flag leaves procedural macros and build scripts alone: those cannot be static.
     let arguments =
@@ -84,6 +87,13 @@ fn program() -> Result<PathBuf> {
     build.env("RUSTFLAGS", "-C target-feature=+crt-static").env_remove("CARGO_ENCODED_RUSTFLAGS");
     run(&mut build)?;
     Ok(target_directory()?.join(target).join("release/sluicegate"))
+}
+
+/// The same of what `cargo build` has made: only the last step, which links it, is another.
+fn debug_program() -> Result<PathBuf> {
+    let arguments = ["rustc", "--locked", "--package", "sluicegate-cli", "--bin", "sluicegate", "--"];
+    run(cargo().args(arguments).args(["-C", "target-feature=+crt-static", "-C", "strip=symbols"]))?;
+    Ok(target_directory()?.join("debug/sluicegate"))
 }
 
 /// Where it comes from. There is no time of the build in it: the same commit gives the same image.

@@ -52,7 +52,8 @@ fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
     work()
 }
 
-/// The cluster suites: a cluster is started, and ended whatever happens.
+/// The cluster suites: a cluster is started for those that share one, and ended whatever happens; those about clusters
+/// themselves start their own.
 fn on_a_cluster() -> Result<()> {
     // Built first, so that the cluster does not wait for the compiler.
     run(cargo().args(["build", "--package", "sluicegate-cli", "--quiet"]))?;
@@ -60,9 +61,18 @@ fn on_a_cluster() -> Result<()> {
     let xtask = std::env::current_exe().context("cannot find this program")?;
     let mut command = Command::new(xtask);
     command.current_dir(root()).args(["cluster", "run", "--"]);
-    let cargo = cargo();
-    run(command.arg(cargo.get_program()).args(["test", "--package", "sluicegate-e2e"]))
+    command.arg(cargo().get_program()).args(["test", "--package", "sluicegate-e2e"]);
+    command.args(SHARING.iter().flat_map(|suite| ["--test", suite]));
+    run(command.args(["--", "--test-threads", THREADS]))?;
+    run(cargo().args(["test", "--package", "sluicegate-e2e", "--test", ALONE]))
 }
+
+/// The suites that share a cluster.
+const SHARING: [&str; 6] = ["crds", "flux", "guard", "operator", "smoke", "webhook"];
+/// The suite that starts clusters of its own.
+const ALONE: &str = "lifecycle";
+/// Their tests mostly wait for the cluster, so there are more threads than cores.
+const THREADS: &str = "4";
 
 /// The demo from the installation to nothing left, with nobody who presses a key. It takes a minute beside the image's build,
 /// and nothing else runs the operator as administrators do: from its image, under its own account, by `deploy/`.
@@ -81,4 +91,19 @@ fn preflight() -> Result<()> {
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_suite_is_forgotten() {
+        let entries = std::fs::read_dir(root().join("e2e/tests")).unwrap();
+        let found: BTreeSet<String> =
+            entries.map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+        assert_eq!(found, SHARING.into_iter().chain([ALONE]).map(str::to_owned).collect());
+    }
 }

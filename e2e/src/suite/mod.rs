@@ -18,6 +18,7 @@ pub mod sops;
 mod space;
 pub mod webhook;
 
+use std::io::{Read as _, Seek as _};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 
@@ -136,7 +137,9 @@ pub fn own_control_plane(harness: &std::path::Path, name: &str) -> Result<Cluste
     let mut command = std::process::Command::new("setpriv");
     command.args(["--pdeathsig", "TERM", "--"]).arg(harness).args(["cluster", "run", "--name", name]);
     command.args(["--control-plane-only", "--", "sleep", "infinity"]).stdin(std::process::Stdio::null());
-    command.stdout(std::process::Stdio::null());
+    // What it says matters only where it does not start: in the end it says that it was interrupted, which is how it ends.
+    let mut said = tempfile::tempfile().doing("making", "a file")?;
+    command.stdout(std::process::Stdio::null()).stderr(said.try_clone().doing("sharing", "a file")?);
     let mut child = operator::spawn(command)?;
     let deadline = std::time::Instant::now() + CONTROL_PLANE_LIMIT;
     loop {
@@ -146,7 +149,9 @@ pub fn own_control_plane(harness: &std::path::Path, name: &str) -> Result<Cluste
         let ended = child.try_wait().doing("starting", name)?;
         if ended.is_some() || std::time::Instant::now() >= deadline {
             let what = format!("the cluster {name}");
-            return Err(Error::NotReady { what, seconds: CONTROL_PLANE_LIMIT.as_secs(), log: format!("; {ended:?}") });
+            let mut log = format!("; {ended:?}\n");
+            said.rewind().and_then(|()| said.read_to_string(&mut log)).doing("reading", "what the cluster said")?;
+            return Err(Error::NotReady { what, seconds: CONTROL_PLANE_LIMIT.as_secs(), log });
         }
         std::thread::sleep(std::time::Duration::from_millis(100));
     }

@@ -96,7 +96,8 @@ fn a_cluster_that_is_away_is_named_and_delays_no_other() {
             }
             Err(Error::Service { what: "left".into(), why: format!("{}{}", there["status"], late["status"]) })
         };
-        platform.space.wait("the end of both", SOON, gone).await?;
+        // Namespaces end when that cluster's controllers have found their API server again.
+        platform.space.wait("the end of both", 3 * SOON, gone).await?;
         let left = kustomizations.list(&kube::api::ListParams::default()).await.map(|list| list.items);
         assert!(left.expect("an answer").is_empty());
         assert!(tenant.delivery(KUSTOMIZATION, "here", 1).await?["metadata"]["deletionTimestamp"].is_null());

@@ -406,7 +406,7 @@ fn another_s_namespace_is_no_destination() {
         prison.team.config("out", spec).await?;
         prison.team.refused("out", "destination-not-allowed").await?;
         for namespace in ["kube-system", "sluicegate-system", &prison.team.agent()] {
-            prison.team.remove("out", SOON).await?;
+            prison.team.remove("out", START).await?;
             let spec = json!({"source": {"url": repository.https_url()}, "namespace": namespace});
             prison.team.config("out", spec).await?;
             let config = prison.team.until("a refusal", "out", SOON, |config| has(config, "Admitted", "False")).await?;

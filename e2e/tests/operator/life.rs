@@ -7,7 +7,8 @@ use sluicegate_e2e::suite::operator::{CLUSTER, NAMESPACE};
 use sluicegate_e2e::suite::snapshot::Snapshot;
 
 use crate::support::{
-    API, CONFIG, GIT_REPOSITORY, KUSTOMIZATION, Platform, SOON, Tenant, has, message, on_own_plane, on_plane, seconds,
+    API, CONFIG, GIT_REPOSITORY, KUSTOMIZATION, Platform, SOON, START, Tenant, has, message, on_own_plane, on_plane,
+    seconds,
 };
 
 /// A tenant with one admitted FluxConfig `shop`, and the name of its policy.
@@ -293,7 +294,7 @@ fn copies_follow_the_original_and_go_with_the_last_user() {
         holds("right").await?;
         tenant.credential("rotated").await?;
         holds("rotated").await?;
-        tenant.remove("shop", SOON).await?;
+        tenant.remove("shop", START).await?;
         let gone =
             || async { Ok(platform.space.get("v1", "Secret", &tenant.agent(), &name).await?.is_none().then_some(())) };
         platform.space.wait("the end of the copy", SOON, gone).await?;
@@ -438,6 +439,6 @@ fn a_deleted_policy_leaves_its_tenants_without_rights_but_lets_them_end() {
         tenant.refused("shop", "no-policy").await?;
         delivered(&tenant, KUSTOMIZATION, "a suspended Kustomization", |found| found["spec"]["suspend"] == true)
             .await?;
-        tenant.remove("shop", SOON).await
+        tenant.remove("shop", START).await
     });
 }

@@ -291,7 +291,7 @@ impl Platform {
         }
         if self.operator.is_running() {
             for home in self.space.namespaces() {
-                result = result.and(self.no_configs(&home, SOON).await);
+                result = result.and(self.no_configs(&home, START).await);
             }
         }
         for (version, kind, namespace) in [(API, "FluxPolicy", ""), ("v1", "Secret", NAMESPACE)] {

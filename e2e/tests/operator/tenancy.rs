@@ -69,7 +69,7 @@ fn of_two_tenants_with_one_target_the_first_keeps_it() {
         let labels = platform.space.get("v1", "Namespace", "", &namespace).await?.unwrap_or_default();
         assert_eq!(labels["metadata"]["labels"]["sluicegate.dev/tenant"], first.name.as_str());
         // When the first goes, the second has it, without being touched.
-        first.remove("shop", SOON).await?;
+        first.remove("shop", START).await?;
         second.reaches("shop", "Admitted", "True", SOON).await.map(|_| ())
     });
 }
@@ -111,7 +111,7 @@ fn a_namespace_without_an_owner_is_adopted_and_survives() {
         };
         let adopted = platform.space.wait("the tenant's label", SOON, label).await?;
         assert_eq!(adopted["metadata"]["labels"]["own"], "label");
-        tenant.remove("shop", SOON).await?;
+        tenant.remove("shop", START).await?;
         let left = platform.space.get("v1", "Namespace", "", &namespace).await?.expect("it was there before us");
         assert!(left["metadata"]["deletionTimestamp"].is_null(), "{}", left["metadata"]);
         platform.space.delete("v1", "Namespace", "", &namespace).await

@@ -19,6 +19,10 @@ use crate::clusters::backoff;
 /// The longest pause of a watch that does not work.
 const LONGEST: Duration = Duration::from_secs(5);
 
+/// Objects that are read at once. A page is in memory several times over while it is read, and after a start a score of
+/// watches read theirs at the same time.
+const PAGE: u32 = 50;
+
 /// What a watch tells.
 #[derive(Debug)]
 pub enum News {
@@ -58,7 +62,11 @@ impl Backoff for Pace {
 
 /// Watches objects for as long as it is polled, and tells `sink`.
 pub async fn watch(api: Api<DynamicObject>, labels: Option<&str>, mut sink: impl FnMut(News)) {
-    let config = watcher::Config { label_selector: labels.map(str::to_owned), ..watcher::Config::default() };
+    let config = watcher::Config {
+        label_selector: labels.map(str::to_owned),
+        page_size: Some(PAGE),
+        ..watcher::Config::default()
+    };
     let mut events = pin!(watcher::watcher(api, config).backoff(Pace::default()));
     let mut listed = HashSet::new();
     while let Some(event) = events.next().await {

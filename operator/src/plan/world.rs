@@ -280,7 +280,7 @@ impl World {
                 None => compile(&known.policy),
             }));
         }
-        let mut restated = Vec::new();
+        let mut restated = HashSet::new();
         if dirty.policies || dirty.everything {
             self.place_all();
         }
@@ -289,19 +289,8 @@ impl World {
         let facts = if self.current { facts } else { self.new_facts() };
         self.find_concerned(&facts, &mut dirty);
         outcome.decided = dirty.configs.len();
-        for key in &dirty.configs {
-            restated.retain(|other| other != key);
-            if let Some(planned) = self.plan(key, &facts) {
-                outcome.planned.push(planned);
-            }
-        }
-        // Of these only the status or metadata changed: the verdict stands.
-        for key in restated {
-            let (Some(known), Some(plan)) = (self.configs.get(&key), self.plans.get(&key)) else { continue };
-            let planned = Arc::new(Planned { config: known.config.clone(), status: known.status, ..(**plan).clone() });
-            self.plans.insert(key, planned.clone());
-            outcome.planned.push(planned);
-        }
+        outcome.planned.extend(dirty.configs.iter().filter_map(|key| self.plan(key, &facts)));
+        outcome.planned.extend(restated.difference(&dirty.configs).filter_map(|key| self.restate(key)));
         self.facts = facts;
         self.current = true;
         outcome
@@ -312,7 +301,7 @@ impl World {
         replaced: Vec<(ConfigKey, Box<ReadConfig>)>,
         facts: &mut Facts,
         dirty: &mut Dirty,
-        restated: &mut Vec<ConfigKey>,
+        restated: &mut HashSet<ConfigKey>,
     ) {
         for (key, read) in replaced {
             let ReadConfig { mut config, error } = *read;
@@ -328,7 +317,7 @@ impl World {
             if same && let Some(known) = self.configs.get_mut(&key) {
                 known.config = Arc::new(config);
                 known.status = status;
-                restated.push(key);
+                restated.insert(key);
                 continue;
             }
             let declaration = Declaration::of(&config, &self.set, facts, since(&config));
@@ -459,7 +448,7 @@ impl World {
                 && before.config.metadata.finalizers == metadata.finalizers
         });
         if unchanged {
-            return None;
+            return self.restate(key);
         }
         self.version += 1;
         let planned = Arc::new(Planned {
@@ -472,6 +461,18 @@ impl World {
             policy_digest: known.digest.clone(),
             version: self.version,
         });
+        self.plans.insert(key.clone(), planned.clone());
+        Some(planned)
+    }
+
+    /// Takes the object as it is now into a plan whose verdict stands; `None` where it is there already. With a version that is
+    /// not the last one every write would be refused, for ever.
+    fn restate(&mut self, key: &ConfigKey) -> Option<Arc<Planned>> {
+        let (known, plan) = (self.configs.get(key)?, self.plans.get(key)?);
+        if Arc::ptr_eq(&known.config, &plan.config) {
+            return None;
+        }
+        let planned = Arc::new(Planned { config: known.config.clone(), status: known.status, ..(**plan).clone() });
         self.plans.insert(key.clone(), planned.clone());
         Some(planned)
     }

@@ -31,6 +31,8 @@ pub const LEASE_CHECK: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(300);
 /// A controller that a restart has not cured is not restarted again before this time.
 const RESTART: Duration = Duration::from_secs(1800);
+/// How soon an agent that should sleep is looked at again, while its objects are not suspended yet.
+const BUSY: Duration = Duration::from_secs(1);
 /// The controller whose objects say when they were reconciled last.
 const DATED: &str = "kustomize-controller";
 
@@ -72,23 +74,23 @@ impl Vitals {
 
     /// An agent whose FluxConfigs are all suspended has nothing to do.
     fn rest(&mut self, members: &Members, inventory: &Inventory) -> Option<Scale> {
-        let after = sleep_after(members).filter(|_| {
-            let mut flux = inventory.values().filter_map(|observed| observed.flux.as_ref());
-            flux.all(|state| state.suspended && !state.deleting)
-        });
-        let Some(after) = after else {
+        let Some(after) = sleep_after(members) else {
             self.idle_since = None;
             return None;
         };
+        let mut flux = inventory.values().filter_map(|observed| observed.flux.as_ref());
+        let is_idle = flux.all(|state| state.suspended && !state.deleting);
         // It slept before this process began.
-        if inventory.values().any(|observed| observed.pods == Some(Pods::Asleep)) {
+        if is_idle && inventory.values().any(|observed| observed.pods == Some(Pods::Asleep)) {
             return Some(Scale::Asleep);
         }
+        // Flux' objects are suspended by what follows this look, and no news tell of one's own writes.
         let since = *self.idle_since.get_or_insert_with(Instant::now);
-        match after.checked_sub(since.elapsed()).filter(|left| !left.is_zero()) {
-            Some(left) => Some(Scale::UpFor(left)),
-            None => Some(Scale::Asleep),
-        }
+        Some(match after.checked_sub(since.elapsed()).filter(|left| !left.is_zero()) {
+            Some(left) => Scale::UpFor(left),
+            None if is_idle => Scale::Asleep,
+            None => Scale::UpFor(BUSY),
+        })
     }
 
     fn is_stuck(&mut self, members: &Members, inventory: &Inventory, now: Timestamp) -> bool {
@@ -137,7 +139,7 @@ fn sleep_after(members: &Members) -> Option<Duration> {
     let of = |served: &Served| {
         let resolved = served.admitted.resolved();
         let rests = resolved.suspend || served.pause == Pause::Everything;
-        resolved.agent.sleep_after.as_ref().filter(|_| rests).map(|after| after.value)
+        resolved.standing.agent.sleep_after.as_ref().filter(|_| rests).map(|after| after.value)
     };
     members.staying.iter().map(of).try_fold(Duration::ZERO, |longest, after| Some(longest.max(after?)))
 }
@@ -265,6 +267,16 @@ mod tests {
         tokio::time::advance(Duration::from_secs(3599)).await;
         assert!(matches!(vitals.scale(&members, &inventory, now()), Scale::UpFor(_)));
         tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(vitals.scale(&members, &inventory, now()), Scale::Asleep);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_whose_objects_are_still_to_be_suspended_is_looked_at_again() {
+        let ((members, inventory), (_, busy)) = (agent(Some("1h"), true, 1, NOW), agent(Some("1h"), false, 1, NOW));
+        let mut vitals = Vitals::default();
+        assert_eq!(vitals.scale(&members, &busy, now()), Scale::UpFor(Duration::from_secs(3600)));
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        assert_eq!(vitals.scale(&members, &busy, now()), Scale::UpFor(BUSY), "it does not sleep over work");
         assert_eq!(vitals.scale(&members, &inventory, now()), Scale::Asleep);
     }
 

@@ -23,7 +23,7 @@ pub(super) fn render(item: &Item<'_>, source: &Source, all: &[Item<'_>], output:
     let common = [
         ("dependsOn", depends_on(item, all)),
         ("interval", Some(json!(format_duration(resolved.interval.value)))),
-        ("serviceAccountName", Some(json!(names::reconciler(resolved.agent.placement.value, item.tenant())))),
+        ("serviceAccountName", Some(json!(names::reconciler(resolved.standing.agent.placement.value, item.tenant())))),
         ("suspend", (item.pause != Pause::Nothing).then_some(json!(true))),
         ("targetNamespace", Some(json!(item.target()))),
         ("timeout", resolved.timeout.as_ref().map(|timeout| json!(format_duration(timeout.value)))),

@@ -46,10 +46,10 @@ impl AgentId {
     /// The agent that serves a FluxConfig.
     pub fn of(resolved: &Resolved) -> AgentId {
         let tenant = resolved.tenant.as_str();
-        let namespace = match resolved.agent.placement.value {
+        let namespace = match resolved.standing.agent.placement.value {
             Placement::Namespace => resolved.namespace.value.as_str().to_owned(),
             Placement::Isolated => names::isolated(tenant),
-            Placement::Pooled => names::pooled(tenant, resolved.agent.pools.value),
+            Placement::Pooled => names::pooled(tenant, resolved.standing.agent.pools.value),
         };
         AgentId { cluster: resolved.cluster.value.as_str().to_owned(), namespace }
     }

@@ -76,7 +76,7 @@ pub(super) fn binding(agent: &AgentId, tenant: &str, role: &str) -> String {
 /// Name of the objects of the FluxConfig `home/name` in its agent's namespace.
 pub(super) fn config(resolved: &Resolved, name: &str) -> String {
     let (tenant, home) = (resolved.tenant.as_str(), resolved.home.as_str());
-    match (resolved.agent.placement.value, home == tenant) {
+    match (resolved.standing.agent.placement.value, home == tenant) {
         (Placement::Pooled, true) => joined(&[tenant, name], LABEL),
         (Placement::Pooled, false) => joined(&[tenant, home, name], LABEL),
         (Placement::Namespace | Placement::Isolated, true) => joined(&[name], LABEL),

@@ -42,7 +42,7 @@ pub(super) fn render(
         output.add_to("", Kind::Namespace, target, &Owner::Tenant(tenant.to_owned()), json!({}));
     }
     for item in items {
-        if let Some(quota) = &item.resolved.quota {
+        if let Some(quota) = &item.resolved.standing.quota {
             let hard = quantities(&place("quota", &quota.origin), &quota.value)?;
             let owner = Owner::Tenant(item.tenant().to_owned());
             output.add_to(

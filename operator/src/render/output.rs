@@ -100,7 +100,7 @@ impl<'a> Output<'a> {
         type_: Option<&str>,
         absence: Absence,
     ) -> String {
-        if item.resolved.agent.placement.value == Placement::Namespace {
+        if item.resolved.standing.agent.placement.value == Placement::Namespace {
             // It is there already: the team's own namespace is the agent's.
             self.reads.entry(reader).or_default().insert((kind, name.to_owned()));
             return name.to_owned();

@@ -40,10 +40,10 @@ fn off_wins_whatever_the_priority() {
 
 #[test]
 fn remote_bases_are_off_unless_on() {
-    assert!(!World::new().accepts(json!({})).resolved().remote_bases);
-    assert!(on("remoteBases").accepts(json!({})).resolved().remote_bases);
+    assert!(!World::new().accepts(json!({})).resolved().standing.remote_bases);
+    assert!(on("remoteBases").accepts(json!({})).resolved().standing.remote_bases);
     let off = on("remoteBases").policy("off", json!({"features": {"remoteBases": false}}));
-    assert!(!off.accepts(json!({})).resolved().remote_bases);
+    assert!(!off.accepts(json!({})).resolved().standing.remote_bases);
 }
 
 #[test]

@@ -173,7 +173,7 @@ mod tests {
         assert!(judged.configs.iter().all(|config| config.outcome == Outcome::Admitted), "{:?}", judged.findings);
         let gift_cards = judged.configs.iter().filter_map(|config| config.admitted.as_deref());
         let gift_cards = gift_cards.map(|admitted| admitted.resolved()).find(|resolved| resolved.name == "gift-cards");
-        let agent = &gift_cards.unwrap().agent;
+        let agent = &gift_cards.unwrap().standing.agent;
         assert_eq!(agent.image_registry.value, "ghcr.io/fluxcd");
     }
 

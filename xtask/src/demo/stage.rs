@@ -57,7 +57,7 @@ impl Backstage {
         let cluster = ["cluster", "run", "--name", name, "--", "sleep", "infinity"];
         Ok(Self {
             name: name.to_owned(),
-            image: Task::start("image of Sluicegate", &["image"], folder.join("image.log"))?,
+            image: Task::start("image of Sluicegate", &["image", "--debug"], folder.join("image.log"))?,
             cluster: Task::start("Kubernetes node with Flux", &cluster, folder.join("cluster.log"))?,
         })
     }

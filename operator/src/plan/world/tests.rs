@@ -100,6 +100,12 @@ fn news_one_by_one_end_where_all_at_once_do() {
         for _ in 0..random.usize(1..40) {
             let batch: Vec<Change> = (0..random.usize(1..4)).map(|_| change(&mut random)).collect();
             world.take(batch);
+            for (key, plan) in &world.plans {
+                assert!(
+                    Arc::ptr_eq(&plan.config, &world.configs[key].config),
+                    "seed {seed}: {key} is planned as it was"
+                );
+            }
         }
         let mut fresh = World::default();
         fresh.take(all(&world));

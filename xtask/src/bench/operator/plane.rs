@@ -375,7 +375,7 @@ mod tests {
     #[test]
     fn reads_what_the_operator_serves() {
         let metrics = sluicegate_operator::telemetry::metrics::Metrics::new();
-        use sluicegate_operator::telemetry::metrics::{Answer, Queue, Reconciled, Verb};
+        use sluicegate_operator::telemetry::metrics::{Answer, Exposition as _, Queue, Reconciled, Verb};
         metrics.requested(Verb::Patch, Answer::Ok);
         metrics.requested(Verb::Patch, Answer::Forbidden);
         metrics.requested(Verb::Delete, Answer::Ok);
