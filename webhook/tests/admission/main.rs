@@ -5,7 +5,9 @@
 mod fluxcluster;
 mod fluxconfig;
 mod fluxpolicy;
+mod hostile;
 mod namespace;
 mod requests;
+mod server;
 mod tls;
 mod world;
