@@ -9,7 +9,10 @@ use std::{
 };
 
 use k8s_openapi::{
-    api::{apps::v1::Deployment, core::v1, networking::v1 as networking, policy::v1 as disruption, rbac::v1 as rbac},
+    api::{
+        admissionregistration::v1 as admission, apps::v1::Deployment, core::v1, networking::v1 as networking,
+        policy::v1 as disruption, rbac::v1 as rbac,
+    },
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -57,11 +60,25 @@ fn kind(kind: &str) -> Vec<Value> {
     documents().into_iter().map(|document| document.value).filter(|value| value["kind"] == kind).collect()
 }
 
-fn operator() -> Value {
+/// The Deployment of a part of Sluicegate.
+fn deployment(name: &str) -> Value {
     let mut deployments = kind("Deployment");
-    deployments.retain(|deployment| deployment["metadata"]["name"] == "sluicegate-operator");
+    deployments.retain(|deployment| deployment["metadata"]["name"] == name);
     assert_eq!(deployments.len(), 1);
     deployments.remove(0)
+}
+
+fn operator() -> Value {
+    deployment("sluicegate-operator")
+}
+
+fn webhook() -> Value {
+    deployment("sluicegate-webhook")
+}
+
+fn port<'d>(deployment: &'d Value, name: &str) -> &'d Value {
+    let ports = deployment["spec"]["template"]["spec"]["containers"][0]["ports"].as_array().unwrap();
+    &ports.iter().find(|port| port["name"] == name).unwrap()["containerPort"]
 }
 
 /// Where a value has something that its type does not keep: a field with a typing error, or one in the wrong place.
@@ -98,6 +115,8 @@ fn kustomization(value: &Value) -> Result<(), String> {
     if unknown.is_empty() { Ok(()) } else { Err(format!("unknown: {unknown:?}")) }
 }
 
+const ADMISSION: &str = "admissionregistration.k8s.io/v1";
+
 fn judge(value: &Value) -> Result<(), String> {
     let text = |field: &str| value[field].as_str().unwrap_or_default();
     match (text("apiVersion"), text("kind")) {
@@ -106,6 +125,10 @@ fn judge(value: &Value) -> Result<(), String> {
         ("v1", "ServiceAccount") => strict::<v1::ServiceAccount>(value),
         ("apps/v1", "Deployment") => strict::<Deployment>(value),
         ("policy/v1", "PodDisruptionBudget") => strict::<disruption::PodDisruptionBudget>(value),
+        (ADMISSION, "MutatingWebhookConfiguration") => strict::<admission::MutatingWebhookConfiguration>(value),
+        (ADMISSION, "ValidatingWebhookConfiguration") => strict::<admission::ValidatingWebhookConfiguration>(value),
+        (ADMISSION, "ValidatingAdmissionPolicy") => strict::<admission::ValidatingAdmissionPolicy>(value),
+        (ADMISSION, "ValidatingAdmissionPolicyBinding") => strict::<admission::ValidatingAdmissionPolicyBinding>(value),
         ("networking.k8s.io/v1", "NetworkPolicy") => strict::<networking::NetworkPolicy>(value),
         ("rbac.authorization.k8s.io/v1", "ClusterRole") => strict::<rbac::ClusterRole>(value),
         ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding") => strict::<rbac::ClusterRoleBinding>(value),
@@ -142,59 +165,140 @@ fn the_kustomization_names_every_file_and_no_other() {
     assert_eq!(named, there);
 }
 
-#[test]
-fn the_command_line_takes_what_the_deployment_gives_it() {
-    let container = &operator()["spec"]["template"]["spec"]["containers"][0];
+/// The arguments of a Deployment's container, as the command line reads them.
+fn arguments(deployment: &Value) -> (String, clap::ArgMatches) {
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
     let arguments = container["args"].as_array().unwrap().iter().map(|argument| argument.as_str().unwrap());
     let matches = sluicegate_cli::command().try_get_matches_from(["sluicegate"].into_iter().chain(arguments)).unwrap();
     let (name, matches) = matches.subcommand().unwrap();
-    assert_eq!(name, "operator");
-    // The probes' port is the one that it listens on.
-    let listens: std::net::SocketAddr =
-        matches.get_raw("listen").unwrap().next().unwrap().to_str().unwrap().parse().unwrap();
-    let port = container["ports"].as_array().unwrap().iter().find(|port| port["name"] == "http").unwrap();
-    assert_eq!(port["containerPort"], listens.port());
     // What is set in the environment is read.
-    let operator = sluicegate_cli::command().find_subcommand("operator").unwrap().clone();
-    let read: BTreeSet<_> = operator.get_arguments().filter_map(|argument| argument.get_env()?.to_str()).collect();
+    let command = sluicegate_cli::command().find_subcommand(name).unwrap().clone();
+    let read: BTreeSet<_> = command.get_arguments().filter_map(|argument| argument.get_env()?.to_str()).collect();
     for variable in container["env"].as_array().unwrap() {
         assert!(read.contains(variable["name"].as_str().unwrap()), "nothing reads {}", variable["name"]);
     }
+    (name.to_owned(), matches.clone())
+}
+
+/// The port of an address among the arguments.
+fn listens(matches: &clap::ArgMatches, argument: &str) -> u16 {
+    let address = matches.get_raw(argument).unwrap().next().unwrap().to_str().unwrap();
+    address.parse::<std::net::SocketAddr>().unwrap().port()
 }
 
 #[test]
-fn everything_that_selects_the_operator_selects_its_pods() {
-    let labels = &operator()["spec"]["template"]["metadata"]["labels"];
-    let (service, budget, network) = (kind("Service"), kind("PodDisruptionBudget"), kind("NetworkPolicy"));
+fn the_command_line_takes_what_the_deployments_give_it() {
+    let (name, matches) = arguments(&operator());
+    assert_eq!(name, "operator");
+    // The probes' port is the one that it listens on.
+    assert_eq!(*port(&operator(), "http"), listens(&matches, "listen"));
+    let (name, matches) = arguments(&webhook());
+    assert_eq!(name, "webhook");
+    assert_eq!(*port(&webhook(), "https"), listens(&matches, "listen"));
+    assert_eq!(*port(&webhook(), "probes"), listens(&matches, "probes"));
+}
+
+/// Whether a selector selects the pods of a Deployment.
+fn selects(selector: &Value, deployment: &Value) -> bool {
+    let labels = &deployment["spec"]["template"]["metadata"]["labels"];
+    let selector = selector.as_object().unwrap();
+    !selector.is_empty() && selector.iter().all(|(key, value)| labels[key] == *value)
+}
+
+#[test]
+fn everything_that_selects_pods_selects_those_of_its_own_part() {
+    let deployments = [operator(), webhook()];
+    let named = |object: &Value| object["metadata"]["name"].as_str().unwrap().to_owned();
     let selectors = [
-        &operator()["spec"]["selector"]["matchLabels"],
-        &service[0]["spec"]["selector"],
-        &budget[0]["spec"]["selector"]["matchLabels"],
-        &network[0]["spec"]["podSelector"]["matchLabels"],
+        ("Service", "/spec/selector"),
+        ("PodDisruptionBudget", "/spec/selector/matchLabels"),
+        ("NetworkPolicy", "/spec/podSelector/matchLabels"),
+        ("Deployment", "/spec/selector/matchLabels"),
     ];
-    for selector in selectors {
-        let selector = selector.as_object().unwrap();
-        assert!(!selector.is_empty());
-        assert!(selector.iter().all(|(key, value)| labels[key] == *value), "{selector:?}");
+    for (kinds, pointer) in selectors {
+        let objects = kind(kinds);
+        assert!(!objects.is_empty(), "{kinds}");
+        for object in objects {
+            let selector = object.pointer(pointer).unwrap();
+            let selected: Vec<_> =
+                deployments.iter().filter(|deployment| selects(selector, deployment)).map(named).collect();
+            assert_eq!(selected, [named(&object)], "{kinds}");
+        }
     }
 }
 
 #[test]
-fn the_operator_runs_under_the_restricted_pod_security_standard() {
-    let pod = &operator()["spec"]["template"]["spec"];
-    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
-    assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
-    for container in pod["containers"].as_array().unwrap() {
-        let context = &container["securityContext"];
-        assert_eq!(context["allowPrivilegeEscalation"], false);
-        assert_eq!(context["readOnlyRootFilesystem"], true);
-        assert_eq!(context["capabilities"], json!({"drop": ["ALL"]}));
+fn the_api_server_finds_the_webhook_s_service() {
+    let service =
+        kind("Service").into_iter().find(|service| service["metadata"]["name"] == "sluicegate-webhook").unwrap();
+    let given = &service["spec"]["ports"][0];
+    assert!(port(&webhook(), given["targetPort"].as_str().unwrap()).is_u64());
+    for configuration in ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"].into_iter().flat_map(kind) {
+        for hook in configuration["webhooks"].as_array().unwrap() {
+            let wanted = &hook["clientConfig"]["service"];
+            assert_eq!(
+                [&wanted["name"], &wanted["namespace"]],
+                [&service["metadata"]["name"], &service["metadata"]["namespace"]]
+            );
+            assert_eq!(wanted["port"], given["port"]);
+        }
     }
-    assert!(["hostNetwork", "hostPID", "hostIPC", "volumes"].iter().all(|field| pod[field].is_null()));
+}
+
+#[test]
+fn pods_run_under_the_restricted_pod_security_standard() {
+    for deployment in [operator(), webhook()] {
+        let pod = &deployment["spec"]["template"]["spec"];
+        assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+        assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+        for container in pod["containers"].as_array().unwrap() {
+            let context = &container["securityContext"];
+            assert_eq!(context["allowPrivilegeEscalation"], false);
+            assert_eq!(context["readOnlyRootFilesystem"], true);
+            assert_eq!(context["capabilities"], json!({"drop": ["ALL"]}));
+        }
+        assert!(["hostNetwork", "hostPID", "hostIPC", "volumes"].iter().all(|field| pod[field].is_null()));
+    }
 }
 
 #[test]
 fn the_image_is_of_this_version() {
-    let image = operator()["spec"]["template"]["spec"]["containers"][0]["image"].clone();
-    assert_eq!(image, format!("ghcr.io/sluicegate/sluicegate:v{}", env!("CARGO_PKG_VERSION")));
+    for deployment in [operator(), webhook()] {
+        let image = deployment["spec"]["template"]["spec"]["containers"][0]["image"].clone();
+        assert_eq!(image, format!("ghcr.io/sluicegate/sluicegate:v{}", env!("CARGO_PKG_VERSION")));
+    }
+}
+
+/// What a selector of Namespaces leaves out by name.
+fn left_out(selector: &Value) -> BTreeSet<String> {
+    let expressions = selector["matchExpressions"].as_array().into_iter().flatten();
+    let by_name = expressions.filter(|one| one["key"] == "kubernetes.io/metadata.name" && one["operator"] == "NotIn");
+    by_name.flat_map(|one| one["values"].as_array().unwrap()).map(|name| name.as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_cluster_can_start_itself_with_all_of_it_installed() {
+    let own =
+        |rules: &Value| rules.as_array().unwrap().iter().all(|rule| rule["apiGroups"] == json!(["sluicegate.dev"]));
+    let names_only =
+        |rules: &Value| rules.as_array().unwrap().iter().all(|rule| rule["resources"] == json!(["namespaces"]));
+    let free = |selector: &Value| {
+        let left = left_out(selector);
+        ["kube-system", "sluicegate-system"].iter().all(|name| left.contains(*name))
+    };
+    for policy in kind("ValidatingAdmissionPolicyBinding") {
+        let name = &policy["metadata"]["name"];
+        let policies = kind("ValidatingAdmissionPolicy");
+        let rules = &policies.iter().find(|one| one["metadata"]["name"] == policy["spec"]["policyName"]).unwrap()["spec"]
+            ["matchConstraints"]["resourceRules"];
+        assert!(
+            own(rules) || names_only(rules) || free(&policy["spec"]["matchResources"]["namespaceSelector"]),
+            "{name}"
+        );
+    }
+    for configuration in ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"].into_iter().flat_map(kind) {
+        for hook in configuration["webhooks"].as_array().unwrap() {
+            assert!(own(&hook["rules"]) || free(&hook["namespaceSelector"]), "{}", hook["name"]);
+        }
+    }
 }

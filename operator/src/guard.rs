@@ -64,6 +64,24 @@ struct Written {
     uid: String,
     spec: Fingerprint,
     ours: bool,
+    version: Option<u64>,
+}
+
+impl Seen {
+    /// Takes note of a TenantGuard, by the watch or as the answer to a write: whichever comes later may be the older one.
+    fn saw(&mut self, namespace: Arc<str>, written: Written) {
+        let known = self.guards.get(&namespace);
+        if known.is_none_or(|known| known.version.is_none() || written.version >= known.version) {
+            self.guards.insert(namespace, written);
+        }
+    }
+
+    /// A TenantGuard is gone, unless there is a newer one.
+    fn lost(&mut self, namespace: &str, version: Option<u64>) {
+        if self.guards.get(namespace).is_some_and(|known| version.is_none() || version >= known.version) {
+            self.guards.remove(namespace);
+        }
+    }
 }
 
 /// What runs for one cluster.
@@ -148,7 +166,7 @@ impl Guards {
                 if what == NAMESPACES {
                     seen.namespaces.insert(namespace.clone(), Labelled::read(&object));
                 } else {
-                    seen.guards.insert(namespace.clone(), Written::read(&object));
+                    seen.saw(namespace.clone(), Written::read(&object));
                 }
                 drop(seen);
                 self.push([namespace]);
@@ -159,7 +177,7 @@ impl Guards {
                 if what == NAMESPACES {
                     seen.namespaces.remove(&namespace);
                 } else {
-                    seen.guards.remove(&namespace);
+                    seen.lost(&namespace, Written::read(&object).version);
                 }
                 drop(seen);
                 self.push([namespace]);
@@ -262,7 +280,7 @@ impl Guards {
         debug!(cluster = %runtime.id, namespace, "wrote the guard");
         let written = Written::read(&live);
         let foreign = written.spec != wanted;
-        self.seen().guards.insert(Arc::from(namespace), written.clone());
+        self.seen().saw(Arc::from(namespace), written.clone());
         if foreign {
             // Somebody has added to it, who may administer it. It is made again, without.
             self.delete(runtime, namespace, &written).await?;
@@ -357,6 +375,7 @@ impl Written {
             uid: metadata["uid"].as_str().unwrap_or_default().to_owned(),
             spec: fields::digest(&object["spec"]),
             ours: metadata["labels"][MANAGED_BY_LABEL] == MANAGER,
+            version: metadata["resourceVersion"].as_str().and_then(|version| version.parse().ok()),
         }
     }
 }
@@ -367,6 +386,24 @@ mod tests {
 
     use super::*;
     use crate::flux::controllers;
+
+    #[test]
+    fn an_answer_that_comes_late_hides_no_change() {
+        let of = |version: u64, spec: &str| {
+            let metadata = json!({"resourceVersion": version.to_string(), "labels": {MANAGED_BY_LABEL: MANAGER}});
+            Written::read(&json!({"metadata": metadata, "spec": {"tenant": spec}}))
+        };
+        let (mut seen, namespace) = (Seen::default(), Arc::<str>::from("team"));
+        // The watch tells of somebody's change before the answer to our own write, which was before, is there.
+        seen.saw(namespace.clone(), of(7, "theirs"));
+        seen.saw(namespace.clone(), of(6, "ours"));
+        assert_eq!(seen.guards["team"].spec, of(7, "theirs").spec);
+        seen.saw(namespace.clone(), of(9, "made again"));
+        seen.lost("team", Some(8));
+        assert_eq!(seen.guards["team"].version, Some(9));
+        seen.lost("team", Some(10));
+        assert!(seen.guards.is_empty());
+    }
 
     #[test]
     fn the_guard_knows_every_controller() {

@@ -11,6 +11,7 @@ use sluicegate_operator::{
     object::{MANAGED_BY_LABEL, MANAGER},
     rights::{OPERATOR, OPERATOR_NAMESPACE, Role, rule},
 };
+use sluicegate_policy::guard::ADMINISTER;
 
 use crate::decide::Hook;
 
@@ -81,9 +82,9 @@ fn tenant_label_changes() -> (&'static str, String) {
     ("the-tenant-label-changes", format!("{} != {old}", label("object")))
 }
 
-/// Whoever may say what tenants may do may also say who is one.
-fn may_write_policies() -> String {
-    format!("authorizer.group('{GROUP}').resource('fluxpolicies').check('update').allowed()")
+/// Whoever may do what the guard keeps from everybody else may say whose a namespace is: guard and webhook ask the same.
+fn may_administer() -> String {
+    format!("authorizer.group('{GROUP}').resource('tenantguards').check('{ADMINISTER}').allowed()")
 }
 
 fn mutating() -> Vec<Rule> {
@@ -141,13 +142,8 @@ fn validating() -> Vec<Rule> {
         },
         own("fluxpolicies", "fluxpolicies"),
         own("fluxclusters", "fluxclusters"),
-        namespaces(
-            "tenant-label",
-            Hook::TenantLabel,
-            true,
-            ("not-an-administrator", format!("!{}", may_write_policies())),
-        ),
-        namespaces("namespaces", Hook::Validate, false, ("an-administrator", may_write_policies())),
+        namespaces("tenant-label", Hook::TenantLabel, true, ("not-an-administrator", format!("!{}", may_administer()))),
+        namespaces("namespaces", Hook::Validate, false, ("an-administrator", may_administer())),
     ]
 }
 
@@ -268,7 +264,7 @@ fn deployment() -> Value {
     let probe = |path: &str| json!({"httpGet": {"path": path, "port": "probes"}, "periodSeconds": 5});
     let container = json!({
         "name": "webhook",
-        "image": format!("ghcr.io/sluicegate/sluicegate:{}", env!("CARGO_PKG_VERSION")),
+        "image": format!("ghcr.io/sluicegate/sluicegate:v{}", env!("CARGO_PKG_VERSION")),
         "args": ["webhook"],
         "env": [{"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}}],
         "ports": [{"name": "https", "containerPort": PORT}, {"name": "probes", "containerPort": PROBES}],
@@ -292,7 +288,7 @@ fn deployment() -> Value {
                 "priorityClassName": "system-cluster-critical",
                 "terminationGracePeriodSeconds": 45,
                 "securityContext": {
-                    "runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"},
+                    "runAsNonRoot": true, "runAsUser": 65534, "seccompProfile": {"type": "RuntimeDefault"},
                 },
                 "topologySpreadConstraints": [{
                     "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway",
@@ -333,7 +329,7 @@ pub fn files() -> Vec<(&'static str, &'static str, Vec<Value>)> {
         ),
         (
             "webhook-configurations.yaml",
-            "What the API server asks the webhook, and what counts while it is away. Apply it when the webhook's pods are ready.",
+            "What the API server asks the webhook, and what counts while it is away.",
             configurations().into(),
         ),
     ]

@@ -119,10 +119,11 @@ pub async fn run(options: Options, stop: impl Future<Output = ()> + Send + 'stat
         }
     });
     info!(listen = %options.listen, "started");
-    let linger = options.linger;
+    let (linger, leaving) = (options.linger, server.clone());
     let ending = async move {
         stop.await;
         info!("stopping");
+        leaving.leave();
         // Whoever sends requests here hears of it by the probe, or by the list of endpoints, and that takes a moment.
         let _leaving = health.gate("the end of this process");
         sleep(linger).await;

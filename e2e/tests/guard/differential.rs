@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sluicegate_e2e::error::Result;
 use sluicegate_e2e::suite::{Space, inputs};
 
-use crate::support::{Ward, guarded};
+use crate::support::{Ward, guarded, number};
 
 /// Requests at the same time.
 const CONCURRENCY: usize = 12;
@@ -71,14 +71,14 @@ async fn worlds(
 #[test]
 fn engine_and_guard_agree_about_images() {
     guarded("diff-images", async |space| {
-        worlds(&space, 20_261_121, 20, 150, |random, ward| ward.pod(&inputs::image(random))).await
+        worlds(&space, 20_261_121, number(8, 20), 150, |random, ward| ward.pod(&inputs::image(random))).await
     });
 }
 
 #[test]
 fn engine_and_guard_agree_about_pods_with_many_images() {
     guarded("diff-pods", async |space| {
-        worlds(&space, 20_261_122, 10, 40, |random, ward| {
+        worlds(&space, 20_261_122, number(4, 10), 40, |random, ward| {
             let mut pod = ward.pod(&inputs::image(random));
             for (list, prefix) in [("containers", "c"), ("initContainers", "i")] {
                 let more: Vec<Value> = (0..random.usize(0..2))
@@ -97,7 +97,7 @@ fn engine_and_guard_agree_about_pods_with_many_images() {
 #[test]
 fn engine_and_guard_agree_about_sources() {
     guarded("diff-sources", async |space| {
-        worlds(&space, 20_261_123, 20, 100, |random, ward| {
+        worlds(&space, 20_261_123, number(8, 20), 100, |random, ward| {
             let url = inputs::url(random);
             let source = inputs::source(random, &url);
             ward.flux(source["apiVersion"].as_str().unwrap(), source["kind"].as_str().unwrap(), source["spec"].clone())
@@ -115,7 +115,7 @@ fn engine_and_guard_agree_about_fields_of_flux_objects() {
         );
         let ward = Ward::new(&space, "team", &[policy]).await?;
         let mut random = Rng::with_seed(20_261_124);
-        let objects = (0..600)
+        let objects = (0..number(300, 600))
             .map(|_| {
                 let object = inputs::reaching(&mut random, &ward.name);
                 ward.flux(

@@ -85,6 +85,11 @@ fn tenantguards_follow_labels_and_policies() {
         };
         space.wait("the FluxCluster's status", 90, said).await?;
 
+        // What was written holds with nobody there, and goes on when somebody is there again.
+        operator.stop()?;
+        in_force_for(&space, &team, "registry.example.com/two/x:1").await?;
+        operator.start()?;
+
         // Without a label there is no guard, and a namespace that is deleted goes, whatever is in it.
         patches(&space.client(), &namespace, json!({"metadata": {"labels": {TENANT_LABEL: null}}}))
             .await

@@ -26,6 +26,11 @@ pub(crate) const AGENT_LABEL: &str = "sluicegate.dev/agent";
 /// What a start of the API server, or an installation, may take until parameters are found; it takes half a minute.
 pub(crate) const IN_FORCE: Duration = Duration::from_secs(120);
 
+/// A number of tries: the first, and with `SLUICEGATE_E2E_FULL` the second. Every case of a table is always tried.
+pub(crate) fn number(usual: usize, full: usize) -> usize {
+    if std::env::var_os("SLUICEGATE_E2E_FULL").is_some() { full } else { usual }
+}
+
 /// The control plane that the tests share.
 pub(crate) fn guarded(name: &str, body: impl AsyncFnOnce(Space) -> Result<()>) {
     static CLUSTER: OnceLock<std::result::Result<Cluster, String>> = OnceLock::new();

@@ -9,7 +9,7 @@ fn rights() -> serde_json::Value {
 }
 
 #[test]
-fn whoever_may_not_write_policies_may_not_say_whose_a_namespace_is() {
+fn whoever_may_not_administer_guards_may_not_say_whose_a_namespace_is() {
     on_shared("label", async |hook| {
         let bob = hook.user("bob", rights()).await?;
         let name = format!("{}-bob", hook.space.prefix());

@@ -24,7 +24,7 @@ impl Namespace {
     }
 }
 
-/// Whoever comes here may not write FluxPolicies, and so may not say whose a namespace is.
+/// Whoever comes here may not administer TenantGuards, and so may not say whose a namespace is.
 pub(super) fn refuse(request: &Request<'_>) -> Answer {
     let new = read::<Namespace>(request.object).ok();
     let old = read::<Namespace>(request.old_object).ok();
@@ -34,8 +34,8 @@ pub(super) fn refuse(request: &Request<'_>) -> Answer {
         return Answer::allowed();
     }
     Answer::denied(format!(
-        "metadata.labels[{TENANT_LABEL}]: {} may not say which tenant a namespace belongs to\n  help: whoever may update \
-         FluxPolicies may; ask an administrator of the platform",
+        "metadata.labels[{TENANT_LABEL}]: {} may not say which tenant a namespace belongs to\n  help: whoever may \
+         administer TenantGuards may; ask an administrator of the platform",
         text::line(&request.user_info.username)
     ))
 }

@@ -99,7 +99,7 @@ pub struct GroupVersionResource<'r> {
 #[derive(Debug, Deserialize)]
 pub struct UserInfo<'r> {
     /// Name of the user.
-    #[serde(borrow, default)]
+    #[serde(borrow)]
     pub username: Cow<'r, str>,
 }
 
@@ -195,7 +195,7 @@ mod tests {
         for (from, to, why) in [
             ("\"CREATE\"", "\"PAINT\"", "PAINT"),
             ("\"CREATE\"", "7", "expected value"),
-            ("\"userInfo\":{", "\"userInfo\":[],\"user\":{", "invalid type"),
+            ("\"userInfo\":{", "\"userInfo\":[],\"user\":{", "invalid length 0"),
             ("\"operation\":\"CREATE\",", "", "missing field `operation`"),
             ("admission.k8s.io/v1\"", "admission.k8s.io/v2\"", "admission.k8s.io/v2"),
             ("AdmissionReview", "PodReview", "PodReview"),

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use http::{HeaderValue, header};
 use hyper::{
     server::conn::{http1, http2},
     service::service_fn,
@@ -29,6 +30,8 @@ use super::{Server, exchange};
 const LOOK: Duration = Duration::from_millis(500);
 /// What a connection that was told to end may take for it.
 const END: Duration = Duration::from_secs(10);
+/// What somebody who has just connected may take for the first request when everything ends.
+const FIRST: Duration = Duration::from_secs(3);
 
 /// What goes on on a connection.
 #[derive(Debug, Default)]
@@ -52,6 +55,23 @@ impl Drop for Open {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
         self.0.done.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+impl Activity {
+    /// Whether no request has come yet.
+    fn is_new(&self) -> bool {
+        self.open.load(Ordering::Relaxed) == 0 && self.done.load(Ordering::Relaxed) == 0
+    }
+}
+
+/// Why a connection ends.
+enum End {
+    /// By itself.
+    Closed(hyper::Result<()>),
+    /// Nothing comes of it.
+    Useless,
+    /// Everything ends.
+    Ended,
 }
 
 /// Serves a connection to its end.
@@ -78,7 +98,10 @@ pub(super) async fn run(server: &Arc<Server>, acceptor: &TlsAcceptor, stream: Tc
         service_fn(move |request| {
             let (server, open) = (server.clone(), Open::new(&activity));
             async move {
-                let response = exchange::answer(&server, request).await;
+                let mut response = exchange::answer(&server, request).await;
+                if !is_http2 && server.is_leaving() {
+                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
                 drop(open);
                 Ok::<_, Infallible>(response)
             }
@@ -101,7 +124,8 @@ pub(super) async fn run(server: &Arc<Server>, acceptor: &TlsAcceptor, stream: Tc
     } else {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(limits.headers)
+            // It counts from the answer before, so it ends connections that are not used.
+            .header_read_timeout(limits.idle)
             .max_headers(64)
             .max_buf_size(limits.header_bytes.max(8 * 1024))
             .serve_connection(TokioIo::new(stream), service);
@@ -124,8 +148,8 @@ async fn supervise<C>(
     let (mut seen, mut since) = (0, Instant::now());
     let end = loop {
         tokio::select! {
-            result = &mut connection => break Some(result),
-            _ = ended.wait_for(|ended| *ended) => break None,
+            result = &mut connection => break End::Closed(result),
+            _ = ended.wait_for(|ended| *ended) => break End::Ended,
             _ = look.tick() => {
                 let (open, done) = (activity.open.load(Ordering::Relaxed), activity.done.load(Ordering::Relaxed));
                 if open > 0 || done != seen {
@@ -133,14 +157,19 @@ async fn supervise<C>(
                 }
                 let patience = if done == 0 { server.limits.headers } else { server.limits.idle };
                 if since.elapsed() >= patience {
-                    break None;
+                    break End::Useless;
                 }
             }
         }
     };
+    let end = match end {
+        // Its first request is on its way; the answer ends it.
+        End::Ended if activity.is_new() => timeout(FIRST, &mut connection).await.map_or(End::Ended, End::Closed),
+        end => end,
+    };
     let result = match end {
-        Some(result) => result,
-        None => {
+        End::Closed(result) => result,
+        End::Useless | End::Ended => {
             tell(connection.as_mut());
             match timeout(END, connection).await {
                 Ok(result) => result,

@@ -6,12 +6,19 @@
 mod connection;
 mod exchange;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use rustls::ServerConfig;
 use tokio::{
-    net::TcpListener,
-    sync::{Semaphore, watch},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -29,9 +36,10 @@ pub struct Limits {
     pub streams: u32,
     /// For the TLS handshake.
     pub handshake: Duration,
-    /// For the first request of a connection, and for the headers of each.
+    /// For the first request of a connection.
     pub headers: Duration,
-    /// Without any request, after the first.
+    /// Without any request, after the first. Longer than clients keep a connection that they do not use (Go: 90 s), so that it
+    /// is never ended while somebody sends on it.
     pub idle: Duration,
     /// For a request, from its headers to its answer. The API server's own limit counts where it is shorter.
     pub request: Duration,
@@ -72,12 +80,24 @@ pub struct Server {
     pub limits: Limits,
     /// Answers that ask about every FluxConfig, one after the other: the others are not to wait for them.
     long: Semaphore,
+    /// Whether clients are to go elsewhere.
+    leaving: AtomicBool,
 }
 
 impl Server {
     /// A server that answers nothing yet.
     pub fn new(current: Arc<Current>, serving: Arc<Serving>, metrics: Arc<Metrics>, limits: Limits) -> Arc<Self> {
-        Arc::new(Self { current, serving, metrics, limits, long: Semaphore::new(1) })
+        Arc::new(Self { current, serving, metrics, limits, long: Semaphore::new(1), leaving: AtomicBool::default() })
+    }
+
+    /// From now on a connection ends with its next answer: clients find somebody else while this server still takes whoever
+    /// comes. To end a connection that nobody uses is to meet a request that is on its way.
+    pub fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
     }
 
     fn tls(&self) -> Result<ServerConfig, rustls::Error> {
@@ -105,6 +125,15 @@ impl Server {
         let (ending, ended) = watch::channel(false);
         let mut connections = JoinSet::new();
         let mut stop = std::pin::pin!(stop);
+        let serve = |stream: TcpStream, slot: Option<OwnedSemaphorePermit>| {
+            let (server, acceptor, ended) = (self.clone(), acceptor.clone(), ended.clone());
+            async move {
+                server.metrics.connected(1);
+                connection::run(&server, &acceptor, stream, ended).await;
+                server.metrics.connected(-1);
+                drop(slot);
+            }
+        };
         loop {
             let next = async {
                 // A semaphore that is never closed always gives a permit.
@@ -119,13 +148,7 @@ impl Server {
             while connections.try_join_next().is_some() {}
             match accepted {
                 Ok((stream, _)) => {
-                    let (server, acceptor, ended) = (self.clone(), acceptor.clone(), ended.clone());
-                    connections.spawn(async move {
-                        server.metrics.connected(1);
-                        connection::run(&server, &acceptor, stream, ended).await;
-                        server.metrics.connected(-1);
-                        drop(slot);
-                    });
+                    connections.spawn(serve(stream, slot));
                 }
                 Err(error) => {
                     // Out of file descriptors, for example: that passes.
@@ -133,6 +156,13 @@ impl Server {
                     sleep(Duration::from_millis(100)).await;
                 }
             }
+        }
+        self.leave();
+        // Whoever is connected already, as far as the kernel and the client know, is served too.
+        while let Ok(slot) = Arc::clone(&slots).try_acquire_owned()
+            && let Ok(Ok((stream, _))) = timeout(Duration::ZERO, listener.accept()).await
+        {
+            connections.spawn(serve(stream, Some(slot)));
         }
         drop(listener);
         // Everybody who could listen is a connection of this server.

@@ -39,7 +39,7 @@ fn says_whom_another_tenant_cuts_off() {
 }
 
 #[test]
-fn whoever_may_not_write_policies_may_not_say_whose_a_namespace_is() {
+fn whoever_may_not_administer_guards_may_not_say_whose_a_namespace_is() {
     let (none, a, b) = (json!({}), tenant("team-a"), tenant("team-b"));
     for (old, new) in [(&none, &a), (&a, &b), (&a, &none), (&none, &tenant(""))] {
         let ask =

@@ -252,6 +252,38 @@ async fn what_is_going_on_is_finished_and_nothing_new_is_taken_at_the_end() {
 }
 
 #[tokio::test]
+async fn who_has_just_connected_is_answered_at_the_end_and_sent_elsewhere() {
+    let mut webhook = webhook(limits()).await;
+    let stream = webhook.connect(&["http/1.1"]).await;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let driver = tokio::spawn(connection);
+    webhook.stop.take().unwrap().send(()).unwrap();
+    sleep(Duration::from_millis(200)).await;
+    let response = sender.send_request(Webhook::request("/validate", review())).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["connection"], "close");
+    response.into_body().collect().await.unwrap();
+    timeout(Duration::from_secs(2), driver).await.expect("the connection stays open").unwrap().unwrap();
+    timeout(Duration::from_secs(2), webhook.served).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_that_is_not_used_for_a_while_is_kept() {
+    let webhook = webhook(limits()).await;
+    let stream = webhook.connect(&["http/1.1"]).await;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    for _ in 0..2 {
+        let response = sender.send_request(Webhook::request("/validate", review())).await.unwrap();
+        assert_eq!(response.status(), 200);
+        response.into_body().collect().await.unwrap();
+        // Longer than the first request may take.
+        sleep(limits().headers * 2).await;
+        sender.ready().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_new_policy_counts_from_the_next_request_on() {
     let webhook = webhook(limits()).await;
     webhook.still_serves().await;

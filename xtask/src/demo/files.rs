@@ -15,19 +15,20 @@ metadata:
 spec:
   connection: {inCluster: {}}
   flux: {version: 2.9.3, crds: External}
-  guard: \"Off\"
 ";
 
-/// What is different here: whence Flux's own images come, and which release of it. On a cluster of the reader's also a
-/// repository that it can reach.
-pub fn here(source: Option<&str>) -> String {
+/// What is different here: whence Flux's own images come, which release of it, and who writes FluxConfigs. On a cluster of the
+/// reader's also a repository that it can reach, with whatever images that needs.
+pub fn here(source: Option<&str>, writer: &str) -> String {
     let mut spec = json!({
         "tenants": {"names": ["shop"]},
         "priority": 100,
+        "writers": [writer],
         "agent": {"imageRegistry": "ghcr.io/fluxcd", "version": "2.9.3"},
     });
     if let Some(source) = source {
         spec["sources"] = json!({"git": {"allow": [source]}});
+        spec["images"] = json!({"allow": ["**"]});
     }
     json!({"apiVersion": "sluicegate.dev/v1alpha1", "kind": "FluxPolicy", "metadata": {"name": "here"}, "spec": spec})
         .to_string()

@@ -156,9 +156,11 @@ mod tests {
     /// The platform repository of the second part, with a team's file.
     fn platform(folder: &Path, file: &str) -> Files {
         copy(&root().join("examples/platform"), folder).unwrap();
-        for (path, text) in
-            [("clusters/dev.yaml", DEV), ("policies/here.yaml", &here(Some("https://git.example.com/x"))), (FILE, file)]
-        {
+        for (path, text) in [
+            ("clusters/dev.yaml", DEV),
+            ("policies/here.yaml", &here(Some("https://git.example.com/x"), "kubernetes-admin")),
+            (FILE, file),
+        ] {
             fs::write(folder.join(path), text).unwrap();
         }
         Files::load(&Request { paths: vec![folder.to_owned()], ..Request::default() }).unwrap()

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, time::Duration};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 use sluicegate_e2e::{
     accounts::Account,
@@ -33,6 +33,7 @@ const AGENT: &str = "sluicegate-shop";
 const CONFIGS: &str = "/apis/sluicegate.dev/v1alpha1/namespaces/shop/fluxconfigs";
 const CONFIG: &str = "/apis/sluicegate.dev/v1alpha1/namespaces/shop/fluxconfigs/gift-cards";
 const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/shop/deployments/gift-cards";
+const WEBHOOKS: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/sluicegate";
 /// What the Service may take to follow its pods.
 const SERVICE_LIMIT: Duration = Duration::from_secs(30);
 /// As whom the demo applies what a reader would apply.
@@ -122,7 +123,7 @@ impl Play<'_> {
 
     fn install(&self) -> Result<()> {
         self.screen
-            .step("An administrator installs Sluicegate: its kinds, its rights, two replicas of the operator.")?;
+            .step("An administrator installs Sluicegate: kinds, rights, the guard, two replicas each of operator and webhook.")?;
         if let Some(image) = &self.image {
             self.screen
                 .command(&format!("(cd deploy && kustomize edit set image ghcr.io/sluicegate/sluicegate={image})"));
@@ -135,7 +136,7 @@ impl Play<'_> {
         self.screen.output(&counted(&objects));
         self.screen.command(&format!("watch kubectl get pods,leases --namespace {SYSTEM}"));
         let lease = format!("/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases/sluicegate-operator");
-        self.screen.watch().until("two replicas, one of which leads", 180, |watch| {
+        self.screen.watch().until("two replicas of each, and an API server that trusts the webhook", 180, |watch| {
             let ready = self.see_pods(watch, SYSTEM)?;
             let lease = self.api.get(&lease)?.unwrap_or_default();
             let holder = lease["spec"]["holderIdentity"].as_str().unwrap_or_default();
@@ -144,7 +145,9 @@ impl Play<'_> {
             if !leader.is_empty() {
                 watch.see("lease/sluicegate-operator", &format!("{leader} leads"));
             }
-            Ok(ready == 2 && !leader.is_empty())
+            let hooks = self.api.get(WEBHOOKS)?.unwrap_or_default();
+            let trusted = !hooks["webhooks"][0]["clientConfig"]["caBundle"].is_null();
+            Ok(ready == 4 && !leader.is_empty() && trusted)
         })?;
         Ok(())
     }
@@ -157,8 +160,9 @@ impl Play<'_> {
             Source::Public { url, .. } => Some(url.as_str()),
         };
         self.platform.write("clusters/dev.yaml", files::DEV)?;
-        self.platform.write("policies/here.yaml", &files::here(public))?;
-        screen.note("This cluster plays Kestrel's cluster dev; policies/here.yaml says where Flux's images are.");
+        self.platform.write("policies/here.yaml", &files::here(public, &self.me()?))?;
+        screen.note("This cluster plays Kestrel's cluster dev. policies/here.yaml says where Flux's images are, and lets you write");
+        screen.note("FluxConfigs: Kestrel's own policies let nobody do that but Flux, from the platform repository.");
         self.platform.commit("This cluster is dev")?;
         let mut arguments = vec!["clusters/dev.yaml".to_owned(), "tenants/shop/namespace.yaml".to_owned()];
         let mut policies: Vec<String> = fs::read_dir(self.platform.path("policies"))?
@@ -283,23 +287,26 @@ impl Play<'_> {
         screen.command(&format!("sed -i 's|{}|{wanted}|' {FILE}", self.source.url()));
         self.platform.write(FILE, &good.replace(&self.source.url(), wanted))?;
         self.platform.sluicegate(&["check", FILE, "--policies", "."], false)?;
-        screen.step("It is merged all the same. The operator refuses it too, and what ran before goes on.")?;
+        screen.step("It is merged all the same. The API server refuses it, and what ran before goes on.")?;
         self.platform.commit("Merge it although the pipeline is red")?;
-        self.apply_config()?;
-        screen.watch().until("the operator's verdict", 60, |watch| {
-            let config = self.see_everything(watch)?;
-            Ok(settled(&config) && condition(&config, "Admitted").0 == "False")
-        })?;
-        screen.command(&format!(
-            "kubectl get fluxconfig gift-cards --namespace {TEAM} --output jsonpath='{{.status.violations[*].message}}'"
-        ));
-        let config = self.api.get(CONFIG)?.unwrap_or_default();
-        for violation in config["status"]["violations"].as_array().into_iter().flatten() {
-            let part = |field: &str| violation[field].as_str().unwrap_or_default();
-            screen.output(&format!("{} ({})", part("message"), part("rule")));
+        screen.command(&format!("kubectl apply -f {FILE}"));
+        for object in documents(&self.platform.read(FILE)?)? {
+            self.is_refused(&object, "[source-not-allowed]")?;
         }
         if matches!(self.source, Source::Own { .. }) {
             self.say("Gift cards, ten percent off")?;
+            screen.step(
+                "So is an image from elsewhere in the team's namespace, whoever runs it: you are an administrator.",
+            )?;
+            screen.command(&format!("kubectl run miner --namespace {TEAM} --image docker.io/evil/miner"));
+            let container = json!({"name": "miner", "image": "docker.io/evil/miner"});
+            let metadata = json!({"name": "miner", "namespace": TEAM});
+            let pod =
+                json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container]}});
+            self.is_refused(&pod, "[image-not-allowed]")?;
+            screen.note(
+                "That is the guard: policies inside the API server, which hold with nothing of Sluicegate running.",
+            );
         }
         screen.step("The commit is taken back.")?;
         self.platform.say_git(&["revert", "--no-edit", "HEAD"])?;
@@ -372,6 +379,27 @@ impl Play<'_> {
             self.api.apply(&object, MANAGER)?;
         }
         Ok(())
+    }
+
+    /// Applies what must not be stored, and shows why it is not.
+    fn is_refused(&self, object: &Value, why: &str) -> Result<()> {
+        match self.api.apply(object, MANAGER) {
+            Ok(_) => bail!("{} was stored, and should have been refused: {why}", path_of(object)),
+            Err(error::Error::Api { source, .. }) if source.to_string().contains(why) => {
+                let text = if let kube::Error::Api(status) = &*source { status.message.as_str() } else { why };
+                self.screen.output(&format!("Error from server (Forbidden): {text}"));
+                Ok(())
+            }
+            Err(error) => Err(error).context(format!("this was to be refused because of {why}")),
+        }
+    }
+
+    /// As whom the API server knows the reader.
+    fn me(&self) -> Result<String> {
+        let question = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
+        let answer = self.api.ask("/apis/authentication.k8s.io/v1/selfsubjectreviews", &question)?;
+        let name = answer["status"]["userInfo"]["username"].as_str();
+        Ok(name.context("the API server does not say who this is")?.to_owned())
     }
 
     /// Asks the team's service what it says.
@@ -540,9 +568,7 @@ impl Play<'_> {
             }
             std::thread::sleep(Duration::from_millis(500));
         }
-        anyhow::bail!(
-            "some of it is still there after four minutes: `kubectl get namespaces,fluxconfigs -A` shows what"
-        )
+        bail!("some of it is still there after four minutes: `kubectl get namespaces,fluxconfigs -A` shows what")
     }
 }
 
