@@ -127,11 +127,6 @@ impl Replica {
         self.process.stop()
     }
 
-    /// Where it is asked, on the host.
-    pub fn admission(&self) -> SocketAddr {
-        self.admission
-    }
-
     /// The end of its log.
     pub fn log_tail(&self, word: &str, lines: usize) -> String {
         self.process.log_tail(word, lines)

@@ -261,38 +261,6 @@ async fn trust(hook: &Hook, certificate: &str) -> Result<()> {
 }
 
 #[test]
-fn connections_that_say_nothing_take_no_place_from_the_api_server() {
-    on_own("silent", async |hook| {
-        let (a, b, tenant) = two(&hook, &["--linger", "1"]).await?;
-        // All connections are to one of them.
-        hook.front.lead_to(&[&a]);
-        b.stop()?;
-        hook.is_asked().await?;
-        let load = Load::start(&hook, &tenant);
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        // More than a replica serves at the same time, and new ones for those that it has cut off.
-        let mut silent = Vec::new();
-        while load.began.elapsed() < Duration::from_secs(12) {
-            while silent.len() < 540 {
-                silent.push(std::net::TcpStream::connect(a.admission()).expect("a connection"));
-            }
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            let waits = |stream: &std::net::TcpStream| {
-                let quiet = stream.set_nonblocking(true).is_ok();
-                // No news is a connection that is still open.
-                quiet && stream.peek(&mut [0; 1]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
-            };
-            silent.retain(waits);
-        }
-        let wrong = load.end("silent connections").await;
-        assert!(wrong.is_empty(), "{wrong:#?}");
-        drop(silent);
-        assert!(a.is_ready().await);
-        Ok(())
-    });
-}
-
-#[test]
 fn somebody_else_at_the_webhooks_address_is_not_believed() {
     on_own("foreign", async |hook| {
         let (a, b, tenant) = two(&hook, &[]).await?;

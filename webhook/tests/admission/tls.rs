@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http_body_util::BodyExt as _;
-use hyper::client::conn::http2;
+use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
 use serde_json::Value;

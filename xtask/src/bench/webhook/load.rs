@@ -20,12 +20,12 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    /// Connections with one request at a time, over HTTP/1.1.
+    /// Connections with one request at a time, over HTTP/1.1, as API servers have them.
     pub(super) fn of(connections: usize) -> Self {
         Self { connections, streams: 1 }
     }
 
-    /// One connection of HTTP/2, as an API server has to a webhook.
+    /// One connection of HTTP/2, as proxies have to a webhook.
     pub(super) const HTTP2: Self = Self { connections: 1, streams: 64 };
 }
 
