@@ -3,7 +3,7 @@
 //! the node's address leads to the replicas, as the Service does.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -53,13 +53,24 @@ impl Replica {
     /// # Errors
     /// Where its kubeconfig cannot be made or the program is not built.
     pub fn new(cluster: &Cluster, name: &str, arguments: &[&str]) -> Result<Replica> {
+        Self::of(cluster, name, operator::program()?, arguments)
+    }
+
+    /// As [`Replica::new`], with a program of the caller's.
+    ///
+    /// # Errors
+    /// Where its kubeconfig cannot be made.
+    pub fn of(cluster: &Cluster, name: &str, program: PathBuf, arguments: &[&str]) -> Result<Replica> {
         let (admission, probes) = (free()?, free()?);
         let (listen, probe) = (admission.to_string(), probes.to_string());
-        let all =
-            [&["--namespace", NAMESPACE, "--listen", &listen, "--probes", &probe, "--name", NODE_ADDRESS], arguments]
-                .concat();
+        let mut all = vec!["--namespace", NAMESPACE, "--listen", &listen, "--probes", &probe];
+        // A certificate of the caller's has its names.
+        if !arguments.contains(&"--certificate-file") {
+            all.extend(["--name", NODE_ADDRESS]);
+        }
+        all.extend(arguments);
         let kubeconfig = cluster.kubeconfig_for(USER, Some(operator::GROUP))?;
-        let process = Operator::part(cluster, "webhook", name, operator::program()?, &kubeconfig, &all)?;
+        let process = Operator::part(cluster, "webhook", name, program, &kubeconfig, &all)?;
         Ok(Replica { process, admission, probes })
     }
 

@@ -5,8 +5,8 @@
 //! and timed tests; nothing in `cargo test` depends on a clock.
 //!
 //! Calls go one way: [`check`] makes a [`corpus`], lists the [`programs`] (the [`peers`] among them), has each of them
-//! [`measure`]d in turn, compares the verdicts, asks the [`targets`] and writes the [`table`]. [`operator`] has a folder of its
-//! own, and shares the last two.
+//! [`measure`]d in turn, compares the verdicts, asks the [`targets`] and writes the [`table`]. [`operator`] and [`webhook`] have
+//! folders of their own, and share the last two.
 
 mod check;
 mod corpus;
@@ -16,6 +16,7 @@ mod peers;
 mod programs;
 mod table;
 mod targets;
+mod webhook;
 
 use std::io::{self, Write as _};
 
@@ -28,6 +29,8 @@ pub enum Bench {
     Check(check::Options),
     /// The operator against a bare client on a control plane of its own; exit code 1 where a target is missed
     Operator(operator::Options),
+    /// The webhook against one of the same stack that allows everything; exit code 1 where a target is missed
+    Webhook(webhook::Options),
     /// Runs one program and prints what it cost, as JSON
     #[command(hide = true)]
     Measure(measure::Command),
@@ -42,6 +45,7 @@ impl Bench {
         match self {
             Self::Check(options) => check::run(options),
             Self::Operator(options) => operator::run(options),
+            Self::Webhook(options) => webhook::run(options),
             Self::Measure(command) => measure::run(command),
         }
     }

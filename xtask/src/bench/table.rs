@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn the_documentation_has_the_markers() {
         let page = fs::read_to_string(crate::process::root().join(DOCS)).unwrap();
-        for bench in ["check", "operator"] {
+        for bench in ["check", "operator", "webhook"] {
             assert!(replace(&page, bench, "").is_some(), "{bench}");
         }
     }

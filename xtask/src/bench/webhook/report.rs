@@ -1,0 +1,282 @@
+//! The result of `bench webhook`: what is promised, and the tables.
+
+use std::fmt::Write as _;
+
+use super::load::Shape;
+use super::plane::Way;
+use super::platform::Question;
+use crate::bench::table::{machine, thousands};
+use crate::bench::targets::{Target, mebibytes};
+
+/// Number of tenants at which the promises hold.
+const AT: usize = 10_000;
+
+/// What a request cost one of the two.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Cost {
+    pub(super) per_second: f64,
+    pub(super) cpu_micros: f64,
+    pub(super) median_micros: f64,
+    pub(super) p99_micros: f64,
+    /// In bytes.
+    pub(super) resident: u64,
+}
+
+/// What was measured of one question at one number of tenants and connections.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cell {
+    pub(super) tenants: usize,
+    pub(super) question: Question,
+    pub(super) shape: Shape,
+    pub(super) ours: Cost,
+    pub(super) bare: Cost,
+    /// Ours to the bare webhook's; of the round in the middle, for each by itself.
+    pub(super) throughput: f64,
+    pub(super) cpu: f64,
+    pub(super) median: f64,
+}
+
+/// What a create through an API server took on a way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Passage {
+    pub(super) object: &'static str,
+    pub(super) way: Way,
+    pub(super) connections: usize,
+    pub(super) requests: usize,
+    pub(super) median_micros: f64,
+    pub(super) p99_micros: f64,
+    /// The median, to that of the way with neither.
+    pub(super) to_neither: f64,
+}
+
+/// The round in the middle, number by number. Ratios are those of the two that were measured one after the other.
+pub(super) fn middle(tenants: usize, question: Question, shape: Shape, rounds: &[(Cost, Cost)]) -> Cell {
+    let of = |value: &dyn Fn(&(Cost, Cost)) -> f64| -> f64 {
+        let mut values: Vec<f64> = rounds.iter().map(value).collect();
+        values.sort_by(f64::total_cmp);
+        values.get(values.len() / 2).copied().unwrap_or_default()
+    };
+    let cost = |pick: &dyn Fn(&(Cost, Cost)) -> Cost| Cost {
+        per_second: of(&|round| pick(round).per_second),
+        cpu_micros: of(&|round| pick(round).cpu_micros),
+        median_micros: of(&|round| pick(round).median_micros),
+        p99_micros: of(&|round| pick(round).p99_micros),
+        resident: rounds.iter().map(|round| pick(round).resident).max().unwrap_or_default(),
+    };
+    Cell {
+        tenants,
+        question,
+        shape,
+        ours: cost(&|(ours, _)| *ours),
+        bare: cost(&|(_, bare)| *bare),
+        throughput: of(&|(ours, bare)| ours.per_second / bare.per_second),
+        cpu: of(&|(ours, bare)| ours.cpu_micros / bare.cpu_micros),
+        median: of(&|(ours, bare)| ours.median_micros / bare.median_micros),
+    }
+}
+
+/// Judges every promise for which what it needs was measured.
+pub(super) fn judge(cells: &[Cell], passages: &[Passage]) -> Vec<Target> {
+    let mut targets = Vec::new();
+    let largest: Vec<&Cell> = cells.iter().filter(|cell| cell.tenants == AT).collect();
+    let at = format!("{} tenants", thousands(AT));
+    let worst = |value: fn(&Cell) -> f64| largest.iter().map(|cell| value(cell)).max_by(f64::total_cmp);
+    if let Some(least) = worst(|cell| -cell.throughput).map(|least| -least) {
+        targets.push(Target {
+            promise: format!("{at}: always at least 0.80 times the throughput of the bare webhook"),
+            measured: format!("{least:.2} times"),
+            met: least >= 0.8,
+        });
+    }
+    for (value, what) in
+        [(worst(|cell| cell.cpu), "time of processors for a request"), (worst(|cell| cell.median), "median latency")]
+    {
+        if let Some(most) = value {
+            targets.push(Target {
+                promise: format!("{at}: never more than 1.5 times the bare webhook's {what}"),
+                measured: format!("{most:.2} times"),
+                met: most <= 1.5,
+            });
+        }
+    }
+    targets.extend(memory(cells));
+    for guarded in passages.iter().filter(|passage| passage.object == "Pod" && passage.way == Way::Guard) {
+        let other = passages.iter().find(|other| {
+            (other.object, other.connections, other.way) == (guarded.object, guarded.connections, Way::Allows)
+        });
+        if let Some(other) = other {
+            let ratio = guarded.median_micros / other.median_micros;
+            targets.push(Target {
+                promise: format!(
+                    "a pod through the guard, {} at a time: at most 1.3 times the median through a policy that allows everything",
+                    guarded.connections
+                ),
+                measured: format!("{ratio:.2} times"),
+                met: ratio <= 1.3,
+            });
+        }
+    }
+    targets
+}
+
+/// Flat with connections, linear in tenants.
+fn memory(cells: &[Cell]) -> Vec<Target> {
+    let mut targets = Vec::new();
+    let resident = |tenants: usize, shape: Option<Shape>| -> Option<f64> {
+        let of_it =
+            cells.iter().filter(|cell| cell.tenants == tenants && shape.is_none_or(|shape| cell.shape == shape));
+        of_it.map(|cell| mebibytes(cell.ours.resident)).max_by(f64::total_cmp)
+    };
+    let (one, many) = (Shape::of(1), Shape::of(256));
+    if let (Some(few), Some(more)) = (resident(AT, Some(one)), resident(AT, Some(many))) {
+        let grown = more - few;
+        targets.push(Target {
+            promise: format!("{} tenants: 255 more connections take less than 25 MiB", thousands(AT)),
+            measured: format!("{grown:.0} MiB"),
+            met: grown < 25.0,
+        });
+    }
+    if let (Some(little), Some(middle), Some(most)) =
+        (resident(AT / 1000, None), resident(AT / 10, None), resident(AT, None))
+    {
+        let ratio = (most - little) / (middle - little).max(0.1);
+        targets.push(Target {
+            promise: format!(
+                "from {} to {} tenants memory grows at most 12 times as much as from {} to {}",
+                AT / 1000,
+                thousands(AT),
+                AT / 1000,
+                thousands(AT / 10)
+            ),
+            measured: format!("{ratio:.1} times"),
+            met: ratio <= 12.0,
+        });
+    }
+    targets
+}
+
+/// The machine and the measurements.
+pub(super) fn draw(cells: &[Cell], passages: &[Passage], rounds: usize, seconds: f64) -> String {
+    let mut text = format!("{}; {rounds} times {seconds} s of each, in turn; the round in the middle.\n\n", machine());
+    text.push_str(
+        "| question | bytes | tenants | connections | requests/s | bare | ratio | CPU, µs a request | bare | ratio | median, µs | bare | ratio | p99, µs | bare | MiB | bare |\n\
+         | :--- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+    );
+    // Writing to a String cannot fail.
+    for cell in cells {
+        let Cell { tenants, question, shape, ours, bare, throughput, cpu, median } = cell;
+        let connections = match shape.streams {
+            1 => shape.connections.to_string(),
+            streams => format!("{}, HTTP/2 × {streams}", shape.connections),
+        };
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {connections} | {} | {} | {throughput:.2} | {:.1} | {:.1} | {cpu:.2} | {:.0} | {:.0} | {median:.2} | {:.0} | {:.0} | {:.0} | {:.0} |",
+            question.name(),
+            thousands(question.size()),
+            thousands(*tenants),
+            thousands(ours.per_second as usize),
+            thousands(bare.per_second as usize),
+            ours.cpu_micros,
+            bare.cpu_micros,
+            ours.median_micros,
+            bare.median_micros,
+            ours.p99_micros,
+            bare.p99_micros,
+            mebibytes(ours.resident),
+            mebibytes(bare.resident),
+        );
+    }
+    if !passages.is_empty() {
+        text.push_str(
+            "\nThrough an API server, all ways in turn:\n\n\
+             | create | passes | at a time | requests | median, µs | p99, µs | median to neither |\n\
+             | :--- | :--- | ---: | ---: | ---: | ---: | ---: |\n",
+        );
+    }
+    for passage in passages {
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {:.0} | {:.0} | {:.2} |",
+            passage.object,
+            passage.way.name(),
+            passage.connections,
+            thousands(passage.requests),
+            passage.median_micros,
+            passage.p99_micros,
+            passage.to_neither,
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cost() -> Cost {
+        Cost { per_second: 1000.0, cpu_micros: 10.0, median_micros: 50.0, p99_micros: 100.0, resident: 10 << 20 }
+    }
+
+    fn cell(tenants: usize, connections: usize, resident: u64) -> Cell {
+        let ours = Cost { resident: resident << 20, ..cost() };
+        let shape = Shape::of(connections);
+        let question = Question::Validate;
+        Cell { tenants, question, shape, ours, bare: cost(), throughput: 0.8, cpu: 1.5, median: 1.5 }
+    }
+
+    fn all() -> Vec<Cell> {
+        vec![cell(10, 16, 20), cell(1_000, 16, 30), cell(AT, 1, 115), cell(AT, 256, 139)]
+    }
+
+    fn passage(way: Way, median_micros: f64) -> Passage {
+        Passage { object: "Pod", way, connections: 1, requests: 10, median_micros, p99_micros: 1.0, to_neither: 1.0 }
+    }
+
+    fn missed(cells: &[Cell], passages: &[Passage]) -> Vec<String> {
+        judge(cells, passages).into_iter().filter(|target| !target.met).map(|target| target.promise).collect()
+    }
+
+    #[test]
+    fn a_run_within_every_bound_misses_nothing() {
+        let passages = [passage(Way::Allows, 100.0), passage(Way::Guard, 130.0)];
+        assert_eq!(judge(&all(), &passages).len(), 6);
+        assert_eq!(missed(&all(), &passages), Vec::<String>::new());
+    }
+
+    #[test]
+    fn each_bound_is_missed_on_its_own() {
+        let with = |change: fn(&mut Vec<Cell>)| {
+            let mut cells = all();
+            change(&mut cells);
+            cells
+        };
+        for (cells, word) in [
+            (with(|cells| cells[2].throughput = 0.79), "throughput"),
+            (with(|cells| cells[3].cpu = 1.51), "time of processors"),
+            (with(|cells| cells[2].median = 1.51), "median latency"),
+            (with(|cells| cells[3].ours.resident += 1 << 20), "more connections"),
+            (with(|cells| cells[1].ours.resident = 29 << 20), "memory grows"),
+        ] {
+            let missed = missed(&cells, &[]);
+            assert_eq!(missed.len(), 1, "{word}: {missed:?}");
+            assert!(missed[0].contains(word), "{missed:?}");
+        }
+        let slow = missed(&[], &[passage(Way::Allows, 100.0), passage(Way::Guard, 131.0)]);
+        assert!(slow.len() == 1 && slow[0].contains("guard"), "{slow:?}");
+    }
+
+    #[test]
+    fn what_was_not_measured_is_not_judged() {
+        assert!(judge(&[cell(100, 16, 10)], &[passage(Way::Neither, 1.0)]).is_empty());
+    }
+
+    #[test]
+    fn of_several_rounds_the_one_in_the_middle_counts_and_ratios_are_of_one_round() {
+        let round = |ours: f64, bare: f64| (Cost { per_second: ours, ..cost() }, Cost { per_second: bare, ..cost() });
+        let rounds = [round(90.0, 100.0), round(40.0, 50.0), round(10.0, 100.0)];
+        let cell = middle(10, Question::Validate, Shape::of(1), &rounds);
+        assert_eq!((cell.ours.per_second, cell.bare.per_second), (40.0, 100.0));
+        assert!((cell.throughput - 0.8).abs() < 1e-9, "{}", cell.throughput);
+    }
+}
