@@ -202,7 +202,7 @@ async fn compare(ward: &Ward, objects: Vec<Value>, found: &mut String) -> Result
             (true, true) => counts.0 += 1,
             (false, _) if !by_webhook => {}
             (false, false) if judged.iter().all(|one| answer.message().contains(&message::sentence(one))) => {
-                counts.1 += 1
+                counts.1 += 1;
             }
             _ => {
                 let _ = writeln!(
