@@ -174,6 +174,7 @@ fn publish(context: &Context, world: &World, planned: Vec<Arc<Planned>>, gone: &
     // In order, so that those of one tenant come one after the other, and their agent is looked at once for all of them.
     let mut agents = BTreeSet::new();
     let mut configs: BTreeMap<ConfigKey, bool> = BTreeMap::new();
+    let mut unplaced = Vec::new();
     context.plan.write(|inner| {
         inner.clusters = world.clusters().clone();
         for planned in gone {
@@ -190,6 +191,9 @@ fn publish(context: &Context, world: &World, planned: Vec<Arc<Planned>>, gone: &
             if concerns_agent {
                 agents.extend(before.and_then(|before| before.agent.clone()));
                 agents.extend(planned.agent.clone());
+                if planned.agent.is_none() {
+                    unplaced.push(planned.key.clone());
+                }
             }
             // A status that comes back as it was written asks for nothing.
             let restated = before.is_some_and(|before| before.version == planned.version && !concerns_agent);
@@ -208,6 +212,11 @@ fn publish(context: &Context, world: &World, planned: Vec<Arc<Planned>>, gone: &
     }
     for agent in agents {
         context.push_agent(&agent.cluster, Arc::from(agent.namespace.as_str()));
+    }
+    // One that was refused ever since this process began has no agent in the plan, and may have one on some cluster, which
+    // takes away what it deployed when it is deleted.
+    for runtime in context.clusters() {
+        unplaced.iter().filter_map(|key| runtime.store.agent_with(key)).for_each(|agent| runtime.queue.push(agent));
     }
 }
 
