@@ -442,3 +442,21 @@ fn a_deleted_policy_leaves_its_tenants_without_rights_but_lets_them_end() {
         tenant.remove("shop", START).await
     });
 }
+
+#[test]
+fn one_that_was_refused_before_a_restart_takes_away_what_it_deployed() {
+    on_own_plane("refused", async |platform| {
+        platform.operator.start()?;
+        let (tenant, _) = team(&platform, "team", json!({})).await?;
+        let other = json!({"spec": {"source": {"url": "https://git.sluicegate.test/somebody/else"}}});
+        platform.edit(CONFIG, &tenant.name, "shop", other).await?;
+        tenant.reaches("shop", "Admitted", "False", SOON).await?;
+        // The next process knows of what was deployed by nothing but what is on the cluster.
+        platform.operator.kill()?;
+        platform.operator.start()?;
+        platform.operator_works().await?;
+        seconds(5).await;
+        tenant.delivery(KUSTOMIZATION, "shop", SOON).await?;
+        tenant.remove("shop", START).await
+    });
+}

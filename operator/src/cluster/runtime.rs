@@ -52,6 +52,13 @@ pub struct Info {
     pub admission: BTreeSet<String>,
 }
 
+impl Info {
+    /// Whether the cluster was asked at all.
+    pub fn is_known(&self) -> bool {
+        self.kubernetes_version.is_some() || self.unreachable.is_some()
+    }
+}
+
 /// What a reconcile left for the next one.
 #[derive(Debug, Default)]
 pub struct UnitState {

@@ -178,6 +178,7 @@ fn publish(context: &Context, world: &World, planned: Vec<Arc<Planned>>, gone: &
     let mut agents = BTreeSet::new();
     let mut targets = BTreeSet::new();
     let mut configs: BTreeMap<ConfigKey, bool> = BTreeMap::new();
+    let mut unplaced = Vec::new();
     context.plan.write(|inner| {
         inner.clusters = world.clusters().clone();
         for planned in gone {
@@ -197,6 +198,9 @@ fn publish(context: &Context, world: &World, planned: Vec<Arc<Planned>>, gone: &
                 agents.extend(planned.agent.clone());
                 targets.extend(before.and_then(|before| target(before)));
                 targets.extend(target(&planned));
+                if planned.agent.is_none() {
+                    unplaced.push(planned.key.clone());
+                }
             }
             // A status that comes back as it was written asks for nothing.
             let restated = before.is_some_and(|before| before.version == planned.version && !concerns_agent);
@@ -220,6 +224,11 @@ fn publish(context: &Context, world: &World, planned: Vec<Arc<Planned>>, gone: &
     }
     for agent in agents {
         context.push_agent(&agent.cluster, Arc::from(agent.namespace.as_str()));
+    }
+    // One that was refused ever since this process began has no agent in the plan, and may have one on some cluster, which
+    // takes away what it deployed when it is deleted.
+    for runtime in context.clusters() {
+        unplaced.iter().filter_map(|key| runtime.store.agent_with(key)).for_each(|agent| runtime.queue.push(agent));
     }
 }
 

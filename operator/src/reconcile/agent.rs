@@ -58,7 +58,7 @@ impl Next {
 
 /// Makes an agent what it should be.
 pub async fn reconcile(context: &Context, runtime: &Arc<Runtime>, agent: &Arc<str>) -> Next {
-    if !context.plan.is_complete() || !runtime.store.is_synced() {
+    if !context.plan.is_complete() || !runtime.store.is_synced() || !runtime.info().is_known() {
         return Next::After(Duration::from_millis(200));
     }
     let id = AgentId { cluster: runtime.id.clone(), namespace: agent.to_string() };
