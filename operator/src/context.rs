@@ -97,6 +97,15 @@ impl Context {
         self.clusters.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
+    /// The agents that have something of a FluxConfig, by what is on the clusters: what is known of one that was refused ever
+    /// since this process began.
+    pub fn agents_with(&self, key: &ConfigKey) -> impl Iterator<Item = (Arc<Runtime>, Arc<str>)> {
+        self.clusters().into_iter().filter_map(|runtime| {
+            let agent = runtime.store.agent_with(key)?;
+            Some((runtime, agent))
+        })
+    }
+
     /// Why a cluster is not connected.
     pub fn problem(&self, id: &str) -> Option<String> {
         self.problems.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()

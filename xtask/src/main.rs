@@ -11,6 +11,7 @@ mod generate;
 mod image;
 mod licences;
 mod process;
+mod suites;
 mod test;
 
 use std::process::ExitCode;

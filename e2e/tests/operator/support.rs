@@ -236,10 +236,16 @@ impl Platform {
             .await
     }
 
-    /// Waits until there is no FluxConfig of that name.
-    pub(crate) async fn no_configs_named(&self, home: &str, name: &str) -> Result<()> {
-        let gone = || async { Ok(self.space.get(API, "FluxConfig", home, name).await?.is_none().then_some(())) };
-        self.space.wait(&format!("the end of FluxConfig {home}/{name}"), 120, gone).await
+    /// Deletes a FluxConfig and waits until it is gone.
+    pub(crate) async fn remove(&self, home: &str, name: &str, seconds: u64) -> Result<()> {
+        self.space.delete(API, "FluxConfig", home, name).await?;
+        let gone = || async {
+            match self.space.get(API, "FluxConfig", home, name).await? {
+                None => Ok(Some(())),
+                Some(left) => Err(Error::Service { what: name.into(), why: left["status"]["conditions"].to_string() }),
+            }
+        };
+        self.space.wait(&format!("the end of FluxConfig {home}/{name}"), seconds, gone).await
     }
 
     /// Every FluxConfig of the test with its status, and what the operator logged about the test.
@@ -413,16 +419,7 @@ impl Tenant {
 
     /// Deletes a FluxConfig and waits until it is gone.
     pub(crate) async fn remove(&self, name: &str, seconds: u64) -> Result<()> {
-        let space = &self.platform.space;
-        space.delete(API, "FluxConfig", &self.name, name).await?;
-        space
-            .wait(&format!("the end of FluxConfig {}/{name}", self.name), seconds, || async {
-                match self.look(name).await? {
-                    Value::Null => Ok(Some(())),
-                    left => Err(Error::Service { what: name.into(), why: left["status"]["conditions"].to_string() }),
-                }
-            })
-            .await
+        self.platform.remove(&self.name, name, seconds).await
     }
 
     /// The one object of a kind that a FluxConfig is delivered by.

@@ -28,8 +28,7 @@ fn two_tenants_in_one_pool_have_flux_configs_of_the_same_name() {
         one.remove("shop", START).await?;
         seconds(3).await;
         other.runs(&other.target(), "web", &other.name, 1).await?;
-        assert!(has(&other.look("shop").await?, "Ready", "True"));
-        Ok(())
+        other.reaches("shop", "Ready", "True", SOON).await.map(|_| ())
     });
 }
 

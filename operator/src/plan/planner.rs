@@ -225,10 +225,9 @@ fn publish(context: &Context, world: &World, planned: Vec<Arc<Planned>>, gone: &
     for agent in agents {
         context.push_agent(&agent.cluster, Arc::from(agent.namespace.as_str()));
     }
-    // One that was refused ever since this process began has no agent in the plan, and may have one on some cluster, which
-    // takes away what it deployed when it is deleted.
-    for runtime in context.clusters() {
-        unplaced.iter().filter_map(|key| runtime.store.agent_with(key)).for_each(|agent| runtime.queue.push(agent));
+    // Whose agent is not in the plan may have one on some cluster, which takes away what it deployed when it is deleted.
+    for (runtime, agent) in unplaced.iter().flat_map(|key| context.agents_with(key)) {
+        runtime.queue.push(agent);
     }
 }
 

@@ -98,20 +98,13 @@ impl Situation {
     fn of(context: &Context, planned: &Planned) -> Self {
         let tenant = planned.judgement.known().map(|admitted| admitted.resolved().tenant.as_str().to_owned());
         let tenant = tenant.unwrap_or_else(|| planned.key.home.clone());
-        // One that was refused ever since this process began is known by what it has on some cluster.
-        let found = || {
-            context.clusters().into_iter().find_map(|runtime| {
-                let agent = runtime.store.agent_with(&planned.key)?;
-                Some((runtime, agent))
-            })
-        };
         let (cluster, runtime, agent) = match &planned.agent {
             Some(agent) => (
                 Some(agent.cluster.clone()),
                 context.cluster(&agent.cluster),
                 Some(Arc::from(agent.namespace.as_str())),
             ),
-            None => match found() {
+            None => match context.agents_with(&planned.key).next() {
                 Some((runtime, agent)) => (Some(runtime.id.clone()), Some(runtime), Some(agent)),
                 None => (None, None, None),
             },
