@@ -12,6 +12,7 @@ pub mod http;
 pub mod inputs;
 pub mod oci;
 pub mod operator;
+pub mod requests;
 pub mod signing;
 pub mod snapshot;
 pub mod sops;

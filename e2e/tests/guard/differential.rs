@@ -1,4 +1,4 @@
-//! The engine and the guard, asked the same: whatever one allows and the other refuses is a failure.
+//! Engine, guard, webhook and command line, asked the same: whatever one allows and another refuses is a failure.
 
 use std::fmt::Write as _;
 
@@ -8,13 +8,14 @@ use serde_json::{Value, json};
 use sluicegate_e2e::error::Result;
 use sluicegate_e2e::suite::{Space, inputs};
 
-use crate::support::{Ward, guarded, number};
+use crate::support::{Ward, guarded};
 
 /// Requests at the same time.
 const CONCURRENCY: usize = 12;
 
-/// Asks both about every object; what they disagree about, and how many they agree to allow and to refuse.
+/// Asks all about every object; what they disagree about, and how many they agree to allow and to refuse.
 async fn compare(ward: &Ward, objects: Vec<Value>, found: &mut String) -> (usize, usize) {
+    ward.judge.agreed(&objects, found);
     let answers = stream::iter(objects)
         .map(|object| async move {
             let said = ward.tries(&ward.client, &object).await;
@@ -24,12 +25,12 @@ async fn compare(ward: &Ward, objects: Vec<Value>, found: &mut String) -> (usize
     let mut counts = (0, 0);
     let mut answers = std::pin::pin!(answers);
     while let Some((object, said)) = answers.next().await {
-        let judged = ward.judges(&object);
+        let judged = ward.judge.judges(&object);
         match (&said, judged.is_empty()) {
             (Ok(()), true) => counts.0 += 1,
-            (Err(_), false) => counts.1 += 1,
             // A schema refuses what its kind cannot hold: that says nothing about the guard.
-            (Err(why), true) if !why.contains("ValidatingAdmissionPolicy") => {}
+            (Err(why), _) if !why.contains("ValidatingAdmissionPolicy") => {}
+            (Err(_), false) => counts.1 += 1,
             _ => {
                 let _ = writeln!(found, "{object}\n  guard: {said:?}\n  engine: {judged:?}");
             }
@@ -61,25 +62,25 @@ async fn worlds(
         allowed += yes;
         refused += no;
     }
-    println!("{}: seed {seed}, {allowed} allowed by both, {refused} refused by both", space.name());
-    assert!(found.is_empty(), "engine and guard disagree:\n{found}");
+    println!("{}: seed {seed}, {allowed} allowed by all, {refused} refused by all", space.name());
+    assert!(found.is_empty(), "they disagree:\n{found}");
     let all = worlds * each;
     assert!(allowed * 20 > all && refused * 20 > all, "one-sided inputs show little");
     Ok(())
 }
 
 #[test]
-fn engine_and_guard_agree_about_images() {
+fn all_agree_about_images() {
     guarded("diff-images", async |space| {
-        worlds(&space, 20_261_121, number(8, 20), 150, |random, ward| ward.pod(&inputs::image(random))).await
+        worlds(&space, 20_261_121, 20, 150, |random, ward| ward.judge.pod(&inputs::image(random))).await
     });
 }
 
 #[test]
-fn engine_and_guard_agree_about_pods_with_many_images() {
+fn all_agree_about_pods_with_many_images() {
     guarded("diff-pods", async |space| {
-        worlds(&space, 20_261_122, number(4, 10), 40, |random, ward| {
-            let mut pod = ward.pod(&inputs::image(random));
+        worlds(&space, 20_261_122, 10, 40, |random, ward| {
+            let mut pod = ward.judge.pod(&inputs::image(random));
             for (list, prefix) in [("containers", "c"), ("initContainers", "i")] {
                 let more: Vec<Value> = (0..random.usize(0..2))
                     .map(|number| json!({"name": format!("{prefix}{number}"), "image": inputs::image(random)}))
@@ -95,19 +96,14 @@ fn engine_and_guard_agree_about_pods_with_many_images() {
 }
 
 #[test]
-fn engine_and_guard_agree_about_sources() {
+fn all_agree_about_sources() {
     guarded("diff-sources", async |space| {
-        worlds(&space, 20_261_123, number(8, 20), 100, |random, ward| {
-            let url = inputs::url(random);
-            let source = inputs::source(random, &url);
-            ward.flux(source["apiVersion"].as_str().unwrap(), source["kind"].as_str().unwrap(), source["spec"].clone())
-        })
-        .await
+        worlds(&space, 20_261_123, 20, 100, |random, ward| ward.judge.source(random)).await
     });
 }
 
 #[test]
-fn engine_and_guard_agree_about_fields_of_flux_objects() {
+fn all_agree_about_fields_of_flux_objects() {
     guarded("diff-fields", async |space| {
         let everything = json!({"allow": ["**"]});
         let policy = crate::support::policy(
@@ -115,27 +111,18 @@ fn engine_and_guard_agree_about_fields_of_flux_objects() {
         );
         let ward = Ward::new(&space, "team", &[policy]).await?;
         let mut random = Rng::with_seed(20_261_124);
-        let objects = (0..number(300, 600))
-            .map(|_| {
-                let object = inputs::reaching(&mut random, &ward.name);
-                ward.flux(
-                    object["apiVersion"].as_str().unwrap(),
-                    object["kind"].as_str().unwrap(),
-                    object["spec"].clone(),
-                )
-            })
-            .collect();
+        let objects = (0..600).map(|_| ward.judge.reaching(&mut random)).collect();
         let mut found = String::new();
         let (allowed, refused) = compare(&ward, objects, &mut found).await;
-        println!("diff-fields: {allowed} allowed by both, {refused} refused by both");
-        assert!(found.is_empty(), "engine and guard disagree:\n{found}");
+        println!("diff-fields: {allowed} allowed by all, {refused} refused by all");
+        assert!(found.is_empty(), "they disagree:\n{found}");
         assert!(allowed > 50 && refused > 50);
         Ok(())
     });
 }
 
 #[test]
-fn engine_and_guard_agree_about_every_case_of_the_tables() {
+fn all_agree_about_every_case_of_the_tables() {
     guarded("diff-tables", async |space| {
         let everything = json!({"allow": ["**"], "deny": []});
         let http = json!({"allow": ["**", "http://*.example.com/**", "http://git.example.com/*", "http://git.example.com:443/*"]});
@@ -143,23 +130,12 @@ fn engine_and_guard_agree_about_every_case_of_the_tables() {
             "images": everything, "sources": {"git": http, "oci": everything, "helm": everything, "bucket": everything},
         }));
         let ward = &Ward::new(&space, "team", &[policy]).await?;
-        let images = inputs::table(include_str!("../../../policy/tests/data/images.txt"));
-        let urls = inputs::table(include_str!("../../../policy/tests/data/urls.txt"));
-        assert!(images.len() > 150 && urls.len() > 150, "{} images, {} URLs", images.len(), urls.len());
-        // What Kubernetes itself does not take as a text of an image says nothing about the guard.
-        let objects =
-            images.iter().filter(|image| image.trim() == **image && !image.is_empty()).map(|image| ward.pod(image));
-        let sources = urls.iter().flat_map(|url| {
-            inputs::SOURCE_KINDS[..3]
-                .iter()
-                .map(move |(api, kind)| ward.flux(api, kind, json!({"interval": "1m", "url": url})))
-        });
+        let all = ward.judge.tabled();
         let mut found = String::new();
-        let all: Vec<Value> = objects.chain(sources).collect();
         let number = all.len();
         let (allowed, refused) = compare(ward, all, &mut found).await;
-        println!("diff-tables: {number} objects, {allowed} allowed by both, {refused} refused by both");
-        assert!(found.is_empty(), "engine and guard disagree:\n{found}");
+        println!("diff-tables: {number} objects, {allowed} allowed by all, {refused} refused by all");
+        assert!(found.is_empty(), "they disagree:\n{found}");
         Ok(())
     });
 }

@@ -16,7 +16,7 @@ fn sources_are_fetched_from_where_policy_allows() {
             "helm": {"allow": ["https://charts.example.com/stable", "**"]},
             "bucket": {"allow": ["https://s3.example.com/team-a"]},
         }}))]).await?;
-        let git = |url: &str| ward.flux(SOURCE, "GitRepository", json!({"interval": "1m", "url": url}));
+        let git = |url: &str| ward.judge.flux(SOURCE, "GitRepository", json!({"interval": "1m", "url": url}));
         for url in [
             "https://git.example.com/team-a/shop",
             "https://git.example.com/team-a/shop.git",
@@ -26,7 +26,7 @@ fn sources_are_fetched_from_where_policy_allows() {
         ] {
             ward.accepts(git(url)).await;
         }
-        let no = format!("spec.url: no policy allows tenant {} this Git source [source-not-allowed]", ward.name);
+        let no = format!("spec.url: no policy allows tenant {} this Git source [source-not-allowed]", ward.judge.name);
         for url in [
             "https://git.example.com/team-b/shop",
             "https://git.example.com/team-a",
@@ -55,7 +55,7 @@ fn sources_are_fetched_from_where_policy_allows() {
         ] {
             ward.rejects(git(url), "[invalid-url]").await;
         }
-        let other = |kind: &str, url: &str| ward.flux(SOURCE, kind, json!({"interval": "1m", "url": url}));
+        let other = |kind: &str, url: &str| ward.judge.flux(SOURCE, kind, json!({"interval": "1m", "url": url}));
         ward.accepts(other("OCIRepository", "oci://registry.example.com/team-a/manifests")).await;
         ward.rejects(
             other("OCIRepository", "oci://registry.example.com/team-b/manifests"),
@@ -68,7 +68,7 @@ fn sources_are_fetched_from_where_policy_allows() {
             .await;
         ward.rejects(other("HelmRepository", "https://anything.example/x.git"), "[source-kind-mismatch]").await;
         let bucket = |endpoint: &str, name: &str| {
-            ward.flux(SOURCE, "Bucket", json!({"interval": "1m", "endpoint": endpoint, "bucketName": name}))
+            ward.judge.flux(SOURCE, "Bucket", json!({"interval": "1m", "endpoint": endpoint, "bucketName": name}))
         };
         ward.accepts(bucket("s3.example.com", "team-a")).await;
         ward.rejects(bucket("s3.example.com", "team-b"), "spec.endpoint: no policy allows").await;
@@ -86,7 +86,7 @@ fn fields_that_reach_past_every_list_are_refused() {
             json!({"interval": "1m", "prune": true, "sourceRef": {"kind": "GitRepository", "name": "x"}});
         let release = json!({"interval": "1m", "chartRef": {"kind": "OCIRepository", "name": "x"}});
         let (kustomize, helm) = ("kustomize.toolkit.fluxcd.io/v1", "helm.toolkit.fluxcd.io/v2");
-        let own = &ward.name;
+        let own = &ward.judge.name;
         for (api, kind, base, field, value) in [
             (SOURCE, "GitRepository", &git, "provider", json!("generic")),
             (SOURCE, "GitRepository", &git, "recurseSubmodules", json!(false)),
@@ -110,7 +110,7 @@ fn fields_that_reach_past_every_list_are_refused() {
         ] {
             let mut spec = base.clone();
             spec[field] = value;
-            ward.accepts(ward.flux(api, kind, spec)).await;
+            ward.accepts(ward.judge.flux(api, kind, spec)).await;
         }
         for (api, kind, base, field, value, why) in [
             (
@@ -184,17 +184,18 @@ fn fields_that_reach_past_every_list_are_refused() {
         ] {
             let mut spec = base.clone();
             spec[field] = value;
-            ward.rejects(ward.flux(api, kind, spec), why).await;
+            ward.rejects(ward.judge.flux(api, kind, spec), why).await;
         }
         let provider = json!({"type": "generic", "address": "https://hooks.example.com/x"});
         ward.rejects(
-            ward.flux("notification.toolkit.fluxcd.io/v1beta3", "Provider", provider),
+            ward.judge.flux("notification.toolkit.fluxcd.io/v1beta3", "Provider", provider),
             "spec.address: events go to channels that policy offers",
         )
         .await;
         let pushes = json!({"interval": "1m", "sourceRef": {"kind": "GitRepository", "name": "x"}, "git": {"commit": {"author": {"email": "x@example.com"}}, "push": {"branch": "main"}}});
-        ward.rejects(ward.flux("image.toolkit.fluxcd.io/v1", "ImageUpdateAutomation", pushes), "spec.git.push: ").await;
-        ward.accepts(ward.flux(
+        ward.rejects(ward.judge.flux("image.toolkit.fluxcd.io/v1", "ImageUpdateAutomation", pushes), "spec.git.push: ")
+            .await;
+        ward.accepts(ward.judge.flux(
             "image.toolkit.fluxcd.io/v1",
             "ImageRepository",
             json!({"interval": "1m", "image": "registry.example.com/x"}),
@@ -209,7 +210,7 @@ fn a_flux_object_says_whose_it_is() {
     guarded("whose", async |space| {
         let ward = Ward::new(&space, "team", &[policy(json!({"sources": {"git": {"allow": ["**"]}}}))]).await?;
         let mut object =
-            ward.flux(SOURCE, "GitRepository", json!({"interval": "1m", "url": "https://git.example.com/x"}));
+            ward.judge.flux(SOURCE, "GitRepository", json!({"interval": "1m", "url": "https://git.example.com/x"}));
         ward.accepts(object.clone()).await;
         object["metadata"]["labels"] = json!({"sluicegate.dev/agent": "other"});
         ward.rejects(object.clone(), "metadata.labels: ").await;
@@ -223,13 +224,13 @@ fn a_flux_object_says_whose_it_is() {
 fn what_the_operator_writes_was_decided_before() {
     guarded("decided", async |space| {
         let ward = Ward::new(&space, "team", &[policy(json!({}))]).await?;
-        let object = ward.flux(
+        let object = ward.judge.flux(
             SOURCE,
             "GitRepository",
             json!({"interval": "1m", "url": "https://elsewhere.example/x", "recurseSubmodules": true}),
         );
         ward.rejects(object.clone(), "[source-not-allowed]").await;
-        let mut guard = ward.compiled();
+        let mut guard = ward.judge.guard();
         guard.operator = "system:admin".to_owned();
         assert_ne!(guard.operator, USER);
         let me = space.client();

@@ -18,7 +18,7 @@ fn rounds() -> usize {
 
 /// A pod with so many containers with long names of images, all allowed by the rule that is looked at last, but one.
 fn pod(ward: &Ward, containers: usize, last: &str) -> Value {
-    let mut pod = ward.pod("x");
+    let mut pod = ward.judge.pod("x");
     let image = |number: usize| format!("registry.example.com/team-a/some/longer/path/of/an/image/app-{number}:1.2.3");
     let mut list: Vec<Value> =
         (1..containers).map(|number| json!({"name": format!("c{number}"), "image": image(number)})).collect();
@@ -54,7 +54,7 @@ async fn mean(ward: &Ward, containers: usize) -> Result<f64> {
 
 /// A guard with so many shapes a list, each of so many rules; only the last shape of the allow list takes the images in.
 async fn filled(ward: &Ward, shapes: usize, rules: usize) -> Result<()> {
-    let mut guard = ward.compiled();
+    let mut guard = ward.judge.guard();
     let texts = |shape: usize| -> BTreeMap<String, String> {
         let rule = "FluxPolicy/x spec.images.allow[0]";
         (0..rules)

@@ -9,12 +9,14 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "tests say what they measured and saw")]
 
+mod attempts;
 mod differential;
 mod escape;
 mod flux;
 mod limits;
 mod operator;
 mod owned;
+mod parties;
 mod pods;
 mod start;
 mod support;

@@ -2,11 +2,12 @@
 
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
+use sluicegate_crds::AGENT_LABEL;
 use sluicegate_e2e::error::Result;
 use sluicegate_e2e::suite::operator::USER;
 use sluicegate_e2e::suite::{Space, User};
 
-use crate::support::{AGENT_LABEL, Ward, deletes, guarded, patches, policy};
+use crate::support::{Ward, deletes, guarded, patches, policy};
 
 const OURS: &str = "this is Sluicegate's";
 
@@ -17,7 +18,7 @@ fn everything() -> Value {
 /// A tenant's namespace in which an agent lives too, with somebody of the team who may do everything in it.
 async fn shared(space: &Space) -> Result<(Ward, User)> {
     let ward = Ward::new(space, "team", &[everything()]).await?;
-    let mut guard = ward.compiled();
+    let mut guard = ward.judge.guard();
     guard.accounts = vec!["kustomize-controller".to_owned(), "sluicegate-reconciler".to_owned()];
     ward.guard(guard).await?;
     let member = ward.member("member", "cluster-admin").await?;
@@ -25,20 +26,20 @@ async fn shared(space: &Space) -> Result<(Ward, User)> {
 }
 
 fn ours(ward: &Ward) -> Value {
-    json!({"app.kubernetes.io/managed-by": "sluicegate", AGENT_LABEL: ward.name})
+    json!({"app.kubernetes.io/managed-by": "sluicegate", AGENT_LABEL: ward.judge.name})
 }
 
 fn binding(ward: &Ward, name: &str, labels: Value) -> Value {
     json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": name, "namespace": ward.name, "labels": labels},
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": name, "namespace": ward.judge.name, "labels": labels},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
-        "subjects": [{"kind": "ServiceAccount", "name": "sluicegate-reconciler", "namespace": ward.name}],
+        "subjects": [{"kind": "ServiceAccount", "name": "sluicegate-reconciler", "namespace": ward.judge.name}],
     })
 }
 
 fn deployment(ward: &Ward, labels: Value, account: &str) -> Value {
     json!({
-        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "kustomize-controller", "namespace": ward.name, "labels": labels},
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "kustomize-controller", "namespace": ward.judge.name, "labels": labels},
         "spec": {"replicas": 0, "selector": {"matchLabels": {"app": "x"}}, "template": {"metadata": {"labels": {"app": "x"}}, "spec": {"serviceAccountName": account, "containers": [{"name": "x", "image": "x"}]}}},
     })
 }
@@ -83,7 +84,7 @@ fn a_reconciler_s_binding_and_an_agent_s_deployment_stay_as_they_are() {
 fn nobody_plants_what_looks_like_sluicegate_s() {
     guarded("planted", async |space| {
         let (ward, member) = shared(&space).await?;
-        let config = |labels: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "namespace": ward.name, "labels": labels}});
+        let config = |labels: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "namespace": ward.judge.name, "labels": labels}});
         assert!(ward.tries(&member.client, &config(ours(&ward))).await.is_err_and(|why| why.contains(OURS)));
         assert!(
             ward.tries(&member.client, &config(json!({"app.kubernetes.io/part-of": "sluicegate-agent"})))
@@ -103,10 +104,10 @@ fn nobody_runs_or_acts_as_an_agent() {
     guarded("acts", async |space| {
         let (ward, member) = shared(&space).await?;
         for account in ["kustomize-controller", "own"] {
-            space.apply(json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account, "namespace": ward.name}})).await?;
+            space.apply(json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account, "namespace": ward.judge.name}})).await?;
         }
         let pod = |account: &str| {
-            let mut pod = ward.pod("x");
+            let mut pod = ward.judge.pod("x");
             pod["spec"]["serviceAccountName"] = json!(account);
             pod
         };
@@ -117,7 +118,7 @@ fn nobody_runs_or_acts_as_an_agent() {
         planted["metadata"]["name"] = json!("planted");
         assert!(ward.tries(&member.client, &planted).await.is_err_and(|said| said.contains(why)));
         let accounts: kube::Api<k8s_openapi::api::core::v1::ServiceAccount> =
-            kube::Api::namespaced(member.client.clone(), &ward.name);
+            kube::Api::namespaced(member.client.clone(), &ward.judge.name);
         let request = k8s_openapi::api::authentication::v1::TokenRequest::default();
         accounts
             .create_token_request("own", &kube::api::PostParams::default(), &request)
@@ -135,7 +136,7 @@ fn nobody_runs_or_acts_as_an_agent() {
 fn only_an_agent_s_own_controllers_write_the_status_of_flux_objects() {
     guarded("status", async |space| {
         let (ward, member) = shared(&space).await?;
-        let object = ward.flux(
+        let object = ward.judge.flux(
             "source.toolkit.fluxcd.io/v1",
             "GitRepository",
             json!({"interval": "1m", "url": "https://git.example.com/x"}),
@@ -155,7 +156,7 @@ fn only_an_agent_s_own_controllers_write_the_status_of_flux_objects() {
             assert!(patch(client).await.is_err_and(|said| said.contains(why)));
         }
         let controller =
-            impersonating(&space, &format!("system:serviceaccount:{}:source-controller", ward.name)).await?;
+            impersonating(&space, &format!("system:serviceaccount:{}:source-controller", ward.judge.name)).await?;
         assert_eq!(patch(&controller).await, Ok(()));
         let other = impersonating(&space, "system:serviceaccount:flux-system:source-controller").await?;
         assert!(patch(&other).await.is_err_and(|said| said.contains(why)));
@@ -200,7 +201,7 @@ fn a_namespace_of_an_agent_is_its_own() {
             .await?;
         for mut object in [
             json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "x"}}),
-            ward.pod("x"),
+            ward.judge.pod("x"),
             json!({"apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository", "metadata": {"name": "x"}, "spec": {"interval": "1m", "url": "https://git.example.com/x"}}),
         ] {
             object["metadata"]["namespace"] = json!(namespace);
@@ -230,7 +231,7 @@ fn whose_a_namespace_is_is_said_by_administrators() {
                 "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user.name}],
             }))
             .await?;
-        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": ward.name}});
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": ward.judge.name}});
         space
             .wait("the binding's effect", 30, || async {
                 Ok(patches(&user.client, &namespace, json!({"metadata": {"labels": {"own": "x"}}})).await.ok())
@@ -261,7 +262,7 @@ fn whose_a_namespace_is_is_said_by_administrators() {
 fn a_tenantguard_is_written_by_the_operator() {
     guarded("guards", async |space| {
         let (ward, member) = shared(&space).await?;
-        let guard = json!({"apiVersion": "sluicegate.dev/v1alpha1", "kind": "TenantGuard", "metadata": {"name": "sluicegate", "namespace": ward.name}});
+        let guard = json!({"apiVersion": "sluicegate.dev/v1alpha1", "kind": "TenantGuard", "metadata": {"name": "sluicegate", "namespace": ward.judge.name}});
         let why = "a TenantGuard follows from policies";
         assert!(deletes(&member.client, &guard).await.is_err_and(|said| said.contains(why)));
         assert!(

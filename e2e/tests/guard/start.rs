@@ -23,9 +23,9 @@ fn nothing_forbidden_gets_in_while_an_api_server_starts() {
                 // The port may be taken for a moment by the one that was killed.
                 cluster.start_again("kube-apiserver")?;
                 assert!(began.elapsed() < IN_FORCE, "what is allowed does not pass");
-                let forbidden = ward.tries(&ward.client, &ward.pod("evil.example/x:1")).await;
+                let forbidden = ward.tries(&ward.client, &ward.judge.pod("evil.example/x:1")).await;
                 assert!(forbidden.is_err(), "it got in {:?} after the start", began.elapsed());
-                let allowed = ward.tries(&ward.client, &ward.pod("registry.example.com/x:1")).await;
+                let allowed = ward.tries(&ward.client, &ward.judge.pod("registry.example.com/x:1")).await;
                 match allowed {
                     Ok(()) => passed = Some(began.elapsed()),
                     Err(why) if why.contains("denied request") || why.contains("forbidden") => {

@@ -5,24 +5,21 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
-use kube::core::{ApiResource, GroupVersionKind};
+use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
-use sluicegate_crds::{FluxPolicy, TENANT_GUARD, TENANT_LABEL, TenantGuardSpec};
+use sluicegate_crds::{TENANT_GUARD, TENANT_LABEL, TenantGuardSpec};
 use sluicegate_e2e::Error;
 use sluicegate_e2e::cluster::Cluster;
 use sluicegate_e2e::error::Result;
-use sluicegate_e2e::suite::operator::{USER, manifests};
+use sluicegate_e2e::suite::operator::manifests;
+use sluicegate_e2e::suite::requests::{Said, tries};
+pub(crate) use sluicegate_e2e::suite::requests::{api_of, deletes, patches, said};
 use sluicegate_e2e::suite::{Space, Target, User, apply_as, own_control_plane, test_on};
-use sluicegate_policy::grammar::{ClusterId, NamespaceName, TenantName};
-use sluicegate_policy::guard::{Ward as Place, compile};
-use sluicegate_policy::workload::{Reach, reaches};
-use sluicegate_policy::{Answer, Facts, Labels, PolicySet, Question, Unseen, Violation, ask};
 use tokio::sync::OnceCell;
 
-pub(crate) const CLUSTER: &str = "local";
-pub(crate) const AGENT_LABEL: &str = "sluicegate.dev/agent";
+use crate::parties::Judge;
+
 /// What a start of the API server, or an installation, may take until parameters are found; it takes half a minute.
 pub(crate) const IN_FORCE: Duration = Duration::from_secs(120);
 
@@ -101,8 +98,8 @@ pub(crate) async fn install(space: &Space) -> Result<()> {
 pub(crate) async fn in_force(ward: &Ward) -> Result<Duration> {
     let began = Instant::now();
     loop {
-        let allowed = ward.tries(&ward.client, &ward.pod("registry.example.com/x:1")).await;
-        let denied = ward.tries(&ward.client, &ward.pod("evil.example/x:1")).await;
+        let allowed = ward.tries(&ward.client, &ward.judge.pod("registry.example.com/x:1")).await;
+        let denied = ward.tries(&ward.client, &ward.judge.pod("evil.example/x:1")).await;
         if allowed.is_ok() && denied.as_ref().is_err_and(|why| why.contains("image-not-allowed")) {
             return Ok(began.elapsed());
         }
@@ -120,12 +117,8 @@ pub(crate) async fn in_force_for(space: &Space, namespace: &str, image: &str) ->
         let metadata = json!({"name": "probe", "namespace": namespace});
         json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [{"name": "x", "image": image}]}})
     };
-    let tries = async |image: &str| {
-        let object: DynamicObject = serde_json::from_value(pod(image)).expect("an object");
-        let parameters = PostParams { dry_run: true, ..PostParams::default() };
-        api_of(&space.client(), &pod(image)).create(&parameters, &object).await.is_ok()
-    };
-    let held = || async { Ok((tries(image).await && !tries("evil.example/x:1").await).then_some(())) };
+    let runs = async |image: &str| tries(&space.client(), &pod(image)).await.is_ok();
+    let held = || async { Ok((runs(image).await && !runs("evil.example/x:1").await).then_some(())) };
     space.wait("the guard", IN_FORCE.as_secs(), held).await
 }
 
@@ -146,48 +139,27 @@ pub(crate) fn policy(over: Value) -> Value {
 pub(crate) struct Ward {
     pub(crate) space: Space,
     pub(crate) client: Client,
-    /// The namespace, which is the tenant's name too.
-    pub(crate) name: String,
-    pub(crate) policies: PolicySet,
-    pub(crate) facts: Facts,
+    pub(crate) judge: Judge,
 }
 
 impl Ward {
     pub(crate) async fn new(space: &Space, suffix: &str, policies: &[Value]) -> Result<Ward> {
         let name = space.namespace(suffix).await?;
-        let policies: Vec<FluxPolicy> = policies
-            .iter()
-            .enumerate()
-            .map(|(number, spec)| {
-                let metadata = json!({"name": format!("policy-{number}")});
-                serde_json::from_value(json!({"apiVersion": "sluicegate.dev/v1alpha1", "kind": "FluxPolicy", "metadata": metadata, "spec": spec})).expect("a policy")
-            })
-            .collect();
-        let mut facts = Facts::new(Unseen::Absent);
-        facts.cluster(CLUSTER, Labels::new());
-        let ward =
-            Ward { space: space.clone(), client: space.client(), name, policies: PolicySet::compile(&policies), facts };
-        assert!(ward.policies.invalid().is_empty(), "{:?}", ward.policies.invalid());
+        let policy = |(number, spec): (usize, &Value)| {
+            let metadata = json!({"name": format!("policy-{number}")});
+            serde_json::from_value(json!({"apiVersion": "sluicegate.dev/v1alpha1", "kind": "FluxPolicy", "metadata": metadata, "spec": spec})).expect("a policy")
+        };
+        let judge = Judge::new(&name, policies.iter().enumerate().map(policy).collect());
+        let ward = Ward { space: space.clone(), client: space.client(), judge };
         ward.label().await?;
-        ward.guard(ward.compiled()).await?;
+        ward.guard(ward.judge.guard()).await?;
         Ok(ward)
     }
 
-    /// What the operator would write.
-    pub(crate) fn compiled(&self) -> TenantGuardSpec {
-        let tenant = TenantName::new(self.name.as_str()).expect("a name");
-        let (cluster, namespace) =
-            (ClusterId::new(CLUSTER).expect("an id"), NamespaceName::new(self.name.as_str()).expect("a name"));
-        let place = Place { tenant: &tenant, homes: &[], cluster: &cluster, namespace: &namespace, narrowing: None };
-        let mut spec = compile(&place, &self.policies, &self.facts);
-        spec.operator = USER.to_owned();
-        spec
-    }
-
     pub(crate) async fn label(&self) -> Result<()> {
-        let patch = json!({"metadata": {"labels": {TENANT_LABEL: self.name}}});
+        let patch = json!({"metadata": {"labels": {TENANT_LABEL: self.judge.name}}});
         let api: Api<DynamicObject> = self.space.api("v1", "Namespace", "");
-        let done = api.patch(&self.name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+        let done = api.patch(&self.judge.name, &PatchParams::default(), &Patch::Merge(&patch)).await;
         done.map(|_| ()).map_err(|error| Error::api("labelling", error))
     }
 
@@ -196,32 +168,19 @@ impl Ward {
         static WRITTEN: AtomicUsize = AtomicUsize::new(0);
         let mark = format!("mark.example/m:{}", WRITTEN.fetch_add(1, Ordering::Relaxed));
         spec.images.agent.push(mark.clone());
-        let metadata = json!({"name": TENANT_GUARD, "namespace": self.name});
+        let metadata = json!({"name": TENANT_GUARD, "namespace": self.judge.name});
         let object =
             json!({"apiVersion": "sluicegate.dev/v1alpha1", "kind": "TenantGuard", "metadata": metadata, "spec": spec});
         self.space.apply(object).await?;
-        let mut pod = self.pod(&mark);
+        let mut pod = self.judge.pod(&mark);
         pod["metadata"]["name"] = json!("mark");
         let read = || async { Ok(self.tries(&self.client, &pod).await.ok()) };
         self.space.wait("the policies to read the guard", IN_FORCE.as_secs(), read).await
     }
 
-    pub(crate) fn pod(&self, image: &str) -> Value {
-        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x", "namespace": self.name}, "spec": {"containers": [{"name": "x", "image": image}]}})
-    }
-
-    /// A Flux object as a team writes it here.
-    pub(crate) fn flux(&self, api: &str, kind: &str, spec: Value) -> Value {
-        let metadata = json!({"name": "x", "namespace": self.name, "labels": {AGENT_LABEL: self.name}});
-        json!({"apiVersion": api, "kind": kind, "metadata": metadata, "spec": spec})
-    }
-
     /// Creates an object without keeping it; the refusal.
-    pub(crate) async fn tries(&self, client: &Client, object: &Value) -> std::result::Result<(), String> {
-        let api = api_of(client, object);
-        let object: DynamicObject = serde_json::from_value(object.clone()).expect("an object");
-        let parameters = PostParams { dry_run: true, ..PostParams::default() };
-        api.create(&parameters, &object).await.map(|_| ()).map_err(|error| said(&error))
+    pub(crate) async fn tries(&self, client: &Client, object: &Value) -> Said<()> {
+        tries(client, object).await
     }
 
     #[track_caller]
@@ -245,78 +204,22 @@ impl Ward {
         }
     }
 
-    /// What the engine says of an object here.
-    pub(crate) fn judges(&self, object: &Value) -> Vec<Violation> {
-        let tenant = TenantName::new(self.name.as_str()).expect("a name");
-        let mut found = Vec::new();
-        for reach in reaches(object) {
-            let question = match &reach {
-                Reach::Forbidden(violation) => {
-                    found.push((**violation).clone());
-                    continue;
-                }
-                Reach::Image { image, .. } => Question::Pull { image, narrowing: &[] },
-                Reach::Source { url, kind, .. } => Question::Sync { url, kind: Some(*kind) },
-            };
-            for (_, answer) in
-                ask(question, &tenant, &self.name, Some(CLUSTER), Some(&self.name), &self.policies, &self.facts)
-            {
-                match answer {
-                    Answer::Yes(_) => {}
-                    Answer::No(violation) | Answer::Unknown(violation) => found.push(*violation),
-                }
-            }
-        }
-        found
-    }
-
     /// Somebody with a role of Kubernetes in this namespace.
     pub(crate) async fn member(&self, suffix: &str, role: &str) -> Result<User> {
         let user = self.space.user(suffix, None).await?;
         self.space
             .apply(json!({
-                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": suffix, "namespace": self.name},
+                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": suffix, "namespace": self.judge.name},
                 "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
                 "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user.name}],
             }))
             .await?;
         let api = api_of(
             &user.client,
-            &json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": self.name}}),
+            &json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": self.judge.name}}),
         );
         let allowed = || async { Ok(api.list(&kube::api::ListParams::default()).await.ok().map(|_| ())) };
         self.space.wait("the binding's effect", 30, allowed).await?;
         Ok(user)
-    }
-}
-
-/// The API for an object.
-pub(crate) fn api_of(client: &Client, object: &Value) -> Api<DynamicObject> {
-    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-    let (group, version) = text("/apiVersion").split_once('/').unwrap_or(("", text("/apiVersion")));
-    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, text("/kind")));
-    match text("/metadata/namespace") {
-        "" => Api::all_with(client.clone(), &resource),
-        namespace => Api::namespaced_with(client.clone(), namespace, &resource),
-    }
-}
-
-/// Changes an object; the refusal.
-pub(crate) async fn patches(client: &Client, object: &Value, patch: Value) -> std::result::Result<Value, String> {
-    let name = object["metadata"]["name"].as_str().unwrap_or_default();
-    let done = api_of(client, object).patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await;
-    done.map(|object| serde_json::to_value(object).expect("an object")).map_err(|error| said(&error))
-}
-
-/// Deletes an object; the refusal.
-pub(crate) async fn deletes(client: &Client, object: &Value) -> std::result::Result<(), String> {
-    let name = object["metadata"]["name"].as_str().unwrap_or_default();
-    api_of(client, object).delete(name, &DeleteParams::default()).await.map(|_| ()).map_err(|error| said(&error))
-}
-
-pub(crate) fn said(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => status.message.clone(),
-        other => format!("{other:?}"),
     }
 }

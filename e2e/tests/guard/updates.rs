@@ -11,25 +11,25 @@ fn what_runs_goes_on_after_a_policy_has_shrunk() {
         let ward = Ward::new(&space, "team", &[policy(json!({"images": {"allow": ["registry.example.com/**"]}, "sources": {"git": {"allow": ["https://git.example.com/**"]}}}))]).await?;
         let labels = json!({"app": "x"});
         let deployment = json!({
-            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "x", "namespace": ward.name},
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "x", "namespace": ward.judge.name},
             "spec": {"replicas": 0, "selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "x", "image": "registry.example.com/old:1"}]}}},
         });
-        let mut git = ward.flux(
+        let mut git = ward.judge.flux(
             "source.toolkit.fluxcd.io/v1",
             "GitRepository",
             json!({"interval": "1m", "url": "https://git.example.com/old"}),
         );
         git["metadata"]["finalizers"] = json!(["finalizers.fluxcd.io"]);
-        let mut pod = ward.pod("registry.example.com/old:1");
+        let mut pod = ward.judge.pod("registry.example.com/old:1");
         pod["metadata"]["finalizers"] = json!(["example.com/x"]);
         for object in [&deployment, &git, &pod] {
             space.apply(object.clone()).await?;
         }
-        let mut shrunk = ward.compiled();
+        let mut shrunk = ward.judge.guard();
         shrunk.images.allow.shapes.clear();
         shrunk.sources.git.allow.shapes.clear();
         ward.guard(shrunk).await?;
-        ward.rejects(ward.pod("registry.example.com/old:1"), "[image-not-allowed]").await;
+        ward.rejects(ward.judge.pod("registry.example.com/old:1"), "[image-not-allowed]").await;
 
         patches(&ward.client, &deployment, json!({"spec": {"replicas": 1, "paused": true}}))
             .await
@@ -73,14 +73,16 @@ fn a_change_of_a_guard_is_in_force_at_once() {
             Ward::new(&space, "team", &[policy(json!({"images": {"allow": ["registry.example.com/**"]}}))]).await?;
         let mut slowest = std::time::Duration::ZERO;
         for round in 0..10 {
-            let mut guard = ward.compiled();
+            let mut guard = ward.judge.guard();
             if round % 2 == 0 {
                 guard.images.allow.shapes.clear();
             }
-            let object = json!({"apiVersion": "sluicegate.dev/v1alpha1", "kind": "TenantGuard", "metadata": {"name": "sluicegate", "namespace": ward.name}, "spec": guard});
+            let object = json!({"apiVersion": "sluicegate.dev/v1alpha1", "kind": "TenantGuard", "metadata": {"name": "sluicegate", "namespace": ward.judge.name}, "spec": guard});
             space.apply(object).await?;
             let began = std::time::Instant::now();
-            while ward.tries(&ward.client, &ward.pod("registry.example.com/x:1")).await.is_ok() != (round % 2 == 1) {
+            while ward.tries(&ward.client, &ward.judge.pod("registry.example.com/x:1")).await.is_ok()
+                != (round % 2 == 1)
+            {
                 assert!(began.elapsed().as_secs() < 5, "the guard did not change");
             }
             slowest = slowest.max(began.elapsed());

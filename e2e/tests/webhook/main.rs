@@ -5,14 +5,19 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "tests say what they measured and saw")]
 
+#[path = "../guard/attempts.rs"]
+mod attempts;
 mod availability;
 mod differential;
+mod escape;
 mod flux;
 mod fluxcluster;
 mod fluxconfig;
 mod fluxpolicy;
 mod namespace;
 mod owned;
+#[path = "../guard/parties.rs"]
+mod parties;
 mod pod;
 mod support;
 mod ward;

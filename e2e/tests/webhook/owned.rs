@@ -2,10 +2,11 @@
 
 use http::Method;
 use serde_json::{Value, json};
+use sluicegate_crds::AGENT_LABEL;
 use sluicegate_e2e::suite::operator::USER;
 
 use crate::support::{Answer, on_guarded, path, send};
-use crate::ward::{AGENT_LABEL, Ward, allowing};
+use crate::ward::{Ward, allowing};
 
 const MERGE: &str = "application/merge-patch+json";
 

@@ -1,84 +1,14 @@
 //! A tenant's namespace on a cluster whose guard is the webhook, and the engine with the same policies.
 
 use serde_json::{Value, json};
-use sluicegate_crds::{FluxPolicy, TENANT_GUARD, TENANT_LABEL, TenantGuardSpec};
+use sluicegate_crds::{TENANT_GUARD, TENANT_LABEL, TenantGuardSpec};
 use sluicegate_e2e::error::Result;
 use sluicegate_e2e::suite::User;
-use sluicegate_e2e::suite::operator::{CLUSTER, USER};
-use sluicegate_policy::grammar::{ClusterId, NamespaceName, TenantName};
-use sluicegate_policy::guard::{Ward as Place, compile};
-use sluicegate_policy::workload::{Reach, reaches};
-use sluicegate_policy::{Answer, Facts, Labels, PolicySet, Question, Unseen, Violation, ask};
 
+use crate::parties::Judge;
 use crate::support::{API, Hook};
 
-pub(crate) const AGENT_LABEL: &str = "sluicegate.dev/agent";
-
-/// The engine's side: a tenant with a namespace of its own name, and its policies.
-pub(crate) struct Judge {
-    /// The namespace, which is the tenant's name too.
-    pub(crate) name: String,
-    pub(crate) policies: PolicySet,
-    pub(crate) facts: Facts,
-}
-
-impl Judge {
-    pub(crate) fn new(name: &str, policies: &[FluxPolicy]) -> Judge {
-        let mut facts = Facts::new(Unseen::Absent);
-        facts.cluster(CLUSTER, Labels::new());
-        let judge = Judge { name: name.to_owned(), policies: PolicySet::compile(policies), facts };
-        assert!(judge.policies.invalid().is_empty(), "{:?}", judge.policies.invalid());
-        judge
-    }
-
-    /// What the engine says of an object here, in the words and places of `check`.
-    pub(crate) fn judges(&self, object: &Value) -> Vec<Violation> {
-        let tenant = TenantName::new(self.name.as_str()).expect("a name");
-        let mut found = Vec::new();
-        for reach in reaches(object) {
-            let (field, question) = match &reach {
-                Reach::Forbidden(violation) => {
-                    found.push((**violation).clone());
-                    continue;
-                }
-                Reach::Image { field, image } => (field, Question::Pull { image, narrowing: &[] }),
-                Reach::Source { field, url, kind } => (field, Question::Sync { url, kind: Some(*kind) }),
-            };
-            let answers =
-                ask(question, &tenant, &self.name, Some(CLUSTER), Some(&self.name), &self.policies, &self.facts);
-            for (_, answer) in answers {
-                if let Answer::No(violation) | Answer::Unknown(violation) = answer {
-                    found.push(Violation { field: field.clone().into(), ..*violation });
-                }
-            }
-        }
-        found
-    }
-
-    /// What the operator would write.
-    pub(crate) fn guard(&self) -> TenantGuardSpec {
-        let tenant = TenantName::new(self.name.as_str()).expect("a name");
-        let (cluster, namespace) =
-            (ClusterId::new(CLUSTER).expect("an id"), NamespaceName::new(self.name.as_str()).expect("a name"));
-        let place = Place { tenant: &tenant, homes: &[], cluster: &cluster, namespace: &namespace, narrowing: None };
-        let mut spec = compile(&place, &self.policies, &self.facts);
-        spec.operator = USER.to_owned();
-        spec
-    }
-
-    pub(crate) fn pod(&self, image: &str) -> Value {
-        let metadata = json!({"name": "x", "namespace": self.name});
-        json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [{"name": "x", "image": image}]}})
-    }
-
-    /// A Flux object as a team writes it here.
-    pub(crate) fn flux(&self, api: &str, kind: &str, spec: Value) -> Value {
-        let metadata = json!({"name": "x", "namespace": self.name, "labels": {AGENT_LABEL: self.name}});
-        json!({"apiVersion": api, "kind": kind, "metadata": metadata, "spec": spec})
-    }
-}
-
-/// The same on a cluster.
+/// A namespace with its policies on the cluster, and the engine with the same.
 pub(crate) struct Ward {
     pub(crate) hook: Hook,
     pub(crate) judge: Judge,
@@ -105,7 +35,7 @@ impl Ward {
             hook.apply(object.clone()).await?.accepted();
             compiled.push(serde_json::from_value(object).expect("a policy"));
         }
-        let ward = Ward { hook: hook.clone(), judge: Judge::new(&name, &compiled) };
+        let ward = Ward { hook: hook.clone(), judge: Judge::new(&name, compiled) };
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         let labels = json!({"metadata": {"labels": {TENANT_LABEL: name}}});
         hook.patch(&namespace, labels).await?.accepted();
