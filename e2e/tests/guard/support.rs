@@ -23,7 +23,7 @@ use crate::parties::Judge;
 /// What a start of the API server, or an installation, may take until parameters are found; it takes half a minute.
 pub(crate) const IN_FORCE: Duration = Duration::from_secs(120);
 
-/// A number of tries: the first, and with `SLUICEGATE_E2E_FULL` the second. Every case of a table is always tried.
+/// A number of tries: the first, and with `SLUICEGATE_E2E_FULL` the second.
 pub(crate) fn number(usual: usize, full: usize) -> usize {
     if std::env::var_os("SLUICEGATE_E2E_FULL").is_some() { full } else { usual }
 }

@@ -13,9 +13,10 @@ use sluicegate_e2e::error::Result;
 use sluicegate_e2e::network::NODE_ADDRESS;
 use sluicegate_e2e::suite::User;
 use sluicegate_e2e::suite::operator::{self};
-use sluicegate_e2e::suite::webhook::{CONFIGURATION, Replica, SECRET, install_configurations};
+use sluicegate_e2e::suite::webhook::{CONFIGURATION, Replica, SECRET, install_configurations, install_guard};
 
 use crate::support::{API, Hook, config, minimal, namespace, on_own, policy, url};
+use crate::ward::{Ward, allowing};
 
 /// Requests of which half must pass and half must not, for as long as it runs.
 struct Load {
@@ -367,6 +368,46 @@ fn without_a_webhook_the_cluster_does_what_it_must_and_nothing_forbidden() {
         let other = format!("{}-taken", hook.space.prefix());
         hook.apply_by(&bob.client, namespace(&other, labels)).await?.unanswered();
         hook.delete(&namespace(&given, json!({}))).await?.accepted();
+        Ok(())
+    });
+}
+
+#[test]
+fn without_the_webhook_as_its_guard_tenants_get_nothing_new_and_what_runs_goes_on() {
+    on_own("unguarded", async |hook| {
+        let (a, b, _) = two(&hook, &[]).await?;
+        install_guard(&hook.cluster, hook.front.address()).await?;
+        let policy = json!({
+            "images": {"allow": ["registry.example.com/**"]}, "sources": {"git": {"allow": ["https://git.example.com/**"]}},
+        });
+        let ward = Ward::new(&hook, "team", &[allowing(policy)]).await?;
+        let running = ward.judge.pod("registry.example.com/x:1");
+        hook.create(running.clone()).await?.accepted();
+        hook.front.lead_to(&[]);
+        a.kill()?;
+        b.kill()?;
+        let client = hook.space.client();
+        let source = json!({"interval": "1m", "url": "https://git.example.com/x"});
+        let source = ward.judge.flux("source.toolkit.fluxcd.io/v1", "GitRepository", source);
+        for object in [ward.judge.pod("registry.example.com/x:2"), ward.judge.pod("evil.example/x:1"), source] {
+            let mut object = object;
+            object["metadata"]["name"] = json!("new");
+            hook.tries(&client, &object).await?.unanswered();
+        }
+        let image = json!({"spec": {"containers": [{"name": "x", "image": "registry.example.com/x:2"}]}});
+        hook.patch(&running, image).await?.unanswered();
+        // What changes nothing that is judged, and what goes.
+        hook.patch(&running, json!({"metadata": {"labels": {"a": "b"}, "finalizers": ["example.com/x"]}}))
+            .await?
+            .accepted();
+        hook.patch(&running, json!({"metadata": {"finalizers": null}})).await?.accepted();
+        hook.delete(&running).await?.accepted();
+        // Nobody else is touched by it.
+        let mut elsewhere = running;
+        for place in ["kube-system", "default"] {
+            elsewhere["metadata"] = json!({"name": "new", "namespace": place});
+            hook.tries(&client, &elsewhere).await?.accepted();
+        }
         Ok(())
     });
 }

@@ -9,6 +9,7 @@ mod direct;
 mod load;
 mod plane;
 mod platform;
+mod record;
 mod report;
 mod stand_in;
 mod subject;
@@ -19,6 +20,7 @@ use anyhow::ensure;
 use clap::Args;
 
 use super::{programs, say, table};
+use crate::process::root;
 use direct::{Plan, Programs};
 use load::{Loader, Shape};
 
@@ -54,10 +56,16 @@ pub struct Options {
     /// Put the result into docs/performance.md
     #[arg(long)]
     write_docs: bool,
+    /// Measure nothing: record the reviews that are sent anew, from a control plane
+    #[arg(long)]
+    record: bool,
 }
 
 /// Runs the bench.
 pub(super) fn run(options: &Options) -> anyhow::Result<()> {
+    if options.record {
+        return record::record(&options.name, &root().join("xtask/src/bench/webhook/reviews"));
+    }
     ensure!(options.seconds > 0.0, "--seconds {}: nothing can be measured in no time", options.seconds);
     let temporary = tempfile::tempdir()?;
     let folder = temporary.path();

@@ -1,36 +1,47 @@
 //! A platform of so many tenants, each with a policy of its own beside one for all, and what the API server asks about it. The
-//! same number always gives the same objects.
+//! same number always gives the same objects. The webhook is the guard of the cluster that it runs on.
 
 use serde_json::{Value, json};
+use sluicegate_crds::{TENANT_GUARD, TENANT_LABEL};
+use sluicegate_e2e::suite::operator::USER;
 
 use super::load::Ask;
 use super::stand_in::Collections;
 
 /// Requests are about no more tenants than this, which are spread evenly over all.
 const ASKED: usize = 64;
-/// Who writes, in every request.
-const WRITER: &str = "system:serviceaccount:flux-system:kustomize-controller";
+/// Who writes FluxConfigs, in every request.
+pub(super) const WRITER: &str = "system:serviceaccount:flux-system:kustomize-controller";
 /// The tenant in the recorded reviews.
-const RECORDED: &str = "team-00000";
+pub(super) const RECORDED: &str = "team-00000";
 
-/// What the webhook is asked about, by one recorded review each.
+/// The cluster that the webhook runs on.
+const HERE: &str = "prod-eu";
+
+/// What the webhook is asked about, by one review each, as [`record`](super::record) has heard it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Question {
     /// A minimal FluxConfig is to be completed.
     Complete,
     /// The completed FluxConfig is to be judged.
     Validate,
+    /// A pod with one container is to be judged.
+    Pod,
+    /// A pod with many containers is.
+    LargePod,
 }
 
 impl Question {
     /// Every one that is measured.
-    pub(super) const ALL: [Self; 2] = [Self::Complete, Self::Validate];
+    pub(super) const ALL: [Self; 4] = [Self::Complete, Self::Validate, Self::Pod, Self::LargePod];
 
     /// Name for people.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Complete => "FluxConfig, completed",
             Self::Validate => "FluxConfig, judged",
+            Self::Pod => "pod",
+            Self::LargePod => "large pod",
         }
     }
 
@@ -39,6 +50,30 @@ impl Question {
         match self {
             Self::Complete => include_str!("reviews/fluxconfig_complete.json"),
             Self::Validate => include_str!("reviews/fluxconfig_validate.json"),
+            Self::Pod => include_str!("reviews/pod.json"),
+            Self::LargePod => include_str!("reviews/pod_large.json"),
+        }
+    }
+
+    /// Name of the file that it is recorded in.
+    pub(super) fn file(self) -> &'static str {
+        match self {
+            Self::Complete => "fluxconfig_complete.json",
+            Self::Validate => "fluxconfig_validate.json",
+            Self::Pod => "pod.json",
+            Self::LargePod => "pod_large.json",
+        }
+    }
+
+    /// Whether a review asks it.
+    pub(super) fn is_asked_by(self, review: &str) -> bool {
+        let review: Value = serde_json::from_str(review).unwrap_or_default();
+        let request = &review["request"];
+        let containers = request["object"]["spec"]["containers"].as_array().map_or(0, Vec::len);
+        match self {
+            Self::Complete | Self::Validate => request["kind"]["kind"] == "FluxConfig",
+            Self::Pod => containers == 1,
+            Self::LargePod => containers > 1,
         }
     }
 
@@ -46,6 +81,7 @@ impl Question {
         match self {
             Self::Complete => "/complete?timeout=5s",
             Self::Validate => "/validate?timeout=5s",
+            Self::Pod | Self::LargePod => "/guard?timeout=5s",
         }
     }
 
@@ -58,7 +94,7 @@ impl Question {
     fn answer(self) -> &'static str {
         match self {
             Self::Complete => r#""patchType":"JSONPatch""#,
-            Self::Validate => r#""allowed":true"#,
+            Self::Validate | Self::Pod | Self::LargePod => r#""allowed":true"#,
         }
     }
 
@@ -71,11 +107,12 @@ impl Question {
 
     /// The same requests for what belongs to another tenant.
     pub(super) fn forbidden(self, tenants: usize) -> Vec<Ask> {
-        let (own, other) = (format!("git.example.com/{RECORDED}/"), "git.example.com/team-x/");
-        let wrong = self.recorded().trim_end().replace(&own, other);
+        let own = |host: &str| format!("{host}.example.com/{RECORDED}/");
+        let wrong = self.recorded().trim_end().replace(&own("git"), "git.example.com/team-x/");
+        let wrong = wrong.replace(&own("registry"), "registry.example.com/team-x/");
         let expects = match self {
             Self::Complete => r#""allowed":true}"#,
-            Self::Validate => r#""allowed":false"#,
+            Self::Validate | Self::Pod | Self::LargePod => r#""allowed":false"#,
         };
         asked(tenants).map(|tenant| self.ask(wrong.replace(RECORDED, &name(tenant)), expects)).collect()
     }
@@ -95,13 +132,13 @@ fn asked(tenants: usize) -> impl Iterator<Item = usize> {
     (0..number).map(move |index| index * tenants / number)
 }
 
-/// What the API server has: policies, clusters, and for each tenant a Namespace and a FluxConfig.
+/// What the API server has: policies, clusters, and for each tenant a Namespace, its TenantGuard and a FluxConfig.
 pub(super) fn collections(tenants: usize) -> Collections {
     let sluicegate = |resource: &str| format!("/apis/sluicegate.dev/v1alpha1/{resource}");
     let numbers = || (0..tenants).map(name);
-    let clusters = ["prod-eu", "prod-us", "dev"].map(|id| {
+    let clusters = [HERE, "prod-us", "dev"].map(|id| {
         let stage = if id == "dev" { "development" } else { "production" };
-        object("FluxCluster", json!({"name": id, "labels": {"example.com/stage": stage}}), cluster())
+        object("FluxCluster", json!({"name": id, "labels": {"example.com/stage": stage}}), cluster(id))
     });
     Collections::from([
         (
@@ -114,6 +151,7 @@ pub(super) fn collections(tenants: usize) -> Collections {
         ),
         (sluicegate("fluxclusters"), clusters.map(|cluster| cluster.to_string()).to_vec()),
         (sluicegate("fluxconfigs"), numbers().map(|tenant| config(&tenant).to_string()).collect()),
+        (sluicegate("tenantguards"), numbers().map(|tenant| tenant_guard(&tenant).to_string()).collect()),
         ("/api/v1/namespaces".to_owned(), numbers().map(|tenant| namespace(&tenant).to_string()).collect()),
     ])
 }
@@ -122,8 +160,13 @@ fn object(kind: &str, metadata: Value, spec: Value) -> Value {
     json!({"apiVersion": sluicegate_crds::API_VERSION, "kind": kind, "metadata": metadata, "spec": spec})
 }
 
-fn cluster() -> Value {
-    json!({"connection": {"inCluster": {}}, "flux": {"version": "2.9.3"}})
+/// Of three clusters the webhook runs on the first, and is its guard.
+fn cluster(id: &str) -> Value {
+    let (connection, guard) = match id {
+        HERE => (json!({"inCluster": {}}), "Webhook"),
+        _ => (json!({"kubeconfig": {"secretRef": {"name": id}}}), "Native"),
+    };
+    json!({"connection": connection, "flux": {"version": "2.9.3"}, "guard": guard})
 }
 
 /// For all tenants: what everybody may use, what nobody may, and who writes.
@@ -164,8 +207,14 @@ fn policy(tenant: &str) -> Value {
 }
 
 fn namespace(tenant: &str) -> Value {
-    let labels = json!({"kubernetes.io/metadata.name": tenant, "example.com/tier": "tenant"});
+    let labels = json!({"kubernetes.io/metadata.name": tenant, "example.com/tier": "tenant", TENANT_LABEL: tenant});
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": tenant, "labels": labels}})
+}
+
+/// What the webhook reads of one: who writes there beside the team.
+fn tenant_guard(tenant: &str) -> Value {
+    let spec = json!({"tenant": tenant, "cluster": HERE, "operator": USER, "accounts": [], "images": {"agent": []}});
+    object("TenantGuard", json!({"name": TENANT_GUARD, "namespace": tenant}), spec)
 }
 
 fn config(tenant: &str) -> Value {
@@ -196,12 +245,13 @@ pub(super) fn one_for_all(tenants: &str, cluster: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
     use std::time::{Duration, Instant};
 
-    use std::sync::Arc;
-
     use serde_json::from_str;
-    use sluicegate_crds::{FluxConfig, FluxPolicy};
+    use sluicegate_crds::{FluxConfig, FluxPolicy, GuardMode};
+    use sluicegate_policy::guard::Residents;
     use sluicegate_policy::{Labels, PolicySet};
     use sluicegate_webhook::decide::{Budget, Hook, decide};
     use sluicegate_webhook::review;
@@ -223,11 +273,17 @@ mod tests {
         let named = |names: Vec<String>| names.into_iter().map(|name| (name, Labels::new())).collect();
         let clusters = list("fluxclusters")
             .map(|text| from_str::<Value>(text).unwrap()["metadata"]["name"].as_str().unwrap().to_owned());
+        let label = |tenant: String| (tenant.clone(), Labels::from([(TENANT_LABEL.to_owned(), tenant)]));
+        let resident = |tenant: String| (tenant, Residents { operator: USER.to_owned(), ..Residents::default() });
         Snapshot::new(
             policies,
-            Arc::new(named((0..tenants).map(name).collect())),
+            Arc::new((0..tenants).map(name).map(label).collect()),
             Arc::new(named(clusters.collect())),
             Arc::new(configs.collect()),
+        )
+        .guarding(
+            &BTreeMap::from([(HERE.to_owned(), GuardMode::Webhook)]),
+            &(0..tenants).map(name).map(resident).collect(),
         )
     }
 
@@ -261,8 +317,14 @@ mod tests {
 
     #[test]
     fn reviews_have_the_size_of_real_ones() {
-        for question in Question::ALL {
-            assert!((1_700..=2_600).contains(&question.size()), "{}: {}", question.name(), question.size());
+        for (question, from, to) in [
+            (Question::Complete, 1_700, 2_600),
+            (Question::Validate, 1_700, 2_600),
+            (Question::Pod, 5_000, 7_000),
+            (Question::LargePod, 55_000, 65_000),
+        ] {
+            assert!((from..=to).contains(&question.size()), "{}: {}", question.name(), question.size());
+            assert!(question.is_asked_by(question.recorded()), "{}", question.name());
         }
     }
 }
