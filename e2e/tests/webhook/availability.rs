@@ -15,7 +15,7 @@ use sluicegate_e2e::suite::User;
 use sluicegate_e2e::suite::operator::{self};
 use sluicegate_e2e::suite::webhook::{CONFIGURATION, Replica, SECRET, install_configurations, install_guard};
 
-use crate::support::{API, Hook, config, minimal, namespace, on_own, policy, url};
+use crate::support::{API, Hook, config, minimal, namespace, on_own, path, policy, send, url};
 use crate::ward::{Ward, allowing};
 
 /// Requests of which half must pass and half must not, for as long as it runs.
@@ -395,7 +395,8 @@ fn without_the_webhook_as_its_guard_tenants_get_nothing_new_and_what_runs_goes_o
             hook.tries(&client, &object).await?.unanswered();
         }
         let image = json!({"spec": {"containers": [{"name": "x", "image": "registry.example.com/x:2"}]}});
-        hook.patch(&running, image).await?.unanswered();
+        let (method, kind) = (http::Method::PATCH, "application/strategic-merge-patch+json");
+        send(&client, method, &path(&running).1, kind, image).await?.unanswered();
         // What changes nothing that is judged, and what goes.
         hook.patch(&running, json!({"metadata": {"labels": {"a": "b"}, "finalizers": ["example.com/x"]}}))
             .await?
