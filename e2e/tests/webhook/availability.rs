@@ -33,7 +33,7 @@ struct Wrong {
     after: Duration,
     /// Something forbidden passed; otherwise something allowed was refused.
     passed: bool,
-    /// It was answered wrongly again when it was sent again at once.
+    /// It was answered wrongly again when it was sent again a moment later.
     again: bool,
     message: String,
 }
@@ -56,6 +56,8 @@ impl Load {
                         passed.fetch_add(1, Ordering::Relaxed);
                         if answer.status >= 300 {
                             let (after, message) = (began.elapsed(), answer.message().to_owned());
+                            // The API server needs a moment to see that a connection has ended.
+                            tokio::time::sleep(Duration::from_millis(100)).await;
                             let again = ask(url(&tenant)).await.map_or(true, |answer| answer.status >= 300);
                             wrong.push(Wrong { after, passed: false, again, message });
                         }
