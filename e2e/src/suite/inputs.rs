@@ -364,6 +364,42 @@ pub fn reaching(random: &mut Rng, namespace: &str) -> Value {
     json!({"apiVersion": api, "kind": kind, "spec": spec})
 }
 
+/// The spec of a FluxConfig for this namespace, with some of what it may say, and some that it may not.
+pub fn flux_config(random: &mut Rng, namespace: &str) -> Value {
+    let own = format!("{namespace}-x");
+    let fields: [(&str, &[Value]); 7] = [
+        ("/source/kind", &[json!("Git"), json!("OCI"), json!("Helm"), json!("Bucket")]),
+        (
+            "/source/ref",
+            &[
+                json!({"branch": "main"}),
+                json!({"tag": "v1"}),
+                json!({"semver": "1.x"}),
+                json!({"branch": "a b"}),
+                json!({"branch": "main", "tag": "v1"}),
+                json!({"commit": "a".repeat(40)}),
+            ],
+        ),
+        ("/path", &[json!("./"), json!("./deploy"), json!("../x"), json!("/x"), json!("a/../b")]),
+        ("/cluster", &[json!("local"), json!("local"), json!("other")]),
+        ("/namespace", &[json!(namespace), json!(own), json!("kube-system"), json!("other")]),
+        ("/images", &[json!(["registry.example.com/team-a/**"]), json!(["**"]), json!(["*x"])]),
+        ("/chart", &[json!({"name": "redis"}), json!({})]),
+    ];
+    let mut spec = json!({"source": {"url": url(random)}});
+    for (field, values) in fields {
+        if random.u8(0..4) > 0 {
+            continue;
+        }
+        let value = values[random.usize(0..values.len())].clone();
+        match field.strip_prefix("/source/") {
+            Some(field) => spec["source"][field] = value,
+            None => spec[&field[1..]] = value,
+        }
+    }
+    spec
+}
+
 /// The texts of a table of cases (`policy/tests/data`): the first column, its abbreviations spelled out.
 pub fn table(source: &str) -> Vec<String> {
     let mut texts = Vec::new();

@@ -168,9 +168,19 @@ impl Judge {
         answer.refusal().map(str::to_owned)
     }
 
-    /// The rules that `sluicegate check --tenant` finds broken by each of the objects: a file each, and the program as it is
-    /// built.
+    /// The rules that `sluicegate check --tenant` finds broken by each of the objects.
     fn checked(&self, objects: &[Value]) -> Vec<Rules> {
+        let arguments = ["--tenant", &self.name, "--cluster", CLUSTER, "--namespace", &self.name];
+        let (rules, looked_at) = self.check(objects, &arguments);
+        // What names an image or a source was looked at.
+        for (number, object) in objects.iter().enumerate() {
+            assert_eq!(looked_at.contains(&number), !reaches(object).is_empty(), "not looked at: {object}");
+        }
+        rules
+    }
+
+    /// What `sluicegate check` says of each of the objects, and which it looked at: a file each, and the program as it is built.
+    pub(crate) fn check(&self, objects: &[Value], arguments: &[&str]) -> (Vec<Rules>, BTreeSet<usize>) {
         let folder = tempfile::Builder::new().prefix("parties").tempdir().expect("a folder");
         let at = |name: &str| folder.path().join(name);
         // A file of YAML has such characters only as escapes.
@@ -191,29 +201,27 @@ impl Judge {
         for (number, object) in objects.iter().enumerate() {
             write(at(&format!("objects/{number}.json")), object);
         }
-        let report = at("report.json");
         let output = Command::new(program().expect("the program"))
             .current_dir(folder.path())
-            .args(["check", "--quiet", "--tenant", &self.name, "--policies", "platform"])
-            .args(["--cluster", CLUSTER, "--namespace", &self.name, "--report", "json=report.json", "objects"])
+            .args(["check", "--quiet", "--policies", "platform", "--report", "json=report.json"])
+            .args(arguments)
+            .arg("objects")
             .output()
             .expect("it runs");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(matches!(output.status.code(), Some(0 | 1)), "{:?}: {said}", output.status);
-        let report: Value = serde_json::from_slice(&std::fs::read(report).expect("a report")).expect("JSON");
-        let number = |entry: &Value| -> usize {
-            let file = entry["path"].as_str().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
-            file.strip_suffix(".json").and_then(|number| number.parse().ok()).expect("a file of an object")
+        let report: Value = serde_json::from_slice(&std::fs::read(at("report.json")).expect("a report")).expect("JSON");
+        // Of the platform's files nothing is asked.
+        let number = |entry: &Value| -> Option<usize> {
+            entry["path"].as_str()?.strip_prefix("objects/")?.strip_suffix(".json")?.parse().ok()
         };
         let mut rules = vec![Rules::new(); objects.len()];
         for finding in report["findings"].as_array().expect("findings") {
-            rules[number(finding)].insert(finding["rule"].as_str().expect("a rule").to_owned());
+            if let (Some(number), "error") = (number(finding), finding["severity"].as_str().expect("a severity")) {
+                rules[number].insert(finding["rule"].as_str().expect("a rule").to_owned());
+            }
         }
-        // What names an image or a source was looked at.
-        let looked: BTreeSet<usize> = report["checked"].as_array().expect("objects").iter().map(number).collect();
-        for (number, object) in objects.iter().enumerate() {
-            assert_eq!(looked.contains(&number), !reaches(object).is_empty(), "not looked at: {object}");
-        }
-        rules
+        let checked = report["checked"].as_array().expect("objects");
+        (rules, checked.iter().filter_map(number).collect())
     }
 }

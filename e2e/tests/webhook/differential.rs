@@ -6,11 +6,14 @@ use std::fmt::Write as _;
 use fastrand::Rng;
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
+use sluicegate_crds::FluxConfig;
 use sluicegate_e2e::error::Result;
 use sluicegate_e2e::suite::inputs;
-use sluicegate_policy::message;
+use sluicegate_e2e::suite::operator::CLUSTER;
+use sluicegate_policy::{Placer, Violation, message, violations};
 
-use crate::support::on_guarded;
+use crate::parties::{Judge, Rules};
+use crate::support::{config, on_guarded};
 use crate::ward::{Ward, allowing};
 
 /// Requests at the same time.
@@ -85,6 +88,65 @@ fn all_agree_behind_an_api_server() {
         println!("behind an API server: {allowed} allowed by all, {refused} refused by all");
         assert!(found.is_empty(), "they disagree:\n{found}");
         assert!(allowed > 200 && refused > 500);
+        Ok(())
+    });
+}
+
+/// What the engine says of a FluxConfig.
+fn judged(judge: &Judge, object: &Value) -> Vec<Violation> {
+    let config: FluxConfig = serde_json::from_value(object.clone()).expect("a FluxConfig");
+    violations(Placer::new(&judge.policies, &judge.facts).place(&config), &judge.facts)
+}
+
+#[test]
+fn all_agree_about_flux_configs() {
+    on_guarded("diff-configs", async |hook| {
+        let mut random = Rng::with_seed(20_261_126);
+        let mut found = String::new();
+        let (mut allowed, mut refused) = (0, 0);
+        for world in 0..8 {
+            let mut policy = inputs::policy(&mut random, &["*"]);
+            policy["defaults"] =
+                json!({"cluster": CLUSTER, "namespace": "${tenant}", "ref": {"branch": "main"}, "path": "./"});
+            if world % 2 == 0 {
+                policy["sources"] = open()["sources"].clone();
+            }
+            let ward = Ward::new(&hook, &format!("c{world}"), &[policy]).await?;
+            let (name, client) = (&ward.judge.name, hook.space.client());
+            let objects: Vec<Value> = (0..150)
+                .map(|number| config(name, &format!("c{number}"), inputs::flux_config(&mut random, name)))
+                .collect();
+            let (checked, looked_at) = ward.judge.check(&objects, &[]);
+            assert_eq!(looked_at.len(), objects.len());
+            let answers: Vec<_> = stream::iter(&objects)
+                .map(|object| ward.hook.tries(&client, object))
+                .buffered(CONCURRENCY)
+                .collect()
+                .await;
+            for ((object, checked), answer) in objects.iter().zip(checked).zip(answers) {
+                let (judged, answer) = (judged(&ward.judge, object), answer?);
+                let rules: Rules = judged.iter().map(|violation| violation.rule.id().to_owned()).collect();
+                let by_webhook = answer.message().contains("denied the request");
+                let said = judged.iter().all(|one| answer.message().contains(&message::sentence(one)));
+                let agreed = match (answer.status < 300, judged.is_empty()) {
+                    // The API server's schemas say something else, and `check` says it as the schema.
+                    (false, _) if !by_webhook => continue,
+                    (passed, fine) => passed == fine && said && checked == rules,
+                };
+                allowed += usize::from(judged.is_empty());
+                refused += usize::from(!judged.is_empty());
+                if !agreed {
+                    let (status, message) = (answer.status, answer.message());
+                    let _ = writeln!(
+                        found,
+                        "{object}\n  webhook: {status} {message}\n  check: {checked:?}\n  engine: {judged:?}"
+                    );
+                }
+            }
+        }
+        println!("FluxConfigs: {allowed} allowed by all, {refused} refused by all");
+        assert!(found.is_empty(), "they disagree:\n{found}");
+        assert!(allowed > 50 && refused > 300);
         Ok(())
     });
 }
