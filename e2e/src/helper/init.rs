@@ -12,7 +12,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::sethostname;
 
 use crate::error::{Context, Result};
-use crate::network::{NODE_ADDRESS, NODE_LINK, NODE_NAME};
+use crate::network::{NODE_ADDRESS, NODE_LINK, NODE_NAME, SERVICE_CIDR};
 use crate::programs::run_logged;
 
 /// Folders that programs write to by default. Each cluster gets an empty one of its own, so that two clusters, and the
@@ -68,6 +68,9 @@ fn set_up_network() -> Result<()> {
     ip(&format!("link add {NODE_LINK} type bridge"))?;
     ip(&format!("address add {NODE_ADDRESS}/32 dev {NODE_LINK}"))?;
     ip(&format!("link set {NODE_LINK} up"))?;
+    // The API server calls webhooks by their Services. kube-proxy rewrites such an address on its way out, for which there has to
+    // be a way: without a route there is none.
+    ip(&format!("route add {SERVICE_CIDR} dev {NODE_LINK}"))?;
     for (setting, value) in [("net/ipv4/ip_forward", "1"), ("net/ipv4/ip_unprivileged_port_start", "0")] {
         let path = Path::new("/proc/sys").join(setting);
         fs::write(&path, value).doing("setting", &path)?;
