@@ -191,6 +191,15 @@ fn is_closed_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
         .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
+/// The runtime of what runs in a pod for weeks. It does without transparent huge pages: the allocator asks for them, of which the
+/// short commands that work on thousands of files are faster, and a server that keeps many small values is half as large again.
+fn serving_runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    // A kernel that cannot be asked has none.
+    #[cfg(target_os = "linux")]
+    let _ = nix::sys::prctl::set_thp_disable(true);
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
 /// An error and what caused it: messages do not repeat their source's text.
 pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |error| error.source());

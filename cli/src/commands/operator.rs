@@ -38,7 +38,7 @@ impl Args {
             pod: self.pod,
             listen: Some(self.listen),
         };
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let runtime = super::serving_runtime()?;
         runtime.block_on(async {
             let stop = stop_signal()?;
             sluicegate_operator::run(options, stop).await.map_err(usage)

@@ -74,7 +74,7 @@ impl Args {
             },
             linger: Duration::from_secs(self.linger),
         };
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let runtime = super::serving_runtime()?;
         runtime.block_on(async {
             let stop = stop_signal()?;
             sluicegate_webhook::run(options, stop).await.map_err(usage)
