@@ -16,9 +16,8 @@ use std::{
 use clap::Parser;
 use futures::{TryStreamExt as _, stream};
 use kube::{
-    Client, Config,
+    Client,
     api::{Patch, PatchParams},
-    config::{KubeConfigOptions, Kubeconfig},
     core::Request,
 };
 use serde::Deserialize;
@@ -69,8 +68,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::parse();
     // Only fails where one is chosen already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let kubeconfig = Kubeconfig::read_from(&args.kubeconfig)?;
-    let client = connect::client(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)?;
+    let client = connect::management(Some(&args.kubeconfig)).await?;
     let mut units: BTreeMap<usize, BTreeMap<usize, Vec<Write>>> = BTreeMap::new();
     for line in fs::read_to_string(&args.writes)?.lines() {
         let write: Write = serde_json::from_str(line)?;

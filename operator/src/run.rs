@@ -3,11 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
-use kube::{
-    Config,
-    config::{KubeConfigOptions, Kubeconfig},
-    runtime::events::{Recorder, Reporter},
-};
+use kube::runtime::events::{Recorder, Reporter};
 use serde_json::json;
 use sluicegate_crds::{API_VERSION, FluxPolicy};
 use tokio::sync::{Notify, watch};
@@ -75,7 +71,9 @@ pub enum RunError {
 pub async fn run(options: Options, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), RunError> {
     // Another part of the program may have chosen already; then that choice stands.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = connect::client(config(&options).await?).map_err(|error| RunError::Connect(error.to_string()))?;
+    let client = connect::management(options.kubeconfig.as_deref())
+        .await
+        .map_err(|error| RunError::Connect(error.to_string()))?;
     let metrics = Arc::new(Metrics::new());
     let election = Election::new(client.clone(), &options.namespace, LEASE, &options.pod, Timing::default());
     let guard = election.guard();
@@ -130,15 +128,6 @@ pub async fn run(options: Options, stop: impl Future<Output = ()> + Send + 'stat
     };
     election.run(ended).await;
     Ok(())
-}
-
-async fn config(options: &Options) -> Result<Config, RunError> {
-    let Some(path) = &options.kubeconfig else {
-        return Config::infer().await.map_err(|error| RunError::Connect(error.to_string()));
-    };
-    let failed = |error: kube::config::KubeconfigError| RunError::Connect(format!("{}: {error}", path.display()));
-    let kubeconfig = Kubeconfig::read_from(path).map_err(failed)?;
-    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.map_err(failed)
 }
 
 async fn count_leadership(context: Arc<Context>) {

@@ -2,10 +2,6 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use kube::{
-    Config,
-    config::{KubeConfigOptions, Kubeconfig},
-};
 use sluicegate_operator::{
     cluster::connect,
     telemetry::{health::Health, server},
@@ -82,7 +78,9 @@ pub enum RunError {
 pub async fn run(options: Options, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), RunError> {
     // Another part of the program may have chosen already; then that choice stands.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = connect::client(config(&options).await?).map_err(|error| RunError::Connect(error.to_string()))?;
+    let client = connect::management(options.kubeconfig.as_deref())
+        .await
+        .map_err(|error| RunError::Connect(error.to_string()))?;
     let metrics = Arc::new(Metrics::default());
     let (current, serving, health) = (Arc::new(Current::default()), Arc::new(Serving::default()), Health::default());
     let listen =
@@ -131,13 +129,4 @@ pub async fn run(options: Options, stop: impl Future<Output = ()> + Send + 'stat
     let served = server.serve(listener, ending).await;
     ticks.abort();
     served.map_err(|source| RunError::Listen { address: options.listen, source })
-}
-
-async fn config(options: &Options) -> Result<Config, RunError> {
-    let Some(path) = &options.kubeconfig else {
-        return Config::infer().await.map_err(|error| RunError::Connect(error.to_string()));
-    };
-    let failed = |error: kube::config::KubeconfigError| RunError::Connect(format!("{}: {error}", path.display()));
-    let kubeconfig = Kubeconfig::read_from(path).map_err(failed)?;
-    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.map_err(failed)
 }

@@ -15,10 +15,12 @@ use std::{
     ffi::OsString,
     io::{self, IsTerminal, Write},
     path::PathBuf,
+    pin::Pin,
     process::ExitCode,
 };
 
 use clap::{CommandFactory, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     manifest::files::CollectError,
@@ -191,13 +193,32 @@ fn is_closed_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
         .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// The runtime of what runs in a pod for weeks. It does without transparent huge pages: the allocator asks for them, of which the
-/// short commands that work on thousands of files are faster, and a server that keeps many small values is half as large again.
-fn serving_runtime() -> std::io::Result<tokio::runtime::Runtime> {
+/// Runs what runs in a pod for weeks, until the first SIGTERM, which Kubernetes sends, or SIGINT. It does without transparent huge
+/// pages: the allocator asks for them, of which the short commands that work on thousands of files are faster, and a server that
+/// keeps many small values is half as large again.
+fn serve<E: std::error::Error>(
+    server: impl AsyncFnOnce(Pin<Box<dyn Future<Output = ()> + Send>>) -> Result<(), E>,
+) -> Result<Exit, CommandError> {
     // A kernel that cannot be asked has none.
     #[cfg(target_os = "linux")]
     let _ = nix::sys::prctl::set_thp_disable(true);
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let stop = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        server(Box::pin(stop)).await.map_err(usage)
+    })?;
+    Ok(Exit::Fine)
+}
+
+/// What a server that cannot begin says.
+fn usage(error: impl std::error::Error) -> CommandError {
+    CommandError::Usage(with_causes(&error))
 }
 
 /// An error and what caused it: messages do not repeat their source's text.

@@ -7,7 +7,7 @@ use sluicegate_operator::{
     telemetry::log::{self, Format},
 };
 
-use super::{CommandError, Exit};
+use super::{CommandError, Exit, serve, usage};
 
 /// Arguments of `operator`.
 #[derive(Debug, clap::Args)]
@@ -38,27 +38,6 @@ impl Args {
             pod: self.pod,
             listen: Some(self.listen),
         };
-        let runtime = super::serving_runtime()?;
-        runtime.block_on(async {
-            let stop = stop_signal()?;
-            sluicegate_operator::run(options, stop).await.map_err(usage)
-        })?;
-        Ok(Exit::Fine)
+        serve(async |stop| sluicegate_operator::run(options, stop).await)
     }
-}
-
-fn usage(error: impl std::error::Error) -> CommandError {
-    CommandError::Usage(super::with_causes(&error))
-}
-
-/// Ready at the first SIGTERM, which Kubernetes sends, or SIGINT.
-pub(super) fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
 }

@@ -9,7 +9,7 @@ use sluicegate_webhook::{
     install,
 };
 
-use super::{CommandError, Exit, operator::stop_signal};
+use super::{CommandError, Exit, serve, usage};
 
 /// Arguments of `webhook`.
 #[derive(Debug, clap::Args)]
@@ -74,15 +74,6 @@ impl Args {
             },
             linger: Duration::from_secs(self.linger),
         };
-        let runtime = super::serving_runtime()?;
-        runtime.block_on(async {
-            let stop = stop_signal()?;
-            sluicegate_webhook::run(options, stop).await.map_err(usage)
-        })?;
-        Ok(Exit::Fine)
+        serve(async |stop| sluicegate_webhook::run(options, stop).await)
     }
-}
-
-fn usage(error: impl std::error::Error) -> CommandError {
-    CommandError::Usage(super::with_causes(&error))
 }

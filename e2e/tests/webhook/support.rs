@@ -37,42 +37,26 @@ fn plane(label: &str) -> Result<Cluster> {
     own_control_plane(Path::new(env!("CARGO_BIN_EXE_sluicegate-e2e")), &name)
 }
 
-/// A control plane that the tests of a kind share, with one replica that runs all the time.
-pub(crate) fn on_shared(name: &str, body: impl AsyncFnOnce(Hook) -> Result<()>) {
-    static CLUSTER: OnceLock<std::result::Result<Cluster, String>> = OnceLock::new();
-    static SHARED: OnceCell<(Arc<Front>, Replica)> = OnceCell::const_new();
-    let find = || {
-        let cluster = CLUSTER.get_or_init(|| plane("hook").map_err(|error| error.to_string()));
-        let cluster = cluster.clone().map_err(|why| Error::Service { what: "the control plane".into(), why })?;
-        Ok(Target::Harness(Box::new(cluster)))
-    };
-    test_on(name, find, async |space| {
-        let cluster = space.cluster().cloned().expect("a cluster of the harness");
-        let start = async || {
-            let front = prepare(&cluster).await?;
-            let replica = Replica::new(&cluster, "shared", &[])?;
-            replica.start().await?;
-            front.lead_to(&[&replica]);
-            install_configurations(&cluster, front.address()).await?;
-            Ok::<_, Error>((Arc::new(front), replica))
-        };
-        let (front, _) = SHARED.get_or_try_init(start).await?;
-        let hook = Hook { space, cluster, front: front.clone() };
-        hook.is_asked().await?;
-        body(hook).await
-    });
+/// A control plane that tests share, with one replica that runs all the time.
+struct Shared {
+    label: &'static str,
+    cluster: OnceLock<std::result::Result<Cluster, String>>,
+    running: OnceCell<(Arc<Front>, Replica)>,
 }
 
-/// A control plane that the tests of the guard share: the webhook is its guard, and there are no ValidatingAdmissionPolicies.
-pub(crate) fn on_guarded(name: &str, body: impl AsyncFnOnce(Hook) -> Result<()>) {
-    static CLUSTER: OnceLock<std::result::Result<Cluster, String>> = OnceLock::new();
-    static SHARED: OnceCell<(Arc<Front>, Replica)> = OnceCell::const_new();
-    let find = || {
-        let cluster = CLUSTER.get_or_init(|| plane("ward").map_err(|error| error.to_string()));
+impl Shared {
+    const fn new(label: &'static str) -> Self {
+        Self { label, cluster: OnceLock::new(), running: OnceCell::const_new() }
+    }
+
+    fn target(&self) -> Result<Target> {
+        let cluster = self.cluster.get_or_init(|| plane(self.label).map_err(|error| error.to_string()));
         let cluster = cluster.clone().map_err(|why| Error::Service { what: "the control plane".into(), why })?;
         Ok(Target::Harness(Box::new(cluster)))
-    };
-    test_on(name, find, async |space| {
+    }
+
+    /// What is installed beside the webhook configurations that answer for Sluicegate's own kinds is the caller's.
+    async fn hook(&self, space: Space, install: impl AsyncFnOnce(&Cluster, &Front) -> Result<()>) -> Result<Hook> {
         let cluster = space.cluster().cloned().expect("a cluster of the harness");
         let start = async || {
             let front = prepare(&cluster).await?;
@@ -80,14 +64,33 @@ pub(crate) fn on_guarded(name: &str, body: impl AsyncFnOnce(Hook) -> Result<()>)
             replica.start().await?;
             front.lead_to(&[&replica]);
             install_configurations(&cluster, front.address()).await?;
-            install_guard(&cluster, front.address()).await?;
+            install(&cluster, &front).await?;
             Ok::<_, Error>((Arc::new(front), replica))
         };
-        let (front, _) = SHARED.get_or_try_init(start).await?;
-        let hook = Hook { space, cluster, front: front.clone() };
+        let (front, _) = self.running.get_or_try_init(start).await?;
+        let hook = Hook { space, cluster: cluster.clone(), front: front.clone() };
         hook.is_asked().await?;
-        body(hook).await
-    });
+        Ok(hook)
+    }
+}
+
+/// On a control plane that the tests of Sluicegate's own kinds share.
+pub(crate) fn on_shared(name: &str, body: impl AsyncFnOnce(Hook) -> Result<()>) {
+    static SHARED: Shared = Shared::new("hook");
+    test_on(name, || SHARED.target(), async |space| body(SHARED.hook(space, async |_, _| Ok(())).await?).await);
+}
+
+/// On a control plane that the tests of the guard share: the webhook is its guard, and there are no ValidatingAdmissionPolicies.
+pub(crate) fn on_guarded(name: &str, body: impl AsyncFnOnce(Hook) -> Result<()>) {
+    static SHARED: Shared = Shared::new("ward");
+    test_on(
+        name,
+        || SHARED.target(),
+        async |space| {
+            let guard = async |cluster: &Cluster, front: &Front| install_guard(cluster, front.address()).await;
+            body(SHARED.hook(space, guard).await?).await
+        },
+    );
 }
 
 /// A control plane of the test's own, with everything installed but the webhook configurations, and nothing running.

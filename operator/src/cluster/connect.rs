@@ -1,9 +1,11 @@
 //! Clients of clusters. A kubeconfig in a Secret was written by somebody: what in it would run a program, read a file of this
 //! process or trust anybody is refused.
 
+use std::path::Path;
+
 use kube::{
     Client, Config,
-    config::{KubeConfigOptions, Kubeconfig},
+    config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 
 /// Why there is no client.
@@ -18,6 +20,23 @@ pub enum ConnectError {
     /// No client can be made of it.
     #[error("no client can be made: {0}")]
     Client(String),
+}
+
+/// A client of the management cluster: by a kubeconfig of the user's own, where one is named, or as kube finds it (the account of
+/// the pod).
+///
+/// # Errors
+/// Says what is wrong, and with which file.
+pub async fn management(kubeconfig: Option<&Path>) -> Result<Client, ConnectError> {
+    let config = match kubeconfig {
+        None => Config::infer().await.map_err(|error| ConnectError::Client(error.to_string()))?,
+        Some(path) => {
+            let failed = |error: KubeconfigError| ConnectError::Client(format!("{}: {error}", path.display()));
+            let kubeconfig = Kubeconfig::read_from(path).map_err(failed)?;
+            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.map_err(failed)?
+        }
+    };
+    client(config)
 }
 
 /// A client from the text of a kubeconfig.
@@ -38,7 +57,7 @@ pub async fn from_kubeconfig(text: &str) -> Result<Client, ConnectError> {
 ///
 /// # Errors
 /// Where kube cannot make one.
-pub fn client(mut config: Config) -> Result<Client, ConnectError> {
+fn client(mut config: Config) -> Result<Client, ConnectError> {
     config.default_retry = false;
     config.connect_timeout = Some(std::time::Duration::from_secs(10));
     Client::try_from(config).map_err(|error| ConnectError::Client(error.to_string()))

@@ -10,7 +10,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -39,28 +39,41 @@ pub async fn serve(
     health: Health,
     stop: impl Future<Output = ()> + Send,
 ) {
+    let serve = |stream, slot| {
+        let (metrics, health) = (Arc::clone(&metrics), health.clone());
+        async move {
+            connection(stream, &*metrics, &health).await;
+            drop(slot);
+        }
+    };
+    accept(&listener, &Arc::new(Semaphore::new(CONNECTIONS)), stop, serve).await;
+}
+
+/// Accepts connections, each with a slot, until `stop` is ready, and gives those that are open then. More than there are slots
+/// wait in the kernel.
+pub async fn accept<F: Future<Output = ()> + Send + 'static>(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+    stop: impl Future<Output = ()> + Send,
+    serve: impl Fn(TcpStream, Option<OwnedSemaphorePermit>) -> F + Send + Sync,
+) -> JoinSet<()> {
     let mut stop = std::pin::pin!(stop);
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
         let next = async {
             // A semaphore that is never closed always gives a permit.
-            let slot = Arc::clone(&slots).acquire_owned().await.ok();
+            let slot = Arc::clone(slots).acquire_owned().await.ok();
             (slot, listener.accept().await)
         };
         let (slot, accepted) = tokio::select! {
             biased;
-            () = &mut stop => return,
+            () = &mut stop => return connections,
             next = next => next,
         };
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, _)) => {
-                let (metrics, health) = (Arc::clone(&metrics), health.clone());
-                connections.spawn(async move {
-                    connection(stream, &*metrics, &health).await;
-                    drop(slot);
-                });
+                connections.spawn(serve(stream, slot));
             }
             Err(error) => {
                 // Out of file descriptors, for example: that passes.

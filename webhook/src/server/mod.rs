@@ -16,11 +16,11 @@ use std::{
 };
 
 use rustls::ServerConfig;
+use sluicegate_operator::telemetry::server::accept;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
-    task::JoinSet,
-    time::{sleep, timeout},
+    time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
@@ -123,8 +123,6 @@ impl Server {
         let acceptor = TlsAcceptor::from(Arc::new(self.tls().map_err(io::Error::other)?));
         let slots = Arc::new(Semaphore::new(self.limits.connections));
         let (ending, ended) = watch::channel(false);
-        let mut connections = JoinSet::new();
-        let mut stop = std::pin::pin!(stop);
         let serve = |stream: TcpStream, slot: Option<OwnedSemaphorePermit>| {
             let (server, acceptor, ended) = (self.clone(), acceptor.clone(), ended.clone());
             async move {
@@ -134,29 +132,7 @@ impl Server {
                 drop(slot);
             }
         };
-        loop {
-            let next = async {
-                // A semaphore that is never closed always gives a permit.
-                let slot = Arc::clone(&slots).acquire_owned().await.ok();
-                (slot, listener.accept().await)
-            };
-            let (slot, accepted) = tokio::select! {
-                biased;
-                () = &mut stop => break,
-                next = next => next,
-            };
-            while connections.try_join_next().is_some() {}
-            match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(serve(stream, slot));
-                }
-                Err(error) => {
-                    // Out of file descriptors, for example: that passes.
-                    warn!(error = &error as &dyn std::error::Error, "cannot accept a connection");
-                    sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
+        let mut connections = accept(&listener, &slots, stop, &serve).await;
         self.leave();
         // Whoever is connected already, as far as the kernel and the client know, is served too.
         while let Ok(slot) = Arc::clone(&slots).try_acquire_owned()
