@@ -117,7 +117,7 @@ async fn prepare(platform: &Platform) -> Result<()> {
     platform.space.apply(policy(0)).await.map(|_| ())
 }
 
-/// Everything of the run once nothing has moved for five seconds and every FluxConfig was looked at.
+/// Everything of the run once nothing has moved for five seconds, nothing is being deleted and every FluxConfig was looked at.
 async fn settled(platform: &Platform) -> Result<Snapshot> {
     let deadline = Instant::now() + Duration::from_secs(180);
     let (mut last, mut since) = (Snapshot::default(), Instant::now());
@@ -132,9 +132,9 @@ async fn settled(platform: &Platform) -> Result<Snapshot> {
             .0
             .iter()
             .filter(|(key, value)| {
-                let looked_at = value["status"]["observedGeneration"] == value["metadata"]["generation"]
-                    && value["metadata"]["deletionTimestamp"].is_null();
-                key.kind == "FluxConfig" && !looked_at
+                let looked_at = value["status"]["observedGeneration"] == value["metadata"]["generation"];
+                // A Namespace may be on its way out for longer than that, and nothing of it moves.
+                !value["metadata"]["deletionTimestamp"].is_null() || key.kind == "FluxConfig" && !looked_at
             })
             .map(|(key, value)| format!("{key}: {} {}", value["metadata"], value["status"]))
             .collect();
