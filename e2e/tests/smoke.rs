@@ -89,12 +89,7 @@ fn a_user_has_the_rights_that_rbac_gives_and_no_others() {
         let user = space.user("alice", None).await?;
         let config_map = |namespace: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": namespace}});
         assert_eq!(code(&create_as(&user.client, config_map(&own)).await), 403, "without a binding");
-        let binding = json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "alice", "namespace": own},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"},
-            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user.name}],
-        });
-        space.apply(binding).await?;
+        space.bind(&user, &own, "alice", ("ClusterRole", "edit")).await?;
         space
             .wait("the binding's effect", 30, || async { create_as(&user.client, config_map(&own)).await.map(Some) })
             .await?;

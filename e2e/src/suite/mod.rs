@@ -100,6 +100,30 @@ where
     }
 }
 
+/// As [`test()`], on a control plane of the test's own, with nothing installed. It ends with the test. `harness` is as for
+/// [`own_control_plane`].
+///
+/// # Panics
+/// As [`test()`].
+pub fn test_on_own_plane<F>(harness: &std::path::Path, name: &str, body: impl FnOnce(Space) -> F)
+where
+    F: Future<Output = Result<()>>,
+{
+    struct Ended(String);
+    impl Drop for Ended {
+        fn drop(&mut self) {
+            let _ = Cluster::down(&self.0);
+        }
+    }
+    let ended = Ended(unique(name));
+    test_on(name, || Ok(Target::Harness(Box::new(own_control_plane(harness, &ended.0)?))), body);
+}
+
+/// A name that no other process gives a cluster.
+pub fn unique(label: &str) -> String {
+    format!("{label}-{}", std::process::id())
+}
+
 fn run<F>(name: &str, target: Target, body: impl FnOnce(Space) -> F) -> Result<()>
 where
     F: Future<Output = Result<()>>,

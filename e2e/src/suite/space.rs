@@ -226,6 +226,21 @@ impl Space {
         Ok(User { name, kubeconfig, client })
     }
 
+    /// Gives a user a role in a namespace, by a RoleBinding of this name; `role` is its kind (`ClusterRole`, `Role`) and name. It takes
+    /// a moment until it is in force.
+    ///
+    /// # Errors
+    /// The API server's refusal.
+    pub async fn bind(&self, user: &User, namespace: &str, name: &str, role: (&str, &str)) -> Result<()> {
+        let rbac = "rbac.authorization.k8s.io";
+        let binding = json!({
+            "apiVersion": format!("{rbac}/v1"), "kind": "RoleBinding", "metadata": {"name": name, "namespace": namespace},
+            "roleRef": {"apiGroup": rbac, "kind": role.0, "name": role.1},
+            "subjects": [{"apiGroup": rbac, "kind": "User", "name": user.name}],
+        });
+        self.apply(binding).await.map(drop)
+    }
+
     /// Starts a pod of the tests' workload and waits until it serves. `spec` is merged over the pod's own spec.
     ///
     /// # Errors

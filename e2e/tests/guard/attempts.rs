@@ -40,19 +40,12 @@ impl Prison {
         let groups = ["source.toolkit.fluxcd.io", "kustomize.toolkit.fluxcd.io", "helm.toolkit.fluxcd.io"];
         let verbs = ["get", "list", "watch", "create", "update", "patch", "delete"];
         let name = format!("{}-flux", space.prefix());
-        let rbac = "rbac.authorization.k8s.io";
         let rules = json!([{"apiGroups": groups, "resources": ["*"], "verbs": verbs}]);
         space
-            .apply(json!({"apiVersion": format!("{rbac}/v1"), "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules}))
+            .apply(json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules}))
             .await?;
         for (user, role) in [(&member, "edit"), (&member, name.as_str()), (&admin, "admin")] {
-            space
-                .apply(json!({
-                    "apiVersion": format!("{rbac}/v1"), "kind": "RoleBinding", "metadata": {"name": role, "namespace": namespace},
-                    "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": role},
-                    "subjects": [{"apiGroup": rbac, "kind": "User", "name": user.name}],
-                }))
-                .await?;
+            space.bind(user, namespace, role, ("ClusterRole", role)).await?;
         }
         let prison = Prison { space: space.clone(), namespace: namespace.to_owned(), member, admin };
         let source = prison.source(json!({"url": "https://git.example.com/team/x"}));

@@ -192,13 +192,7 @@ fn a_namespace_of_an_agent_is_its_own() {
         .expect("an administrator may");
         let ward = Ward::new(&space, "team", &[everything()]).await?;
         let user = space.user("outsider", None).await?;
-        space
-            .apply(json!({
-                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "outsider", "namespace": namespace},
-                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
-                "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user.name}],
-            }))
-            .await?;
+        space.bind(&user, &namespace, "outsider", ("ClusterRole", "cluster-admin")).await?;
         for mut object in [
             json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "x"}}),
             ward.judge.pod("x"),

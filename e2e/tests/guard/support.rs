@@ -15,7 +15,7 @@ use sluicegate_e2e::error::Result;
 use sluicegate_e2e::suite::operator::manifests;
 use sluicegate_e2e::suite::requests::{Said, tries};
 pub(crate) use sluicegate_e2e::suite::requests::{api_of, deletes, patches, said};
-use sluicegate_e2e::suite::{Space, Target, User, apply_as, own_control_plane, test_on};
+use sluicegate_e2e::suite::{Space, Target, User, apply_as, own_control_plane, test_on, test_on_own_plane, unique};
 use tokio::sync::OnceCell;
 
 use crate::parties::Judge;
@@ -36,7 +36,7 @@ pub(crate) fn guarded(name: &str, body: impl AsyncFnOnce(Space) -> Result<()>) {
         // One that runs already spares a start while tests are written.
         let cluster = CLUSTER.get_or_init(|| match std::env::var("SLUICEGATE_E2E_GUARD_CLUSTER") {
             Ok(name) => Cluster::open(&name).map_err(|error| error.to_string()),
-            Err(_) => plane("guard").map_err(|error| error.to_string()),
+            Err(_) => own_control_plane(harness(), &unique("guard")).map_err(|error| error.to_string()),
         });
         let cluster = cluster.clone().map_err(|why| Error::Service { what: "the control plane".into(), why })?;
         Ok(Target::Harness(Box::new(cluster)))
@@ -49,22 +49,11 @@ pub(crate) fn guarded(name: &str, body: impl AsyncFnOnce(Space) -> Result<()>) {
 
 /// A control plane of a test's own, with nothing installed. It ends with the test.
 pub(crate) fn on_own_plane(name: &str, body: impl AsyncFnOnce(Space) -> Result<()>) {
-    struct Ended(String);
-    impl Drop for Ended {
-        fn drop(&mut self) {
-            let _ = Cluster::down(&self.0);
-        }
-    }
-    let _ended = Ended(unique(name));
-    test_on(name, || Ok(Target::Harness(Box::new(plane(name)?))), async |space| body(space).await);
+    test_on_own_plane(harness(), name, async |space| body(space).await);
 }
 
-fn unique(label: &str) -> String {
-    format!("{label}-{}", std::process::id())
-}
-
-fn plane(label: &str) -> Result<Cluster> {
-    own_control_plane(Path::new(env!("CARGO_BIN_EXE_sluicegate-e2e")), &unique(label))
+fn harness() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_sluicegate-e2e"))
 }
 
 /// Installs kinds and policies in the order in which people do, and waits until they are in force.
@@ -210,13 +199,7 @@ impl Ward {
     /// Somebody with a role of Kubernetes in this namespace.
     pub(crate) async fn member(&self, suffix: &str, role: &str) -> Result<User> {
         let user = self.space.user(suffix, None).await?;
-        self.space
-            .apply(json!({
-                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": suffix, "namespace": self.judge.name},
-                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
-                "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user.name}],
-            }))
-            .await?;
+        self.space.bind(&user, &self.judge.name, suffix, ("ClusterRole", role)).await?;
         let api = api_of(
             &user.client,
             &json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": self.judge.name}}),

@@ -95,12 +95,7 @@ impl Prison {
     }
 
     async fn bind(&self, user: &User, kind: &str, role: &str) -> Result<()> {
-        let binding = json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": format!("member-{role}"), "namespace": self.team.target()},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
-            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user.name}],
-        });
-        self.platform.space.apply(binding).await?;
+        self.platform.space.bind(user, &self.team.target(), &format!("member-{role}"), (kind, role)).await?;
         let api = crate::support::api_of(user.client.clone(), ("v1", "ConfigMap"), &self.team.target());
         let allowed = || async { Ok(api.list(&kube::api::ListParams::default()).await.ok().map(|_| ())) };
         self.platform.space.wait("the binding's effect", 30, allowed).await

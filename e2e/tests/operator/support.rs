@@ -16,7 +16,7 @@ use sluicegate_e2e::images::PROBE_IMAGE;
 use sluicegate_e2e::network::{GIT_HOST, NODE_ADDRESS, REGISTRY_PORT};
 use sluicegate_e2e::suite::git::{self, Repository};
 use sluicegate_e2e::suite::operator::{self, CLUSTER, NAMESPACE, Operator};
-use sluicegate_e2e::suite::{Space, Target, own_control_plane, skip, test, test_on};
+use sluicegate_e2e::suite::{Space, Target, own_control_plane, skip, test, test_on, unique};
 use tokio::sync::{Mutex, OnceCell};
 
 pub(crate) const API: &str = "sluicegate.dev/v1alpha1";
@@ -115,11 +115,6 @@ pub(crate) fn own_plane(label: &str) -> Result<OwnPlane> {
 /// An administrator's client of a cluster.
 pub(crate) async fn client_of(cluster: &Cluster) -> Result<kube::Client> {
     sluicegate_e2e::api::client(&cluster.layout().kubeconfig()).await
-}
-
-/// A name for a cluster of this run.
-fn unique(label: &str) -> String {
-    format!("{label}-{}", std::process::id())
 }
 
 fn plane(label: &str) -> Result<Cluster> {

@@ -11,7 +11,7 @@ use sluicegate_e2e::Error;
 use sluicegate_e2e::cluster::Cluster;
 use sluicegate_e2e::error::Result;
 use sluicegate_e2e::suite::webhook::{Front, Replica, install_configurations, install_guard, install_rights};
-use sluicegate_e2e::suite::{Space, Target, User, operator, own_control_plane, test_on};
+use sluicegate_e2e::suite::{Space, Target, User, operator, own_control_plane, test_on, test_on_own_plane, unique};
 use tokio::sync::OnceCell;
 
 pub(crate) const API: &str = "sluicegate.dev/v1alpha1";
@@ -32,9 +32,8 @@ pub(crate) struct Answer {
     pub(crate) warnings: Vec<String>,
 }
 
-fn plane(label: &str) -> Result<Cluster> {
-    let name = format!("{label}-{}", std::process::id());
-    own_control_plane(Path::new(env!("CARGO_BIN_EXE_sluicegate-e2e")), &name)
+fn harness() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_sluicegate-e2e"))
 }
 
 /// A control plane that tests share, with one replica that runs all the time.
@@ -50,7 +49,9 @@ impl Shared {
     }
 
     fn target(&self) -> Result<Target> {
-        let cluster = self.cluster.get_or_init(|| plane(self.label).map_err(|error| error.to_string()));
+        let cluster = self
+            .cluster
+            .get_or_init(|| own_control_plane(harness(), &unique(self.label)).map_err(|error| error.to_string()));
         let cluster = cluster.clone().map_err(|why| Error::Service { what: "the control plane".into(), why })?;
         Ok(Target::Harness(Box::new(cluster)))
     }
@@ -95,15 +96,7 @@ pub(crate) fn on_guarded(name: &str, body: impl AsyncFnOnce(Hook) -> Result<()>)
 
 /// A control plane of the test's own, with everything installed but the webhook configurations, and nothing running.
 pub(crate) fn on_own(name: &str, body: impl AsyncFnOnce(Hook) -> Result<()>) {
-    struct Ended(String);
-    impl Drop for Ended {
-        fn drop(&mut self) {
-            let _ = Cluster::down(&self.0);
-        }
-    }
-    let _ended = Ended(format!("{name}-{}", std::process::id()));
-    let find = || Ok(Target::Harness(Box::new(plane(name)?)));
-    test_on(name, find, async |space| {
+    test_on_own_plane(harness(), name, async |space| {
         let cluster = space.cluster().cloned().expect("a cluster of the harness");
         let front = Arc::new(prepare(&cluster).await?);
         body(Hook { space, cluster, front }).await

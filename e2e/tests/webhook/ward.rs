@@ -79,15 +79,7 @@ impl Ward {
     /// Somebody who may do everything in this namespace.
     pub(crate) async fn member(&self, suffix: &str) -> Result<User> {
         let user = self.hook.space.user(suffix, None).await?;
-        let rbac = "rbac.authorization.k8s.io";
-        self.hook
-            .space
-            .apply(json!({
-                "apiVersion": format!("{rbac}/v1"), "kind": "RoleBinding", "metadata": {"name": suffix, "namespace": self.judge.name},
-                "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": "cluster-admin"},
-                "subjects": [{"apiGroup": rbac, "kind": "User", "name": user.name}],
-            }))
-            .await?;
+        self.hook.space.bind(&user, &self.judge.name, suffix, ("ClusterRole", "cluster-admin")).await?;
         let map =
             json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "namespace": self.judge.name}});
         let allowed = || async { Ok((self.hook.tries(&user.client, &map).await?.status < 300).then_some(())) };
