@@ -68,7 +68,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::parse();
     // Only fails where one is chosen already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = connect::management(Some(&args.kubeconfig)).await?;
+    let client = connect::management(Some(&args.kubeconfig)).await?.client;
     let mut units: BTreeMap<usize, BTreeMap<usize, Vec<Write>>> = BTreeMap::new();
     for line in fs::read_to_string(&args.writes)?.lines() {
         let write: Write = serde_json::from_str(line)?;

@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
-use kube::Client;
 use serde_json::{Value, json};
 use sluicegate_crds::{API_VERSION, FluxCluster};
 use tokio::sync::Notify;
@@ -13,7 +12,7 @@ use crate::{
     cluster::{
         ApiResult, ClusterClient, Runtime,
         client::{OwnPatch, Permit},
-        connect,
+        connect::{self, Connection},
     },
     context::{Context, ContextListener},
     fields::{self, Fingerprint},
@@ -31,7 +30,7 @@ const WORKERS: usize = 16;
 const LOOK: Duration = Duration::from_secs(10);
 
 /// Connects clusters as FluxClusters come and go, for ever.
-pub async fn run(context: Arc<Context>, management: Client, permit: Permit, changed: Arc<Notify>) {
+pub async fn run(context: Arc<Context>, management: Connection, permit: Permit, changed: Arc<Notify>) {
     let mut connected: BTreeMap<String, Fingerprint> = BTreeMap::new();
     loop {
         // Nobody to tell: the look comes in any case.
@@ -120,14 +119,14 @@ async fn connect(
     context: &Arc<Context>,
     id: &str,
     wanted: &Wanted,
-    management: &Client,
+    management: &Connection,
     permit: &Permit,
 ) -> Result<Arc<Runtime>, String> {
-    let (client, is_management) = match wanted {
+    let (connection, is_management) = match wanted {
         Wanted::InCluster => (management.clone(), true),
         Wanted::Kubeconfig(text) => (connect::from_kubeconfig(text).await.map_err(|error| error.to_string())?, false),
     };
-    let client = ClusterClient::new(client, permit.clone(), context.metrics.clone());
+    let client = ClusterClient::new(connection, permit.clone(), context.metrics.clone());
     let account = tokio::time::timeout(Duration::from_secs(10), whoami(&client))
         .await
         .map_err(|_| "it does not answer".to_owned())?

@@ -186,7 +186,7 @@ impl Guards {
                 drop(seen);
                 self.push([namespace]);
             }
-            News::Saw(_) | News::Lost(_) | News::Failed(_) => {}
+            News::Saw(_) | News::Lost(_) | News::Failed(_) | News::Refused(_) => {}
             News::Listed(listed) => {
                 let mut seen = self.seen();
                 if what == NAMESPACES {

@@ -1,6 +1,6 @@
 //! Objects as they are applied, and what orders them: kinds, keys, owners, stages.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use kube::core::ApiResource;
 use serde_json::Value;
@@ -10,6 +10,7 @@ use sluicegate_crds::TENANT_LABEL;
 pub use sluicegate_crds::{
     AGENT_LABEL, AGENT_PODS, CONFIG_LABEL, HOME_LABEL, MANAGED_BY_LABEL, MANAGER, PART_OF_LABEL,
 };
+use sluicegate_policy::verdict::Resolved;
 
 /// Annotation by which people ask Flux to reconcile now; that of a FluxConfig is passed on to its objects.
 pub const REQUESTED_AT_ANNOTATION: &str = "reconcile.fluxcd.io/requestedAt";
@@ -23,8 +24,8 @@ pub fn helm_chart() -> ApiResource {
 
 /// The FluxConfig that an object's labels name.
 pub fn labelled_config(object: &Value) -> Option<ConfigKey> {
-    let label = |name: &str| object["metadata"]["labels"][name].as_str().map(str::to_owned);
-    Some(ConfigKey { home: label(HOME_LABEL)?, name: label(CONFIG_LABEL)? })
+    let label = |name: &str| object["metadata"]["labels"][name].as_str();
+    Some(ConfigKey::new(label(HOME_LABEL)?, label(CONFIG_LABEL)?))
 }
 
 /// When an object is applied; removal goes the other way, and nothing is removed before what stands on it is gone.
@@ -155,13 +156,25 @@ impl fmt::Display for Key {
     }
 }
 
-/// Which FluxConfig.
+/// Which FluxConfig. There is one in every index of what is and should be, so that clones share their texts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConfigKey {
     /// Its namespace on the management cluster.
-    pub home: String,
+    pub home: Arc<str>,
     /// Its name.
-    pub name: String,
+    pub name: Arc<str>,
+}
+
+impl ConfigKey {
+    /// Of this name, in this namespace of the management cluster.
+    pub fn new(home: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
+        Self { home: home.into(), name: name.into() }
+    }
+
+    /// Of what was decided about it.
+    pub fn of(resolved: &Resolved) -> Self {
+        Self::new(resolved.home.as_str(), resolved.name.as_str())
+    }
 }
 
 impl fmt::Display for ConfigKey {
@@ -198,8 +211,8 @@ impl Owner {
             }
             Owner::Config { tenant, config } => {
                 labels.insert(TENANT_LABEL, tenant.clone());
-                labels.insert(HOME_LABEL, config.home.clone());
-                labels.insert(CONFIG_LABEL, config.name.clone());
+                labels.insert(HOME_LABEL, config.home.to_string());
+                labels.insert(CONFIG_LABEL, config.name.to_string());
             }
         }
         labels

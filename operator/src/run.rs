@@ -71,14 +71,15 @@ pub enum RunError {
 pub async fn run(options: Options, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), RunError> {
     // Another part of the program may have chosen already; then that choice stands.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = connect::management(options.kubeconfig.as_deref())
+    let connection = connect::management(options.kubeconfig.as_deref())
         .await
         .map_err(|error| RunError::Connect(error.to_string()))?;
+    let client = connection.client.clone();
     let metrics = Arc::new(Metrics::new());
     let election = Election::new(client.clone(), &options.namespace, LEASE, &options.pod, Timing::default());
     let guard = election.guard();
     let permit: Permit = Arc::new(move || guard.may_write());
-    let management = ClusterClient::new(client.clone(), permit.clone(), metrics.clone());
+    let management = ClusterClient::new(connection.clone(), permit.clone(), metrics.clone());
     let reporter = Reporter { controller: "sluicegate-operator".to_owned(), instance: Some(options.pod.clone()) };
     let (events, told_events) = Events::new();
     let writer = events::write(Recorder::new(client.clone(), reporter), permit.clone(), told_events);
@@ -100,7 +101,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()> + Send + 'stat
             health.gate("the list of everything on the management cluster"),
         )),
         tokio::spawn(count_leadership(context.clone())),
-        tokio::spawn(clusters::run(context.clone(), client, permit, changed)),
+        tokio::spawn(clusters::run(context.clone(), connection, permit, changed)),
         tokio::spawn(tell_policies(context.clone(), told)),
         tokio::spawn(writer),
     ];

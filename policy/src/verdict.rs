@@ -414,6 +414,14 @@ impl Admitted {
         Self { resolved, additions }
     }
 
+    /// Takes one of `known` for what policies alone decide, where one says the same; else adds to them. For those who keep many.
+    pub fn share_standing(&mut self, known: &mut Vec<Arc<Standing>>) {
+        match known.iter().find(|known| **known == self.resolved.standing) {
+            Some(same) => self.resolved.standing = Arc::clone(same),
+            None => known.push(Arc::clone(&self.resolved.standing)),
+        }
+    }
+
     /// The effective configuration.
     pub fn resolved(&self) -> &Resolved {
         &self.resolved

@@ -80,7 +80,8 @@ pub async fn run(options: Options, stop: impl Future<Output = ()> + Send + 'stat
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = connect::management(options.kubeconfig.as_deref())
         .await
-        .map_err(|error| RunError::Connect(error.to_string()))?;
+        .map_err(|error| RunError::Connect(error.to_string()))?
+        .client;
     let metrics = Arc::new(Metrics::default());
     let (current, serving, health) = (Arc::new(Current::default()), Arc::new(Serving::default()), Health::default());
     let listen =

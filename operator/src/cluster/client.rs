@@ -9,13 +9,14 @@ use kube::{
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::{connect::Connection, streams::Stream};
 use crate::{
     object::{Key, Kind, MANAGER},
     telemetry::metrics::{Answer, Metrics, Verb},
 };
 
 /// How long one request may take.
-const TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Whether this process may write: it leads, and its lease is surely not over.
 pub type Permit = Arc<dyn Fn() -> bool + Send + Sync>;
@@ -84,20 +85,25 @@ pub type ApiResult<T> = Result<T, ApiError>;
 /// A client of one cluster.
 #[derive(Clone)]
 pub struct ClusterClient {
-    client: kube::Client,
+    connection: Connection,
     permit: Permit,
     metrics: Arc<Metrics>,
 }
 
 impl ClusterClient {
     /// Every write asks `permit`.
-    pub fn new(client: kube::Client, permit: Permit, metrics: Arc<Metrics>) -> Self {
-        Self { client, permit, metrics }
+    pub fn new(connection: Connection, permit: Permit, metrics: Arc<Metrics>) -> Self {
+        Self { connection, permit, metrics }
     }
 
     /// kube's client, for watches.
     pub fn inner(&self) -> kube::Client {
-        self.client.clone()
+        self.connection.client.clone()
+    }
+
+    /// A place on a connection that watches share.
+    pub fn stream(&self) -> Stream {
+        self.connection.streams.join()
     }
 
     /// Whether this process may write.
@@ -111,7 +117,7 @@ impl ClusterClient {
         request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
     ) -> ApiResult<T> {
         let request = request.map_err(|error| ApiError::Unreachable(error.to_string()))?;
-        let answer = tokio::time::timeout(TIMEOUT, self.client.request(request)).await;
+        let answer = tokio::time::timeout(TIMEOUT, self.connection.client.request(request)).await;
         self.metrics.requested(verb, answer.as_ref().map_or(Answer::Unreachable, Answer::of));
         answer.map_err(|_| ApiError::Timeout)?.map_err(ApiError::from)
     }

@@ -1,12 +1,26 @@
-//! Clients of clusters. A kubeconfig in a Secret was written by somebody: what in it would run a program, read a file of this
+//! Connections to clusters. A kubeconfig in a Secret was written by somebody: what in it would run a program, read a file of this
 //! process or trust anybody is refused.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
+
+use super::streams::Streams;
+
+/// How long it may take until there is a connection.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How a cluster is reached.
+#[derive(Clone)]
+pub struct Connection {
+    /// For requests.
+    pub client: Client,
+    /// For watches of which there are many.
+    pub streams: Streams,
+}
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
@@ -22,12 +36,12 @@ pub enum ConnectError {
     Client(String),
 }
 
-/// A client of the management cluster: by a kubeconfig of the user's own, where one is named, or as kube finds it (the account of
+/// The connection to the management cluster: by a kubeconfig of the user's own, where one is named, or as kube finds it (the account of
 /// the pod).
 ///
 /// # Errors
 /// Says what is wrong, and with which file.
-pub async fn management(kubeconfig: Option<&Path>) -> Result<Client, ConnectError> {
+pub async fn management(kubeconfig: Option<&Path>) -> Result<Connection, ConnectError> {
     let config = match kubeconfig {
         None => Config::infer().await.map_err(|error| ConnectError::Client(error.to_string()))?,
         Some(path) => {
@@ -36,31 +50,32 @@ pub async fn management(kubeconfig: Option<&Path>) -> Result<Client, ConnectErro
             Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.map_err(failed)?
         }
     };
-    client(config)
+    connection(config)
 }
 
-/// A client from the text of a kubeconfig.
+/// A connection from the text of a kubeconfig.
 ///
 /// # Errors
 /// Says what is wrong with it, and no secret.
-pub async fn from_kubeconfig(text: &str) -> Result<Client, ConnectError> {
+pub async fn from_kubeconfig(text: &str) -> Result<Connection, ConnectError> {
     let kubeconfig =
         Kubeconfig::from_yaml(text).map_err(|_| ConnectError::Malformed("it is no YAML of that shape".into()))?;
     refuse(&kubeconfig)?;
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await
         .map_err(|error| ConnectError::Malformed(error.to_string()))?;
-    client(config)
+    connection(config)
 }
 
-/// A client from a configuration. Requests are not repeated below us: whoever asks has a backoff of its own.
+/// A connection from a configuration. Requests are not repeated below us: whoever asks has a backoff of its own.
 ///
 /// # Errors
-/// Where kube cannot make one.
-fn client(mut config: Config) -> Result<Client, ConnectError> {
+/// Where kube cannot make a client.
+fn connection(mut config: Config) -> Result<Connection, ConnectError> {
     config.default_retry = false;
-    config.connect_timeout = Some(std::time::Duration::from_secs(10));
-    Client::try_from(config).map_err(|error| ConnectError::Client(error.to_string()))
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    let client = Client::try_from(config.clone()).map_err(|error| ConnectError::Client(error.to_string()))?;
+    Ok(Connection { streams: Streams::new(config, client.clone()), client })
 }
 
 fn refuse(kubeconfig: &Kubeconfig) -> Result<(), ConnectError> {

@@ -6,6 +6,7 @@ pub mod connect;
 pub mod queue;
 pub mod runtime;
 pub mod store;
+mod streams;
 pub mod watch;
 
 pub use client::{ApiError, ApiResult, ClusterClient};

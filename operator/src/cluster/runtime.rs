@@ -7,12 +7,16 @@ use std::{
     time::Duration,
 };
 
-use kube::{Api, core::DynamicObject};
+use kube::{Api, api::ListParams, core::DynamicObject};
 use serde_json::Value;
-use tokio::{sync::Notify, task::AbortHandle, time::Instant};
+use tokio::{
+    sync::{Notify, Semaphore},
+    task::AbortHandle,
+    time::{Instant, sleep, timeout},
+};
 
 use super::{
-    client::{ApiResult, ClusterClient},
+    client::{ApiError, ApiResult, ClusterClient, TIMEOUT},
     queue::Queue,
     store::{Store, Touched, Watched},
     watch::{News, watch},
@@ -36,6 +40,10 @@ const CALM: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// How long to wait before a list that failed is asked for again.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
+
+/// Namespaces whose copies are listed for the first time at the same time. After a start there are hundreds, and an API server
+/// refuses a client that asks for all of them at once.
+const TURNS: usize = 16;
 
 /// What is known of a cluster as a whole.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -105,6 +113,7 @@ pub struct Runtime {
     /// Namespaces whose TenantGuard is to be looked at.
     pub guards: Queue<Arc<str>>,
     info: RwLock<Info>,
+    turns: Arc<Semaphore>,
     /// Something failed: it is asked whether the cluster answers.
     doubt: Arc<Notify>,
     units: Mutex<HashMap<Arc<str>, UnitState>>,
@@ -141,6 +150,7 @@ impl Runtime {
             queue: Queue::default(),
             guards: Queue::default(),
             info: RwLock::default(),
+            turns: Arc::new(Semaphore::new(TURNS)),
             doubt: Arc::default(),
             units: Mutex::default(),
             copies: Mutex::default(),
@@ -213,8 +223,8 @@ impl Runtime {
         self.store.saw(kind, object);
     }
 
-    /// Watches the copies in a namespace, in which we have been given the right to; `true` where their list has come. Every
-    /// watch is a connection, so a kind of which there is none is asked for once; it is `wanted` when we have made one.
+    /// Watches the copies in a namespace, in which we have been given the right to; `true` where their list has come. A kind
+    /// of which there is none is asked for once; it is `wanted` when we have made one.
     pub fn watch_copies(self: &Arc<Self>, namespace: &str, wanted: impl Fn(Kind) -> bool) -> bool {
         let mut copies = lock(&self.copies);
         let tasks = copies.entry(namespace.into()).or_default();
@@ -277,6 +287,17 @@ impl Runtime {
                 self.doubt.notify_one();
                 return;
             }
+            News::Refused(failure) => {
+                self.listener.watched(metrics::Watched::Object(kind), Some(&failure));
+                self.doubt.notify_one();
+                if let Watched::Copies(_, namespace) = watched
+                    && self.store.refused(watched)
+                {
+                    // Who waits for the list waits in vain.
+                    self.queue.push(Arc::from(&**namespace));
+                }
+                return;
+            }
         };
         let Touched { agents, status_only } = touched;
         for agent in agents {
@@ -320,28 +341,39 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Watches one kind of copies in a namespace; where none is `wanted`, only if there is one all the same.
 async fn follow_copies(runtime: Weak<Runtime>, kind: Kind, namespace: Box<str>, wanted: bool) {
     let watched = Watched::Copies(kind, namespace.clone());
-    let Some(client) = runtime.upgrade().map(|runtime| runtime.client.clone()) else { return };
-    let tell = |news| {
+    let Some((stream, turns)) = runtime.upgrade().map(|runtime| (runtime.client.stream(), runtime.turns.clone()))
+    else {
+        return;
+    };
+    let api: Api<DynamicObject> = Api::namespaced_with(stream.client.clone(), &namespace, &kind.api_resource());
+    // Kept until the first list has come, or has not. It is never closed.
+    let mut turn = turns.acquire().await.ok();
+    let mut tell = |news| {
+        if !matches!(news, News::Saw(_)) {
+            turn = None;
+        }
         if let Some(runtime) = runtime.upgrade() {
             runtime.take(&watched, news);
         }
     };
-    let path = format!("/api/v1/namespaces/{namespace}/{}", kind.plural());
     let mut look = wanted;
     while !look {
-        match client.list(&path, &ours()).await {
-            Ok(objects) if objects.is_empty() => {
+        let any = ListParams::default().labels(&ours()).limit(1);
+        let answer = timeout(TIMEOUT, api.list_metadata(&any)).await.map_err(|_| ApiError::Timeout);
+        match answer.and_then(|answer| answer.map_err(ApiError::from)) {
+            Ok(objects) if objects.items.is_empty() => {
                 tell(News::Listed(HashSet::new()));
                 return;
             }
             Ok(_) => look = true,
             Err(error) => {
-                tell(News::Failed(error.to_string()));
-                tokio::time::sleep(ASK_AGAIN).await;
+                let refused = matches!(error, ApiError::Refused { code: 403, .. });
+                let why = error.to_string();
+                tell(if refused { News::Refused(why) } else { News::Failed(why) });
+                sleep(ASK_AGAIN).await;
             }
         }
     }
-    let api = Api::namespaced_with(client.inner(), &namespace, &kind.api_resource());
     watch(api, Some(&ours()), tell).await;
 }
 
@@ -370,7 +402,7 @@ async fn watch_charts(runtime: Arc<Runtime>) {
             News::Lost(object) => runtime.store.lost_chart(&object).into_iter().collect(),
             News::Listed(listed) => runtime.store.only_charts(&listed),
             News::Missing => runtime.store.only_charts(&HashSet::new()),
-            News::Failed(failure) => {
+            News::Failed(failure) | News::Refused(failure) => {
                 runtime.listener.watched(metrics::Watched::HelmChart, Some(&failure));
                 Vec::new()
             }

@@ -23,8 +23,8 @@ use crate::{
 /// An object of ours, as it was seen last.
 #[derive(Clone, Debug)]
 pub struct Observed {
-    /// For whom it is, by its labels.
-    pub owner: Owner,
+    /// For whom it is, by its labels. The objects of a FluxConfig share it.
+    pub owner: Arc<Owner>,
     /// `metadata.uid`: what is deleted is this object and no later one of its name.
     pub uid: Box<str>,
     /// Of the fields that we own; absent where we own none.
@@ -77,11 +77,19 @@ pub struct Touched {
 struct Inner {
     by_agent: HashMap<Arc<str>, HashMap<Arc<Key>, Observed>>,
     agent_of: HashMap<Arc<Key>, Arc<str>>,
-    by_config: HashMap<ConfigKey, HashSet<Arc<Key>>>,
+    by_config: HashMap<ConfigKey, OfConfig>,
     namespaces: HashMap<Box<str>, NamespaceState>,
     charts: HashMap<ConfigKey, (ChartName, FluxState)>,
     missing: HashSet<Kind>,
-    unsynced: HashSet<Watched>,
+    /// Watches whose first list has not come, and whether it was refused.
+    unsynced: HashMap<Watched, bool>,
+}
+
+/// What there is of a FluxConfig: a handful of objects.
+#[derive(Debug)]
+struct OfConfig {
+    owner: Arc<Owner>,
+    keys: Vec<Arc<Key>>,
 }
 
 /// Namespace and name of a HelmChart.
@@ -108,7 +116,7 @@ impl Store {
 
     /// Puts down a watch whose first list has not come yet; nothing is removed from a cluster before all have.
     pub fn expect(&self, watched: Watched) {
-        self.inner().unsynced.insert(watched);
+        self.inner().unsynced.insert(watched, false);
     }
 
     /// The first list of a watch has come; `missing` where the cluster does not have the kind.
@@ -124,17 +132,28 @@ impl Store {
         }
     }
 
+    /// A watch was refused; whether its first list has not come and it is the first time.
+    pub fn refused(&self, watched: &Watched) -> bool {
+        self.inner().unsynced.get_mut(watched).is_some_and(|refused| !std::mem::replace(refused, true))
+    }
+
     /// Whether the inventory of an agent is whole: all kinds have been listed, and the copies in its namespace.
     pub fn is_whole(&self, agent: &str) -> bool {
-        self.inner().unsynced.iter().all(|watched| match watched {
+        self.inner().unsynced.keys().all(|watched| match watched {
             Watched::Kind(_) => false,
             Watched::Copies(_, namespace) => &**namespace != agent,
         })
     }
 
+    /// Whether there is no right to list the copies in an agent's namespace.
+    pub fn is_hidden(&self, agent: &str) -> bool {
+        let of_agent = |watched: &Watched| matches!(watched, Watched::Copies(_, namespace) if **namespace == *agent);
+        self.inner().unsynced.iter().any(|(watched, refused)| *refused && of_agent(watched))
+    }
+
     /// Whether all kinds have been listed.
     pub fn is_synced(&self) -> bool {
-        !self.inner().unsynced.iter().any(|watched| matches!(watched, Watched::Kind(_)))
+        !self.inner().unsynced.keys().any(|watched| matches!(watched, Watched::Kind(_)))
     }
 
     /// Kinds that the cluster does not have.
@@ -168,15 +187,14 @@ impl Store {
             return Touched { agents: inner.forget(&key, None).into_iter().collect(), status_only: false };
         };
         let owner = match (label(TENANT_LABEL), label(HOME_LABEL), label(CONFIG_LABEL)) {
-            (Some(tenant), Some(home), Some(name)) => Owner::Config {
-                tenant: tenant.to_owned(),
-                config: ConfigKey { home: home.to_owned(), name: name.to_owned() },
-            },
+            (Some(tenant), Some(home), Some(name)) => {
+                Owner::Config { tenant: tenant.to_owned(), config: ConfigKey::new(home, name) }
+            }
             (Some(tenant), _, _) => Owner::Tenant(tenant.to_owned()),
             _ => Owner::Agent,
         };
         let observed = Observed {
-            owner,
+            owner: inner.shared(owner),
             uid: text("uid").into(),
             fingerprint: Fingerprint::of_live(object),
             foreign: !fields::foreign(object).is_empty(),
@@ -251,14 +269,14 @@ impl Store {
     /// An agent that has something of a FluxConfig.
     pub fn agent_with(&self, config: &ConfigKey) -> Option<Arc<str>> {
         let inner = self.inner();
-        let key = inner.by_config.get(config)?.iter().next()?;
+        let key = inner.by_config.get(config)?.keys.first()?;
         inner.agent_of.get(key).cloned()
     }
 
     /// What Flux says of the objects of a FluxConfig.
     pub fn flux_of(&self, config: &ConfigKey) -> Vec<(Arc<Key>, FluxState)> {
         let inner = self.inner();
-        let keys = inner.by_config.get(config).into_iter().flatten();
+        let keys = inner.by_config.get(config).into_iter().flat_map(|found| &found.keys);
         let mut found: Vec<(Arc<Key>, FluxState)> = keys
             .filter_map(|key| {
                 let observed = inner.by_agent.get(inner.agent_of.get(key)?)?.get(key)?;
@@ -331,10 +349,6 @@ impl Inner {
             Some((known, _)) => known.clone(),
             None => Arc::from(agent),
         };
-        let config = match &observed.owner {
-            Owner::Config { config, .. } => Some(config.clone()),
-            Owner::Agent | Owner::Tenant(_) => None,
-        };
         let moved = self.agent_of.insert(key.clone(), agent.clone()).filter(|before| *before != agent);
         let mut agents = vec![agent.clone()];
         if let Some(before) = moved {
@@ -342,11 +356,12 @@ impl Inner {
             agents.push(before);
         }
         let before = self.by_agent.entry(agent).or_default().insert(key.clone(), observed.clone());
-        if let Some(Observed { owner: Owner::Config { config, .. }, .. }) = &before {
-            self.leave_config(&config.clone(), &key);
+        if let Some(before) = &before {
+            self.leave_config(&before.owner, &key);
         }
-        if let Some(config) = config {
-            self.by_config.entry(config).or_default().insert(key);
+        if let Some(config) = observed.owner.config() {
+            let new = || OfConfig { owner: observed.owner.clone(), keys: Vec::new() };
+            self.by_config.entry(config.clone()).or_insert_with(new).keys.push(key);
         }
         let status_only = agents.len() == 1
             && before.is_some_and(|before| {
@@ -378,18 +393,25 @@ impl Inner {
         if objects.is_empty() {
             self.by_agent.remove(agent);
         }
-        if let Some(Observed { owner: Owner::Config { config, .. }, .. }) = dropped {
-            self.leave_config(&config, key);
+        if let Some(dropped) = dropped {
+            self.leave_config(&dropped.owner, key);
         }
     }
 
-    fn leave_config(&mut self, config: &ConfigKey, key: &Key) {
-        if let Some(keys) = self.by_config.get_mut(config) {
-            keys.remove(key);
-            if keys.is_empty() {
+    fn leave_config(&mut self, owner: &Owner, key: &Key) {
+        let Some(config) = owner.config() else { return };
+        if let Some(found) = self.by_config.get_mut(config) {
+            found.keys.retain(|other| **other != *key);
+            if found.keys.is_empty() {
                 self.by_config.remove(config);
             }
         }
+    }
+
+    /// The one that is known already, where there is one.
+    fn shared(&self, owner: Owner) -> Arc<Owner> {
+        let known = owner.config().and_then(|config| self.by_config.get(config));
+        known.filter(|known| *known.owner == owner).map_or_else(|| Arc::new(owner), |known| known.owner.clone())
     }
 }
 
@@ -418,5 +440,26 @@ fn pods(object: &Value) -> Pods {
         0 => Pods::Asleep,
         _ if current && count("availableReplicas") >= wanted && count("updatedReplicas") >= wanted => Pods::Available,
         _ => Pods::Missing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_that_may_not_be_listed_are_told_from_those_that_come_late() {
+        let store = Store::default();
+        let of = |namespace: &str| Watched::Copies(Kind::Secret, namespace.into());
+        store.expect(of("a"));
+        store.expect(of("b"));
+        assert!(!store.is_whole("a") && !store.is_hidden("a"));
+        assert!(store.refused(&of("a")));
+        assert!(!store.refused(&of("a")), "it is told once");
+        assert!(store.is_hidden("a") && !store.is_whole("a"));
+        assert!(!store.is_hidden("b"));
+        store.synced(&of("a"), false);
+        assert!(store.is_whole("a") && !store.is_hidden("a"));
+        assert!(!store.refused(&of("a")), "what has been listed is known");
     }
 }

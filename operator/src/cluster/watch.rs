@@ -34,7 +34,9 @@ pub enum News {
     Listed(HashSet<(String, String)>),
     /// The kind does not exist there.
     Missing,
-    /// It did not work; it is tried again.
+    /// There is no right to it; it is tried again.
+    Refused(String),
+    /// It did not work for another reason; it is tried again.
     Failed(String),
 }
 
@@ -84,12 +86,14 @@ pub async fn watch(api: Api<DynamicObject>, labels: Option<&str>, mut sink: impl
             Ok(Event::Apply(object)) => tell(object, News::Saw, &mut sink),
             Ok(Event::Delete(object)) => tell(object, News::Lost, &mut sink),
             Err(error) => {
-                if is_missing(&error) {
-                    sink(News::Missing);
-                    // kube's own backoff begins in milliseconds; kinds are installed by people.
-                    tokio::time::sleep(Duration::from_secs(2)).await;
-                } else {
-                    sink(News::Failed(error.to_string()));
+                match code(&error) {
+                    Some(404) => {
+                        sink(News::Missing);
+                        // kube's own backoff begins in milliseconds; kinds are installed by people.
+                        tokio::time::sleep(Duration::from_secs(2)).await;
+                    }
+                    Some(403) => sink(News::Refused(error.to_string())),
+                    _ => sink(News::Failed(error.to_string())),
                 }
             }
         }
@@ -103,13 +107,17 @@ fn tell(object: DynamicObject, news: fn(Value) -> News, sink: &mut impl FnMut(Ne
     }
 }
 
-fn is_missing(error: &watcher::Error) -> bool {
+/// The API server's answer, where it gave one.
+fn code(error: &watcher::Error) -> Option<u16> {
     let source = match error {
         watcher::Error::InitialListFailed(source)
         | watcher::Error::WatchStartFailed(source)
         | watcher::Error::WatchFailed(source) => source,
-        watcher::Error::WatchError(status) => return status.code == 404,
-        watcher::Error::NoResourceVersion => return false,
+        watcher::Error::WatchError(status) => return Some(status.code),
+        watcher::Error::NoResourceVersion => return None,
     };
-    matches!(source, kube::Error::Api(status) if status.code == 404)
+    match source {
+        kube::Error::Api(status) => Some(status.code),
+        _ => None,
+    }
 }

@@ -21,9 +21,9 @@ pub struct FluxState {
     /// Condition `Ready`, whatever its status.
     pub ready: Option<FluxCondition>,
     /// Condition `Stalled`, only while it holds: Flux has given up until the object changes.
-    pub stalled: Option<FluxCondition>,
+    pub stalled: Option<Box<FluxCondition>>,
     /// Condition `Reconciling`, only while it holds: Flux works on it, or tries again.
-    pub reconciling: Option<FluxCondition>,
+    pub reconciling: Option<Box<FluxCondition>>,
     /// `status.lastAttemptedRevision`: a revision of the source, for HelmReleases the version of the chart.
     pub attempted: Option<Box<str>>,
     /// `status.lastAppliedRevision`; for HelmReleases the version of the chart that is deployed.
@@ -87,8 +87,8 @@ impl FluxState {
             suspended: object["spec"]["suspend"].as_bool().unwrap_or_default(),
             deleting: !metadata["deletionTimestamp"].is_null(),
             ready: condition("Ready"),
-            stalled: condition("Stalled").filter(holds),
-            reconciling: condition("Reconciling").filter(holds),
+            stalled: condition("Stalled").filter(holds).map(Box::new),
+            reconciling: condition("Reconciling").filter(holds).map(Box::new),
             attempted: text(&status["lastAttemptedRevision"]),
             applied: text(&status["lastAppliedRevision"]).or_else(|| deployed_chart(status)),
             artifact_revision: text(&status["artifact"]["revision"]),
@@ -116,11 +116,11 @@ impl FluxState {
         }
         let current = |condition: &&FluxCondition| condition.observed_generation.is_none_or(|of| of >= self.generation);
         let ready = self.ready.as_ref().filter(current);
-        if let Some(stalled) = self.stalled.as_ref().filter(current) {
+        if let Some(stalled) = self.stalled.as_deref().filter(current) {
             let failed = ready.filter(|ready| ready.status == ConditionStatus::False && !ready.message.is_empty());
             return Sync::Failed { condition: failed.unwrap_or(stalled), terminal: true };
         }
-        let reconciling = self.reconciling.as_ref().filter(current);
+        let reconciling = self.reconciling.as_deref().filter(current);
         let Some(ready) = ready else {
             return if reconciling.is_some() { Sync::Progressing(reconciling) } else { Sync::Unstarted };
         };

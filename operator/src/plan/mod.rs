@@ -1,9 +1,11 @@
 //! What should be: every FluxConfig with its verdict, and which agent serves it. Made by the [`planner`] from the management
 //! cluster's objects, read by those who reconcile.
 
+mod packed;
 pub mod planner;
 mod world;
 
+pub use packed::Packed;
 pub use world::{Ground, Policies, status_digest};
 
 use std::{
@@ -11,7 +13,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
 };
 
-use sluicegate_crds::{DeletionPolicy, FluxCluster, FluxConfig, OnViolation};
+use sluicegate_crds::{DeletionPolicy, FluxCluster, OnViolation};
 use sluicegate_policy::{Admitted, Violation};
 
 use crate::{fields::Fingerprint, object::ConfigKey, render::AgentId};
@@ -57,8 +59,8 @@ impl Judgement {
 pub struct Planned {
     /// Which.
     pub key: ConfigKey,
-    /// The object, without managed fields; of its status only the conditions.
-    pub config: Arc<FluxConfig>,
+    /// The object.
+    pub config: Arc<Packed>,
     /// Of the whole status as it was read.
     pub status: Fingerprint,
     /// The verdict.
@@ -76,7 +78,7 @@ pub struct Planned {
 impl Planned {
     /// Whether it carries our finalizer.
     pub fn is_held(&self) -> bool {
-        self.config.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER)
+        self.config.is_held()
     }
 
     /// Whether its blanks are filled and our finalizer is on it, so that it may be deployed.
@@ -106,7 +108,7 @@ struct Inner {
     targets: HashMap<(String, String), BTreeSet<ConfigKey>>,
     dependents: HashMap<ConfigKey, BTreeSet<ConfigKey>>,
     clusters: BTreeMap<String, Arc<FluxCluster>>,
-    homes: HashMap<String, usize>,
+    homes: HashMap<Arc<str>, usize>,
     complete: bool,
 }
 
@@ -228,10 +230,15 @@ impl Inner {
     }
 }
 
-fn dependencies(planned: &Planned) -> impl Iterator<Item = ConfigKey> {
-    let home = &planned.key.home;
-    let names = planned.config.spec.depends_on.iter();
-    names.map(|dependency| ConfigKey { home: home.clone(), name: dependency.name.clone() })
+fn dependencies(planned: &Planned) -> Vec<ConfigKey> {
+    let key = |name: &str| ConfigKey::new(planned.key.home.clone(), name);
+    match &planned.judgement {
+        // That one need not be unpacked is felt where ten thousand are put in at once.
+        Judgement::Admitted(admitted) => admitted.resolved().depends_on.iter().map(|name| key(name)).collect(),
+        Judgement::Refused { .. } | Judgement::Undetermined { .. } => {
+            planned.config.unpack().spec.depends_on.iter().map(|dependency| key(&dependency.name)).collect()
+        }
+    }
 }
 
 fn leave<K: std::hash::Hash + Eq + Clone>(index: &mut HashMap<K, BTreeSet<ConfigKey>>, at: &K, key: &ConfigKey) {

@@ -191,7 +191,7 @@ fn publish(context: &Context, world: &World, planned: Vec<Arc<Planned>>, gone: &
             let concerns_agent = before.is_none_or(|before| {
                 before.version != planned.version
                     || before.is_prepared() != planned.is_prepared()
-                    || before.config.metadata.annotations != planned.config.metadata.annotations
+                    || before.config.requested_at() != planned.config.requested_at()
             });
             if concerns_agent {
                 agents.extend(before.and_then(|before| before.agent.clone()));
@@ -303,7 +303,7 @@ async fn follow(
                 );
                 return;
             }
-            News::Failed(failure) => {
+            News::Failed(failure) | News::Refused(failure) => {
                 warn!(kind = resource.kind, failure, "watch");
                 context.metrics.watch_restarted(shown);
                 return;
@@ -322,7 +322,7 @@ fn change(source: Source, object: Value, gone: bool) -> Change {
     let (namespace, name) = (text("namespace"), text("name"));
     match source {
         Source::Config => {
-            let key = ConfigKey { home: namespace, name };
+            let key = ConfigKey::new(namespace, name);
             if gone { Change::Config(key, None) } else { Change::config(key, object) }
         }
         Source::Policy if gone => Change::Policy(name, None),

@@ -10,20 +10,18 @@ use std::{
 
 use serde_json::{Value, json};
 use sluicegate_crds::{
-    Condition, ConditionStatus, DeletionPolicy, FluxCluster, FluxConfig, FluxConfigSpec, FluxConfigStatus, FluxPolicy,
-    FluxPolicySpec,
+    DeletionPolicy, FluxCluster, FluxConfig, FluxConfigSpec, FluxConfigStatus, FluxPolicy, FluxPolicySpec,
 };
 use sluicegate_policy::{
     Admitted, Declaration, Facts, InvalidPolicy, Labels, PolicySet, Rule, Unseen, Verdict, Violation, compile, concern,
-    decide, since,
+    decide, since, verdict::Standing,
 };
 
-use super::{Judgement, Planned, PolicyCounts};
+use super::{Judgement, Packed, Planned, PolicyCounts};
 use crate::{
     fields::{self, Fingerprint},
-    object::{ConfigKey, REQUESTED_AT_ANNOTATION},
+    object::ConfigKey,
     render::AgentId,
-    status,
 };
 
 /// Something that changed on the management cluster. Of all but the readable ones `None` says that it is gone.
@@ -42,9 +40,11 @@ pub enum Change {
 /// A FluxConfig as it was read.
 #[derive(Debug)]
 pub struct ReadConfig {
-    config: FluxConfig,
+    config: Packed,
     /// Why it could not be read; then only its metadata is there.
     error: Option<String>,
+    /// Of its whole status.
+    status: Fingerprint,
 }
 
 /// A FluxPolicy as it was read.
@@ -83,14 +83,16 @@ impl Change {
     /// deployed is left as it is.
     pub fn config(key: ConfigKey, object: Value) -> Self {
         let metadata = object["metadata"].clone();
-        let read = match serde_json::from_value(object) {
-            Ok(config) => ReadConfig { config, error: None },
+        let (config, error) = match serde_json::from_value(object) {
+            Ok(config) => (config, None),
             Err(error) => {
                 let mut config = FluxConfig::new(&key.name, FluxConfigSpec::default());
                 config.metadata = serde_json::from_value(metadata).unwrap_or_default();
-                ReadConfig { config, error: Some(error.to_string()) }
+                (config, Some(error.to_string()))
             }
         };
+        let status = status_digest(config.status.as_ref());
+        let read = ReadConfig { config: Packed::of(config), error, status };
         Change::Config(key, Some(Box::new(read)))
     }
 
@@ -120,23 +122,24 @@ impl Change {
 }
 
 struct Known {
-    config: Arc<FluxConfig>,
+    config: Arc<Packed>,
     error: Option<String>,
     status: Fingerprint,
     declaration: Declaration,
     target: Option<(String, String)>,
-    policies: Vec<Arc<str>>,
+    policies: Box<[Arc<str>]>,
     digest: Arc<str>,
 }
 
 impl Known {
     /// Looks up the policies that judge it; whether they are others than before, or say something else.
     fn find_policies(&mut self, set: &PolicySet, facts: &Facts, policies: &BTreeMap<String, KnownPolicy>) -> bool {
-        let concern = concern(&self.config, set, facts);
+        let concern = concern(&self.config.unpack(), set, facts);
         let digest = policies_digest(&concern.policies, policies);
         let others = *self.digest != *digest;
-        self.policies = concern.policies;
-        self.digest = digest;
+        if others {
+            (self.policies, self.digest) = (concern.policies.into(), digest);
+        }
         others
     }
 }
@@ -156,6 +159,8 @@ pub struct World {
     namespaces: BTreeMap<String, Labels>,
     configs: HashMap<ConfigKey, Known>,
     plans: HashMap<ConfigKey, Arc<Planned>>,
+    /// What policies alone decide, by the digest of those that judge.
+    standings: HashMap<Arc<str>, Vec<Arc<Standing>>>,
     /// Kept from one batch to the next: for ten thousand FluxConfigs it takes milliseconds to put them together, and most news
     /// change nothing in them.
     facts: Facts,
@@ -187,7 +192,7 @@ struct Dirty {
     policies: bool,
     everything: bool,
     targets: HashSet<(String, String)>,
-    homes: HashSet<String>,
+    homes: HashSet<Arc<str>>,
 }
 
 impl World {
@@ -273,8 +278,9 @@ impl World {
                 }
             }
         }
-        dirty.everything |= !relabelled.is_empty() && self.configs.keys().any(|key| relabelled.contains(&key.home));
+        dirty.everything |= !relabelled.is_empty() && self.configs.keys().any(|key| relabelled.contains(&*key.home));
         if dirty.policies {
+            self.standings.clear();
             self.set = PolicySet::new(self.policies.iter().map(|(name, known)| match &known.error {
                 Some(_) => Err(InvalidPolicy::unreadable(name)),
                 None => compile(&known.policy),
@@ -304,18 +310,17 @@ impl World {
         restated: &mut HashSet<ConfigKey>,
     ) {
         for (key, read) in replaced {
-            let ReadConfig { mut config, error } = *read;
-            let status = status_digest(config.status.as_ref());
-            slim(&mut config);
-            let before = self.configs.get(&key);
-            let same = before.is_some_and(|before| {
-                before.config.spec == config.spec
-                    && before.error == error
-                    && before.config.metadata.deletion_timestamp == config.metadata.deletion_timestamp
-                    && before.config.metadata.uid == config.metadata.uid
+            let ReadConfig { config: packed, error, status } = *read;
+            let config = packed.unpack();
+            let same = self.configs.get(&key).is_some_and(|known| {
+                let before = known.config.unpack();
+                before.spec == config.spec
+                    && known.error == error
+                    && before.metadata.deletion_timestamp == config.metadata.deletion_timestamp
+                    && before.metadata.uid == config.metadata.uid
             });
             if same && let Some(known) = self.configs.get_mut(&key) {
-                known.config = Arc::new(config);
+                known.config = Arc::new(packed);
                 known.status = status;
                 restated.insert(key);
                 continue;
@@ -335,12 +340,12 @@ impl World {
                 }
             }
             let known = Known {
-                config: Arc::new(config),
+                config: Arc::new(packed),
                 error,
                 status,
                 declaration,
                 target,
-                policies: Vec::new(),
+                policies: Box::default(),
                 digest: Arc::from(""),
             };
             self.configs.insert(key, known);
@@ -360,7 +365,8 @@ impl World {
     fn place_all(&mut self) {
         let facts = self.bare_facts();
         for known in self.configs.values_mut() {
-            known.declaration = Declaration::of(&known.config, &self.set, &facts, since(&known.config));
+            let config = known.config.unpack();
+            known.declaration = Declaration::of(&config, &self.set, &facts, since(&config));
             known.target =
                 known.declaration.target().map(|(cluster, namespace)| (cluster.to_string(), namespace.to_string()));
         }
@@ -413,39 +419,48 @@ impl World {
     /// Decides one; `None` where its plan stays as it is.
     fn plan(&mut self, key: &ConfigKey, facts: &Facts) -> Option<Arc<Planned>> {
         let known = self.configs.get(key)?;
+        let config = known.config.unpack();
         let before = self.plans.get(key);
         let last = before.and_then(|before| before.judgement.known()).cloned();
         let shared = |violations: Vec<Violation>| Arc::from(violations.into_boxed_slice());
         let verdict = match &known.error {
-            None => decide(&known.config, &self.set, facts),
+            None => decide(&config, &self.set, facts),
             Some(error) => {
                 let message = format!("this version of Sluicegate cannot read it: {error}");
                 Verdict::Undetermined(vec![Violation::new(Rule::UnreadableFile, "spec", message)])
             }
         };
         let judgement = match verdict {
-            Verdict::Admitted(admitted) => Judgement::Admitted(Arc::new(*admitted)),
+            Verdict::Admitted(mut admitted) => {
+                // Ten thousand have a handful between them.
+                admitted.share_standing(self.standings.entry(known.digest.clone()).or_default());
+                Judgement::Admitted(Arc::new(*admitted))
+            }
             Verdict::Refused(violations) => Judgement::Refused {
                 violations: shared(violations),
-                on_violation: concern(&known.config, &self.set, facts).on_violation,
+                on_violation: concern(&config, &self.set, facts).on_violation,
                 last,
             },
             Verdict::Undetermined(violations) => Judgement::Undetermined { violations: shared(violations), last },
         };
-        let metadata = &known.config.metadata;
-        let leaving = metadata.deletion_timestamp.as_ref().map(|_| deletion(&judgement, &known.config));
+        let metadata = &config.metadata;
+        let leaving = metadata.deletion_timestamp.as_ref().map(|_| deletion(&judgement, &config));
         let agent = judgement
             .known()
             .map(|admitted| AgentId::of(admitted.resolved()))
             .or_else(|| before.and_then(|before| before.agent.clone()));
         let unchanged = before.is_some_and(|before| {
+            let same_object = || {
+                let old = before.config.unpack().metadata;
+                old.generation == metadata.generation
+                    && old.uid == metadata.uid
+                    && old.finalizers == metadata.finalizers
+            };
             before.judgement == judgement
                 && before.leaving == leaving
                 && before.policy_digest == known.digest
                 && before.agent == agent
-                && before.config.metadata.generation == metadata.generation
-                && before.config.metadata.uid == metadata.uid
-                && before.config.metadata.finalizers == metadata.finalizers
+                && same_object()
         });
         if unchanged {
             return self.restate(key);
@@ -484,7 +499,9 @@ impl World {
             let admitted = self.plans.get(key).is_some_and(|plan| matches!(plan.judgement, Judgement::Admitted(_)));
             for policy in &known.policies {
                 let count = counts.entry(policy).or_default();
-                count.tenants.insert(known.declaration.tenant().map_or_else(|| key.home.clone(), ToString::to_string));
+                count
+                    .tenants
+                    .insert(known.declaration.tenant().map_or_else(|| key.home.to_string(), ToString::to_string));
                 if admitted {
                     count.admitted += 1;
                 } else {
@@ -524,25 +541,4 @@ fn policies_digest(names: &[Arc<str>], policies: &BTreeMap<String, KnownPolicy>)
 /// Digest of a status as this version of Sluicegate would write it.
 pub fn status_digest(status: Option<&FluxConfigStatus>) -> Fingerprint {
     fields::digest(&status.map_or(Value::Null, |status| serde_json::to_value(status).unwrap_or_default()))
-}
-
-/// Drops what is not looked at again. Ten thousand of them are kept.
-fn slim(config: &mut FluxConfig) {
-    let metadata = &mut config.metadata;
-    metadata.managed_fields = None;
-    // What `kubectl apply` and Flux keep on it is as large as itself.
-    metadata.labels = None;
-    metadata.annotations.take_if(|annotations| {
-        annotations.retain(|name, _| name == REQUESTED_AT_ANNOTATION);
-        annotations.is_empty()
-    });
-    if let Some(told) = &mut config.status {
-        // What one that is not admitted any more was resolved to is written nowhere else.
-        let admitted =
-            |condition: &Condition| condition.type_ == status::ADMITTED && condition.status == ConditionStatus::True;
-        if told.conditions.iter().any(admitted) {
-            told.resolved = Vec::new();
-        }
-        told.violations = Vec::new();
-    }
 }

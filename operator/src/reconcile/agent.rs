@@ -31,8 +31,8 @@ use crate::{
 
 /// Originals that are not watched are read again this often.
 const POLL: Duration = Duration::from_secs(60);
-/// How long the list of copies is waited for.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long the list of copies is waited for, where the API server neither gives nor refuses it.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// When to look again, if nothing happens before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,16 +62,21 @@ pub async fn reconcile(context: &Context, runtime: &Arc<Runtime>, agent: &Arc<st
         return Next::After(Duration::from_millis(200));
     }
     let id = AgentId { cluster: runtime.id.clone(), namespace: agent.to_string() };
-    let inventory = runtime.store.inventory(agent);
-    let listed = !has_copies(&inventory, agent) || watch_copies(runtime, agent, &inventory);
+    let mut inventory = runtime.store.inventory(agent);
+    let mut listed = true;
+    if has_copies(&inventory, agent) {
+        listed = watch_copies(runtime, agent, &inventory);
+        // With what has come since.
+        inventory = runtime.store.inventory(agent);
+    }
     let waited = runtime.unit(agent, |unit| {
         let since = unit.copies_asked.filter(|_| !listed).unwrap_or_else(Instant::now);
         unit.copies_asked = (!listed).then_some(since);
         since.elapsed()
     });
-    if !listed && waited < PATIENCE {
-        // Their list has been asked for, and will push this agent again. Where it does not come, the right to it may be what
-        // has to be put right.
+    if !listed && waited < PATIENCE && !runtime.store.is_hidden(agent) {
+        // Their list has been asked for, and will push this agent again. Where it is refused, the right to it may be what has to
+        // be put right.
         return Next::After(PATIENCE - waited);
     }
     // One look at the plan: what is told to have been seen is what was sorted.
@@ -216,13 +221,10 @@ async fn objects(rendered: Option<Rendered>, context: &Context) -> (BTreeMap<Key
 
 /// Whoever asks for a sync asks by an annotation on the FluxConfig; Flux reads the same on its own objects.
 fn pass_on_requests(desired: &mut BTreeMap<Key, Object>, members: &Members) {
-    let requests: HashMap<&ConfigKey, &String> = members
+    let requests: HashMap<&ConfigKey, &str> = members
         .staying
         .iter()
-        .filter_map(|served| {
-            let annotations = served.planned.config.metadata.annotations.as_ref()?;
-            Some((&served.planned.key, annotations.get(REQUESTED_AT_ANNOTATION)?))
-        })
+        .filter_map(|served| Some((&served.planned.key, served.planned.config.requested_at()?)))
         .collect();
     if requests.is_empty() {
         return;

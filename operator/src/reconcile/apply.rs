@@ -78,9 +78,9 @@ impl Difference {
         };
         let mut difference = Self::default();
         for (key, observed) in &undesired {
-            difference.waiting.push((observed.owner.clone(), (***key).clone()));
+            difference.waiting.push(((*observed.owner).clone(), (***key).clone()));
             if !needed(&observed.owner, key.kind.stage()) {
-                let orphan = match &observed.owner {
+                let orphan = match &*observed.owner {
                     Owner::Config { config, .. } => members.orphaned.contains(config),
                     Owner::Agent | Owner::Tenant(_) => false,
                 };
@@ -96,7 +96,7 @@ impl Difference {
         }
         let suspended = |config: &ConfigKey| members.frozen.get(config).is_some_and(|(_, suspend)| *suspend);
         for (key, observed) in inventory {
-            if let Owner::Config { config, .. } = &observed.owner
+            if let Owner::Config { config, .. } = &*observed.owner
                 && key.kind.is_flux()
                 && suspended(config)
                 && observed.flux.as_ref().is_some_and(|flux| !flux.suspended)
@@ -367,7 +367,7 @@ async fn suspend(runtime: &Runtime, key: &Key, suspended: bool) -> Result<(), Fa
 /// Whether an object is here only because somebody gave it another agent's label. The agent in whose namespace it is puts
 /// the label right; to remove it here would take that agent's namespace away.
 fn is_astray(runtime: &Runtime, agent: &Arc<str>, plan: &Plan, Removal { key, observed, .. }: &Removal) -> bool {
-    let beside_its_agent = match observed.owner {
+    let beside_its_agent = match *observed.owner {
         Owner::Agent | Owner::Config { .. } => true,
         // Target namespaces, and what is in them, are not.
         Owner::Tenant(_) => key.kind == Kind::ServiceAccount,
@@ -409,7 +409,7 @@ async fn remove(runtime: &Runtime, plan: &Plan, removal: &Removal) -> Result<boo
     if observed.deleting {
         return Ok(false);
     }
-    if let Owner::Config { config, .. } = &observed.owner
+    if let Owner::Config { config, .. } = &*observed.owner
         && key.kind.stage() == Stage::Delivery
         && plan.config(config).is_some_and(|planned| planned.leaving == Some(DeletionPolicy::Orphan))
     {

@@ -45,29 +45,30 @@ pub async fn reconcile(context: &Context, key: &ConfigKey) -> Next {
 }
 
 async fn step(context: &Context, planned: &Arc<Planned>) -> ApiResult<Next> {
+    let config = planned.config.unpack();
     let situation = Situation::of(context, planned);
     if planned.leaving.is_some() {
         if !planned.is_held() {
             return Ok(Next::Change);
         }
         if situation.is_gone() {
-            let_go(context, planned).await?;
+            let_go(context, planned, &config).await?;
             return Ok(Next::Change);
         }
     } else {
-        if time_left(planned).is_some_and(|left| left.is_zero()) {
+        if time_left(planned, &config).is_some_and(|left| left.is_zero()) {
             info!(config = %planned.key, "its time to live is over");
             let (home, name) = (&planned.key.home, &planned.key.name);
-            context.management.delete_own::<FluxConfig>(Some(home), name, uid(planned)).await?;
+            context.management.delete_own::<FluxConfig>(Some(home), name, uid(&config)).await?;
             return Ok(Next::Change);
         }
         if let Judgement::Admitted(admitted) = &planned.judgement
             && !planned.is_prepared()
         {
-            prepare(context, planned, &admitted.complete(&planned.config)).await?;
+            prepare(context, planned, &config, &admitted.complete(&config)).await?;
         }
     }
-    if situation.is_too_early(context, planned) {
+    if situation.is_too_early(context, planned, &config) {
         return Ok(Next::After(EARLY));
     }
     if situation.is_under_way(planned) {
@@ -78,8 +79,9 @@ async fn step(context: &Context, planned: &Arc<Planned>) -> ApiResult<Next> {
     } else {
         context.arrived(&planned.key);
     }
-    tell(context, planned, &situation).await?;
-    Ok(time_left(planned).map_or(Next::Change, |left| Next::After(left + Duration::from_secs(1))))
+    let left = time_left(planned, &config);
+    tell(context, planned, config, &situation).await?;
+    Ok(left.map_or(Next::Change, |left| Next::After(left + Duration::from_secs(1))))
 }
 
 /// What there is of a FluxConfig.
@@ -97,7 +99,7 @@ struct Situation {
 impl Situation {
     fn of(context: &Context, planned: &Planned) -> Self {
         let tenant = planned.judgement.known().map(|admitted| admitted.resolved().tenant.as_str().to_owned());
-        let tenant = tenant.unwrap_or_else(|| planned.key.home.clone());
+        let tenant = tenant.unwrap_or_else(|| planned.key.home.to_string());
         let (cluster, runtime, agent) = match &planned.agent {
             Some(agent) => (
                 Some(agent.cluster.clone()),
@@ -136,9 +138,9 @@ impl Situation {
 
     /// Whether this process cannot know better yet than the status that is there: after a start, while clusters that can be
     /// reached are read for the first time.
-    fn is_too_early(&self, context: &Context, planned: &Planned) -> bool {
-        let metadata = &planned.config.metadata;
-        let is_told = planned.config.status.as_ref().is_some_and(|status| {
+    fn is_too_early(&self, context: &Context, planned: &Planned, config: &FluxConfig) -> bool {
+        let metadata = &config.metadata;
+        let is_told = config.status.as_ref().is_some_and(|status| {
             status.observed_generation.is_some() && status.observed_generation == metadata.generation
         });
         let is_read = |id: &str, runtime: Option<&Arc<Runtime>>| match runtime {
@@ -196,28 +198,28 @@ impl Situation {
     }
 }
 
-fn uid(planned: &Planned) -> &str {
-    planned.config.metadata.uid.as_deref().unwrap_or_default()
+fn uid(config: &FluxConfig) -> &str {
+    config.metadata.uid.as_deref().unwrap_or_default()
 }
 
 /// How long a review environment still lives.
-fn time_left(planned: &Planned) -> Option<Duration> {
+fn time_left(planned: &Planned, config: &FluxConfig) -> Option<Duration> {
     let ttl = planned.judgement.known()?.resolved().ttl?;
-    let created = planned.config.metadata.creation_timestamp.as_ref()?.0;
+    let created = config.metadata.creation_timestamp.as_ref()?.0;
     let age = Timestamp::now().duration_since(created);
     // A clock that runs behind the API server's makes it younger, not older.
     Some(ttl.saturating_sub(Duration::try_from(age).unwrap_or_default()))
 }
 
 /// Fills the blanks and puts our finalizer on, in one write and only onto the very object that was judged.
-async fn prepare(context: &Context, planned: &Planned, complete: &FluxConfig) -> ApiResult<()> {
-    let metadata = &planned.config.metadata;
+async fn prepare(context: &Context, planned: &Planned, config: &FluxConfig, complete: &FluxConfig) -> ApiResult<()> {
+    let metadata = &config.metadata;
     let mut finalizers = metadata.finalizers.clone().unwrap_or_default();
     if !planned.is_held() {
         finalizers.push(FINALIZER.to_owned());
     }
     let mut patch = json!({"metadata": {"resourceVersion": metadata.resource_version, "finalizers": finalizers}});
-    if complete.spec != planned.config.spec {
+    if complete.spec != config.spec {
         patch["spec"] = serde_json::to_value(&complete.spec).unwrap_or(Value::Null);
     }
     context
@@ -227,8 +229,8 @@ async fn prepare(context: &Context, planned: &Planned, complete: &FluxConfig) ->
     Ok(())
 }
 
-async fn let_go(context: &Context, planned: &Planned) -> ApiResult<()> {
-    let metadata = &planned.config.metadata;
+async fn let_go(context: &Context, planned: &Planned, config: &FluxConfig) -> ApiResult<()> {
+    let metadata = &config.metadata;
     let finalizers: Vec<&String> =
         metadata.finalizers.iter().flatten().filter(|finalizer| *finalizer != FINALIZER).collect();
     let patch = json!({"metadata": {"resourceVersion": metadata.resource_version, "finalizers": finalizers}});
@@ -241,10 +243,9 @@ async fn let_go(context: &Context, planned: &Planned) -> ApiResult<()> {
 }
 
 /// Writes the status where it says something else than before, and events for what changed.
-async fn tell(context: &Context, planned: &Arc<Planned>, situation: &Situation) -> ApiResult<()> {
+async fn tell(context: &Context, planned: &Planned, mut config: FluxConfig, situation: &Situation) -> ApiResult<()> {
     // What was written last and has not come back yet is what the next status goes on from.
     let written = context.written_over(&planned.key, planned.status);
-    let mut config = (*planned.config).clone();
     if let Some(written) = &written {
         config.status = Some(written.status.clone());
     }
@@ -310,7 +311,7 @@ async fn tell(context: &Context, planned: &Arc<Planned>, situation: &Situation) 
     let (home, name) = (&planned.key.home, &planned.key.name);
     let body = json!({
         "apiVersion": API_VERSION, "kind": "FluxConfig",
-        "metadata": {"name": name, "namespace": home, "uid": uid(planned)},
+        "metadata": {"name": &**name, "namespace": &**home, "uid": uid(&config)},
         "status": status,
     });
     context.management.patch_own::<FluxConfig>(Some(home), name, OwnPatch::Status(&body)).await?;

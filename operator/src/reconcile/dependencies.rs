@@ -45,7 +45,7 @@ pub fn hold_back(members: &mut Members, context: &Context, inventory: &Inventory
             .depends_on
             .iter()
             .filter(|name| {
-                let key = ConfigKey { home: resolved.home.clone(), name: (*name).clone() };
+                let key = ConfigKey::new(served.planned.key.home.clone(), name.as_str());
                 native.get(&key) != Some(&resolved.chart.is_some()) && {
                     let readiness = context.plan.config(&key).map_or(Readiness::NotReady, |it| of(context, &it));
                     holds(readiness, is_running(&served.planned.key, inventory))

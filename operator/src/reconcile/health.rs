@@ -295,7 +295,7 @@ mod tests {
         members.leaving = members.staying.clone();
         assert_eq!(Vitals::default().scale(&members, &inventory, now()), Scale::Up);
         members.leaving.clear();
-        members.frozen.insert(ConfigKey { home: "x".into(), name: "y".into() }, ("x".into(), false));
+        members.frozen.insert(ConfigKey::new("x", "y"), ("x".into(), false));
         assert_eq!(Vitals::default().scale(&members, &inventory, now()), Scale::Up);
     }
 

@@ -98,14 +98,14 @@ impl Members {
                 match last {
                     Some(last) => (last.clone(), suspend),
                     None => {
-                        self.frozen.insert(key.clone(), (key.home, suspend));
+                        self.frozen.insert(key.clone(), (key.home.to_string(), suspend));
                         return;
                     }
                 }
             }
             Judgement::Undetermined { last: Some(last), .. } => (last.clone(), false),
             Judgement::Undetermined { last: None, .. } => {
-                self.frozen.insert(key.clone(), (key.home, false));
+                self.frozen.insert(key.clone(), (key.home.to_string(), false));
                 return;
             }
         };

@@ -9,7 +9,7 @@ use sluicegate_policy::{Declaration, Facts, Labels, PolicySet, Unseen, Verdict, 
 use super::members::Served;
 use crate::{
     object::ConfigKey,
-    plan::{Judgement, Planned, status_digest},
+    plan::{Judgement, Packed, Planned, status_digest},
     render::{AgentId, Pause},
 };
 
@@ -39,8 +39,8 @@ pub fn served(spec: Value, agent: Value) -> Served {
         other => panic!("not admitted: {other:?}"),
     };
     let planned = Planned {
-        key: ConfigKey { home: "team-a".to_owned(), name: "shop".to_owned() },
-        config: Arc::new(config),
+        key: ConfigKey::new("team-a", "shop"),
+        config: Arc::new(Packed::of(config)),
         status: status_digest(None),
         judgement: Judgement::Admitted(admitted.clone()),
         agent: Some(AgentId::of(admitted.resolved())),

@@ -221,7 +221,7 @@ struct Item<'a> {
 impl<'a> Item<'a> {
     fn new(member: &Member<'a>) -> Self {
         let resolved = member.admitted.resolved();
-        let config = ConfigKey { home: resolved.home.clone(), name: resolved.name.clone() };
+        let config = ConfigKey::of(resolved);
         Self {
             resolved,
             name: names::config(resolved, &resolved.name),
@@ -249,7 +249,7 @@ pub fn render(agent: &AgentId, members: &[Member<'_>], site: &Site) -> Result<Re
     for item in &items {
         let other = AgentId::of(item.resolved);
         if other != *agent {
-            let config = ConfigKey { home: item.resolved.home.clone(), name: item.resolved.name.clone() };
+            let config = ConfigKey::of(item.resolved);
             return Err(RenderError::NotAMember { config, other });
         }
     }

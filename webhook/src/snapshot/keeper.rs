@@ -240,7 +240,7 @@ async fn follow(client: Client, watched: Watched, sender: mpsc::UnboundedSender<
                 warn!(kind = resource.kind, "the cluster does not have this kind: install Sluicegate's CRDs");
                 return;
             }
-            News::Failed(failure) => {
+            News::Failed(failure) | News::Refused(failure) => {
                 metrics.watch_restarted(watched);
                 warn!(kind = resource.kind, failure, "watch");
                 return;

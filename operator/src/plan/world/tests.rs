@@ -27,7 +27,7 @@ fn cluster(label: &str) -> Change {
 fn config(key: &ConfigKey, spec: Value, age: u8, status: u8) -> Change {
     let object = json!({
         "apiVersion": sluicegate_crds::API_VERSION, "kind": "FluxConfig",
-        "metadata": {"name": key.name, "namespace": key.home, "uid": format!("u{age}"), "generation": 1, "creationTimestamp": format!("2026-01-01T00:00:0{age}Z")},
+        "metadata": {"name": &*key.name, "namespace": &*key.home, "uid": format!("u{age}"), "generation": 1, "creationTimestamp": format!("2026-01-01T00:00:0{age}Z")},
         "spec": spec, "status": {"observedGeneration": status},
     });
     Change::config(key.clone(), object)
@@ -36,7 +36,7 @@ fn config(key: &ConfigKey, spec: Value, age: u8, status: u8) -> Change {
 /// Any change to a small world.
 fn change(random: &mut fastrand::Rng) -> Change {
     let home = format!("team-{}", random.u8(..3));
-    let key = ConfigKey { home: home.clone(), name: format!("c{}", random.u8(..4)) };
+    let key = ConfigKey::new(home.clone(), format!("c{}", random.u8(..4)));
     match random.u8(..20) {
         0 => policy("one", ["attic", "c1"][random.usize(..2)]),
         1 => cluster(["x", "y"][random.usize(..2)]),
@@ -69,7 +69,7 @@ fn all(world: &World) -> Vec<Change> {
         world.clusters.iter().map(|(id, cluster)| Change::Cluster(id.clone(), Some(Box::new((**cluster).clone())))),
     );
     changes.extend(world.namespaces.iter().map(|(name, labels)| Change::Namespace(name.clone(), Some(labels.clone()))));
-    changes.extend(world.configs.iter().map(|(key, known)| Change::config(key.clone(), json!(*known.config))));
+    changes.extend(world.configs.iter().map(|(key, known)| Change::config(key.clone(), json!(known.config.unpack()))));
     changes
 }
 
@@ -115,8 +115,8 @@ fn news_one_by_one_end_where_all_at_once_do() {
 
 #[test]
 fn a_status_that_comes_back_asks_the_engine_nothing() {
-    let key = ConfigKey { home: "team-0".to_owned(), name: "c0".to_owned() };
-    let other = ConfigKey { home: "team-0".to_owned(), name: "c1".to_owned() };
+    let key = ConfigKey::new("team-0", "c0");
+    let other = ConfigKey::new("team-0", "c1");
     let spec = json!({"source": {"url": "https://git.example.com/team-0/x"}});
     let mut world = World::default();
     let first =
