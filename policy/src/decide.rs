@@ -17,7 +17,7 @@ use crate::{
     set::{PolicySet, Selection},
     source,
     source::{Credentials, SourceVerdict},
-    verdict::{Admitted, DecryptionPlan, Field, Resolved, Subscription, Verdict, Violation},
+    verdict::{Addition, Admitted, Blanks, DecryptionPlan, Field, Resolved, Subscription, Verdict, Violation},
 };
 
 /// Completes a FluxConfig from the policies and validates the result against them.
@@ -52,6 +52,13 @@ pub fn decide_placed(placed: Placed<'_>, facts: &Facts) -> Verdict {
 /// admitted.
 pub fn violations(placed: Placed<'_>, facts: &Facts) -> Vec<Violation> {
     judge(placed, facts).err().unwrap_or_default()
+}
+
+/// The additions of an admitted FluxConfig, as [`Admitted::additions`] has them, for whoever need not know what it resolves
+/// to; none where it is not admitted.
+pub fn additions(placed: Placed<'_>, facts: &Facts) -> Vec<Addition> {
+    let spec = &placed.config.spec;
+    judge(placed, facts).map(|judged| judged.blanks().additions(spec)).unwrap_or_default()
 }
 
 /// What the steps found out about a FluxConfig without violations.
@@ -113,7 +120,18 @@ fn judge<'p>(placed: Placed<'p>, facts: &Facts) -> Result<Judged<'p>, Vec<Violat
 }
 
 impl Judged<'_> {
+    fn blanks(&self) -> Blanks<'_> {
+        let Placement { cluster, namespace, .. } = &self.place;
+        Blanks {
+            reference: self.source.reference.as_ref().map(|field| (field.value, &field.origin)),
+            path: self.path.as_ref().map(|field| (&*field.value, &field.origin)),
+            cluster: (cluster.value.as_str(), &cluster.origin),
+            namespace: (namespace.value.as_str(), &namespace.origin),
+        }
+    }
+
     fn admit(self, config: &FluxConfig) -> Admitted {
+        let additions = self.blanks().additions(&config.spec);
         let Self { place, source, path, times, decryption, notify, effective } = self;
         let spec = &config.spec;
         let Effective { prune, wait, deletion, standing } = effective;
@@ -148,7 +166,7 @@ impl Judged<'_> {
             suspend: spec.suspend.unwrap_or(false),
             standing,
         };
-        Admitted::new(resolved, config)
+        Admitted::new(resolved, additions)
     }
 }
 

@@ -7,9 +7,9 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use sluicegate_crds::{
-    AgentComponent, AgentResources, Channel, Chart, DecryptionProvider, DeletionPolicy, FluxConfig, ImageUpdates,
-    NotificationSeverity, OidcIdentity, OnViolation, Placement, Reference, ResolvedField, Scheduling, SourceKind,
-    VerificationMode, VerificationProvider,
+    AgentComponent, AgentResources, Channel, Chart, DecryptionProvider, DeletionPolicy, FluxConfig, FluxConfigSpec,
+    ImageUpdates, NotificationSeverity, OidcIdentity, OnViolation, Placement, Reference, ResolvedField, Scheduling,
+    SourceKind, VerificationMode, VerificationProvider,
 };
 
 use crate::{
@@ -394,23 +394,37 @@ pub struct Addition {
     pub origin: Origin,
 }
 
-impl Admitted {
-    pub(crate) fn new(resolved: Resolved, config: &FluxConfig) -> Self {
-        let spec = &config.spec;
+/// The placement of an admitted FluxConfig, value and origin each, to fill the blanks of its spec from.
+pub(crate) struct Blanks<'p> {
+    pub(crate) reference: Option<(&'p Reference, &'p Origin)>,
+    pub(crate) path: Option<(&'p str, &'p Origin)>,
+    pub(crate) cluster: (&'p str, &'p Origin),
+    pub(crate) namespace: (&'p str, &'p Origin),
+}
+
+impl Blanks<'_> {
+    /// What the spec lacks, in the order in which it is written.
+    pub(crate) fn additions(&self, spec: &FluxConfigSpec) -> Vec<Addition> {
         let mut additions = Vec::new();
         let mut add = |field, value, origin: &Origin| additions.push(Addition { field, value, origin: origin.clone() });
-        if let (None, Some(reference)) = (&spec.source.reference, &resolved.reference) {
-            add("spec.source.ref", json!(reference.value), &reference.origin);
+        if let (None, Some((reference, origin))) = (&spec.source.reference, self.reference) {
+            add("spec.source.ref", json!(reference), origin);
         }
-        if let (None, Some(path)) = (&spec.path, &resolved.path) {
-            add("spec.path", json!(path.value), &path.origin);
+        if let (None, Some((path, origin))) = (&spec.path, self.path) {
+            add("spec.path", json!(path), origin);
         }
         if spec.cluster.is_none() {
-            add("spec.cluster", json!(resolved.cluster.value.as_str()), &resolved.cluster.origin);
+            add("spec.cluster", json!(self.cluster.0), self.cluster.1);
         }
         if spec.namespace.is_none() {
-            add("spec.namespace", json!(resolved.namespace.value.as_str()), &resolved.namespace.origin);
+            add("spec.namespace", json!(self.namespace.0), self.namespace.1);
         }
+        additions
+    }
+}
+
+impl Admitted {
+    pub(crate) fn new(resolved: Resolved, additions: Vec<Addition>) -> Self {
         Self { resolved, additions }
     }
 

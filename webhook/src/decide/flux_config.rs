@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::json;
 use sluicegate_crds::{FluxConfig, FluxConfigSpec};
-use sluicegate_policy::{Placer, Rule, Violation, decide, message, violations};
+use sluicegate_policy::{Placer, Rule, Violation, additions, message, violations};
 
 use super::{Object, read, unreadable};
 use crate::{
@@ -40,10 +40,9 @@ pub(super) fn complete(request: &Request<'_>, snapshot: &Snapshot) -> Answer {
             }
         }
     }
-    if let Some(admitted) = decide(&config, &snapshot.policies, &snapshot.facts).admitted() {
-        let additions = admitted.additions().iter();
-        patch.extend(additions.map(|addition| PatchOperation::add(addition.field, addition.value.clone())));
-    }
+    let placed = Placer::new(&snapshot.policies, &snapshot.facts).place(&config);
+    let additions = additions(placed, &snapshot.facts).into_iter();
+    patch.extend(additions.map(|addition| PatchOperation::add(addition.field, addition.value)));
     Answer::patched(patch)
 }
 
