@@ -4,7 +4,7 @@
 //! `check`. Everything that depends on the namespace alone is worked out once; an object is read as text, and of it only what
 //! is looked at.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
 use sluicegate_crds::AGENT_LABEL;
 
@@ -17,7 +17,7 @@ use crate::{
     set::{PolicySet, Selection},
     source,
     verdict::{FieldPath, Violation},
-    workload::{FluxObject, Named, Reach, new_reaches, walk},
+    workload::{FluxObject, Pods, Reach, new_reaches},
 };
 
 /// Users that are Kubernetes itself.
@@ -121,28 +121,17 @@ impl Evaluator {
     }
 
     /// Judges a pod, or an object that makes pods: the images that the old one does not have, and the account.
-    ///
-    /// # Errors
-    /// Where the object cannot be read.
-    pub fn pods(&self, user: &User<'_>, object: &str, old: Option<&str>) -> Result<Refusal, serde_json::Error> {
-        let (mut images, mut accounts) = (Vec::new(), Vec::new());
-        if let Some(old) = old {
-            let before = read(old, &mut |_, named| match named {
-                Named::Image(image) => images.push(image),
-                Named::Account(account) => accounts.push(account),
-            });
-            // What cannot be read any more counts as if it had not been there: then everything is new.
-            if before.is_err() {
-                (images, accounts) = Default::default();
-            }
-        }
+    pub fn pods(&self, user: &User<'_>, object: &Pods<'_>, old: Option<&Pods<'_>>) -> Refusal {
+        let images: BTreeSet<&str> = old.iter().flat_map(|old| &old.images).map(|named| &*named.image).collect();
+        let accounts: BTreeSet<&str> = old.iter().flat_map(|old| &old.accounts).map(|account| &**account).collect();
         let mut judge = Judge { evaluator: self, together: None, refusal: Refusal::default() };
-        read(object, &mut |path, named| match named {
-            Named::Image(image) if !images.contains(&image) => judge.image(&image, || path.to_string()),
-            Named::Account(account) if !accounts.contains(&account) => judge.account(&account, user),
-            Named::Image(_) | Named::Account(_) => {}
-        })?;
-        Ok(judge.refusal)
+        for named in object.images.iter().filter(|named| !images.contains(&*named.image)) {
+            judge.image(&named.image, || named.field.clone());
+        }
+        for account in object.accounts.iter().filter(|account| !accounts.contains(&***account)) {
+            judge.account(account, user);
+        }
+        judge.refusal
     }
 
     /// Judges a Flux object: sources and fields that differ from the old one's. What the operator writes was decided before.
@@ -193,15 +182,6 @@ impl Evaluator {
     fn bindings(&self) -> Bindings<'_> {
         Bindings { tenant: self.tenant.as_str(), namespace: self.namespace.as_str(), cluster: self.cluster.as_str() }
     }
-}
-
-fn read<'o>(
-    text: &'o str,
-    listener: &mut dyn FnMut(&crate::workload::Path<'_>, Named<'o>),
-) -> Result<(), serde_json::Error> {
-    let mut json = serde_json::Deserializer::from_str(text);
-    walk(&mut json, listener)?;
-    json.end()
 }
 
 /// An object that is being judged.

@@ -1,10 +1,11 @@
 //! What reaches outside in objects that are no FluxConfigs: images in pods and pod templates of every kind, and Flux
 //! objects. It says what to ask; the answers are [`ask`](crate::ask)'s.
 //!
-//! Calls go one way: `walk` finds pods in any object while it is read, `flux` knows Flux objects; both serve [`reaches`], for
-//! files, and the [`Evaluator`](crate::guard::Evaluator), for admission.
+//! Calls go one way: `walk` finds pods in any object while it is read, [`Pods`] keeps what they name, `flux` knows Flux objects.
+//! They serve [`reaches`], for files, and the [`Evaluator`](crate::guard::Evaluator), for admission.
 
 mod flux;
+mod pods;
 mod walk;
 
 use serde_json::Value;
@@ -12,7 +13,8 @@ use sluicegate_crds::SourceKind;
 
 pub use crate::flux_object::RECONCILER;
 pub(crate) use flux::FluxObject;
-pub(crate) use walk::{Named, Path, walk};
+pub use pods::Pods;
+use walk::{Named, walk};
 
 use crate::{rule::Rule, verdict::Violation};
 

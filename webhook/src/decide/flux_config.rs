@@ -19,7 +19,7 @@ const GENERATE_FROM: usize = 58;
 /// Fills in the placement fields. What cannot be admitted is left as it is: the API server's schema and [`validate`] come
 /// after, and say why.
 pub(super) fn complete(request: &Request<'_>, snapshot: &Snapshot) -> Answer {
-    let (Ok(object), true) = (read::<Object<FluxConfigSpec>>(request.object), writes(request)) else {
+    let (Ok(object), true) = (read::<Object<FluxConfigSpec>>(request.object.as_ref()), writes(request)) else {
         return Answer::allowed();
     };
     if object.metadata.deletion_timestamp.is_some() {
@@ -29,7 +29,7 @@ pub(super) fn complete(request: &Request<'_>, snapshot: &Snapshot) -> Answer {
     // They never change, so whoever writes the minimal file again (`kubectl replace`) means the place where it is, and not
     // what has become the default since.
     let mut patch = Vec::new();
-    if let Ok(old) = read::<Object<FluxConfigSpec>>(request.old_object) {
+    if let Ok(old) = read::<Object<FluxConfigSpec>>(request.old_object.as_ref()) {
         for (field, new, old) in [
             ("spec.cluster", &mut config.spec.cluster, old.spec.cluster),
             ("spec.namespace", &mut config.spec.namespace, old.spec.namespace),
@@ -52,12 +52,12 @@ pub(super) fn validate(request: &Request<'_>, snapshot: &Snapshot) -> Answer {
         // Whoever deletes gets no more than there was. Who may is for RBAC to say.
         return Answer::allowed();
     }
-    let object = match read::<Object<FluxConfigSpec>>(request.object) {
+    let object = match read::<Object<FluxConfigSpec>>(request.object.as_ref()) {
         Ok(object) => object,
         Err(error) => return unreadable(&error),
     };
     // What cannot be read any more counts as if it had not been there: then everything is new.
-    let old = read::<Object<FluxConfigSpec>>(request.old_object).ok();
+    let old = read::<Object<FluxConfigSpec>>(request.old_object.as_ref()).ok();
     if old.as_ref().is_some_and(|old| old.spec == object.spec) {
         return Answer::allowed();
     }

@@ -22,11 +22,11 @@ pub(super) fn validate(request: &Request<'_>, snapshot: &Snapshot, budget: Budge
 }
 
 fn write(request: &Request<'_>, snapshot: &Snapshot, budget: Budget) -> Answer {
-    let object = match read::<Object<FluxPolicySpec>>(request.object) {
+    let object = match read::<Object<FluxPolicySpec>>(request.object.as_ref()) {
         Ok(object) => object,
         Err(error) => return unreadable(&error),
     };
-    if read::<Object<FluxPolicySpec>>(request.old_object).is_ok_and(|old| old.spec == object.spec) {
+    if read::<Object<FluxPolicySpec>>(request.old_object.as_ref()).is_ok_and(|old| old.spec == object.spec) {
         return Answer::allowed();
     }
     let name = if request.name.is_empty() { object.metadata.name } else { request.name.to_string() };

@@ -2,17 +2,17 @@
 //! pods and what makes them, Flux objects, and what belongs to an agent. With any other guard nothing is refused here, and
 //! nothing is looked at.
 
-use std::sync::LazyLock;
+use std::{borrow::Cow, sync::LazyLock};
 
-use serde_json::value::RawValue;
 use sluicegate_policy::{
     guard::{Answers, EXEMPT, Evaluator, User, hooks, is_flux},
     text,
+    workload::Pods,
 };
 
 use super::unreadable;
 use crate::{
-    review::{Answer, Operation, Request},
+    review::{Answer, Object, Operation, Request},
     snapshot::{Snapshot, Standing},
 };
 
@@ -73,14 +73,19 @@ fn answer(request: &Request<'_>, evaluator: &Evaluator) -> Answer {
         (_, _, Operation::Connect) => Ok(evaluator.enter(&user, &request.name)),
         ("serviceaccounts", "token", _) | ("deployments", "scale", _) => Ok(evaluator.operate(&user, &request.name)),
         _ => {
-            let Some(object) = request.object.map(RawValue::get) else {
+            let Some(object) = &request.object else {
                 return unreadable("the request has no object");
             };
-            let old = request.old_object.map(RawValue::get);
+            let old = request.old_object.as_ref();
             if is_flux(&request.resource.group) {
-                evaluator.flux(&user, &request.kind.kind, object, old)
+                let Some(text) = object.text() else {
+                    return unreadable("the object was read for its pods");
+                };
+                evaluator.flux(&user, &request.kind.kind, text, old.and_then(Object::text))
             } else {
-                evaluator.pods(&user, object, old)
+                // What cannot be read any more counts as if it had not been there: then everything is new.
+                let old = old.and_then(|old| pods(old).ok());
+                pods(object).map(|object| evaluator.pods(&user, &object, old.as_deref()))
             }
         }
     };
@@ -88,5 +93,13 @@ fn answer(request: &Request<'_>, evaluator: &Evaluator) -> Answer {
         Ok(refusal) if refusal.is_empty() => Answer::allowed(),
         Ok(refusal) => Answer::denied(refusal.text()),
         Err(error) => unreadable(&error.to_string()),
+    }
+}
+
+/// What the pods of an object name; they are read now if nobody did before.
+fn pods<'o>(object: &'o Object<'_>) -> Result<Cow<'o, Pods<'o>>, serde_json::Error> {
+    match object {
+        Object::Pods(pods) => Ok(Cow::Borrowed(pods)),
+        Object::Text(text) => Pods::read(text.get()).map(Cow::Owned),
     }
 }

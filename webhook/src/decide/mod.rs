@@ -14,12 +14,11 @@ mod namespace;
 use std::{borrow::Cow, time::Instant};
 
 use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::value::RawValue;
 use sluicegate_crds::GROUP;
 use sluicegate_policy::{Labels, text};
 
 use crate::{
-    review::{Answer, Operation, Request},
+    review::{Answer, Object as Sent, Operation, Reading, Request},
     snapshot::Snapshot,
 };
 
@@ -52,6 +51,14 @@ impl Hook {
             "/guard" => Some(Hook::Guard),
             "/tenant-label" => Some(Hook::TenantLabel),
             path => guard::refused_by(path.strip_prefix(REFUSE)?).map(Hook::Refuse),
+        }
+    }
+
+    /// What is wanted of the objects.
+    pub fn reading(self) -> Reading {
+        match self {
+            Hook::Guard => Reading::Pods,
+            Hook::Complete | Hook::Validate | Hook::Refuse(_) | Hook::TenantLabel => Reading::Texts,
         }
     }
 
@@ -159,9 +166,9 @@ struct Object<S> {
     spec: S,
 }
 
-fn read<T: DeserializeOwned>(object: Option<&RawValue>) -> Result<T, String> {
-    let object = object.ok_or_else(|| "the request has no object".to_owned())?;
-    serde_json::from_str(object.get()).map_err(|error| error.to_string())
+fn read<T: DeserializeOwned>(object: Option<&Sent<'_>>) -> Result<T, String> {
+    let object = object.and_then(Sent::text).ok_or_else(|| "the request has no object".to_owned())?;
+    serde_json::from_str(object).map_err(|error| error.to_string())
 }
 
 /// A refusal of what passed the API server's schema and is not understood all the same: kind and program are of different

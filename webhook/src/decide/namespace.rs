@@ -26,8 +26,8 @@ impl Namespace {
 
 /// Whoever comes here may not administer TenantGuards, and so may not say whose a namespace is.
 pub(super) fn refuse(request: &Request<'_>) -> Answer {
-    let new = read::<Namespace>(request.object).ok();
-    let old = read::<Namespace>(request.old_object).ok();
+    let new = read::<Namespace>(request.object.as_ref()).ok();
+    let old = read::<Namespace>(request.old_object.as_ref()).ok();
     let tenant = |namespace: &Option<Namespace>| namespace.as_ref()?.tenant().map(str::to_owned);
     // A Namespace that goes takes its label along.
     if request.operation == Operation::Delete || (new.is_some() && tenant(&new) == tenant(&old)) {
@@ -45,11 +45,11 @@ pub(super) fn validate(request: &Request<'_>, snapshot: &Snapshot, budget: Budge
     if !matches!(request.operation, Operation::Create | Operation::Update) {
         return Answer::allowed();
     }
-    let new = match read::<Namespace>(request.object) {
+    let new = match read::<Namespace>(request.object.as_ref()) {
         Ok(new) => new,
         Err(error) => return unreadable(&error),
     };
-    let old = read::<Namespace>(request.old_object).ok();
+    let old = read::<Namespace>(request.old_object.as_ref()).ok();
     if old.as_ref().is_some_and(|old| old.tenant() == new.tenant()) {
         return Answer::allowed();
     }

@@ -2,14 +2,16 @@
 //! in, bytes out; what the answer is, is for [`decide`](crate::decide).
 
 mod answer;
+mod reading;
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
+use serde::{Deserialize, Deserializer, de::DeserializeSeed as _};
 use sluicegate_policy::text;
 
 pub use answer::{Answer, PatchOperation, encode};
+pub use reading::{Object, Reading};
+use reading::{Review, Whole};
 
 /// The one version that is spoken.
 pub const API_VERSION: &str = "admission.k8s.io/v1";
@@ -31,40 +33,29 @@ pub enum Operation {
 }
 
 /// A question. All texts are the request's own.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug)]
 pub struct Request<'r> {
     /// What the answer must repeat.
-    #[serde(borrow)]
     pub uid: Cow<'r, str>,
     /// Kind of the object.
-    #[serde(borrow)]
     pub kind: GroupVersionKind<'r>,
     /// The resource in the URL, in the version in which the object comes.
-    #[serde(borrow)]
     pub resource: GroupVersionResource<'r>,
     /// `status`, `scale`, `ephemeralcontainers`, …; empty: the object itself.
-    #[serde(borrow, default)]
     pub sub_resource: Cow<'r, str>,
     /// Name of the object; empty where the API server will make one of `generateName`.
-    #[serde(borrow, default)]
     pub name: Cow<'r, str>,
     /// Namespace of the object; empty for cluster-scoped ones. For a Namespace its own name.
-    #[serde(borrow, default)]
     pub namespace: Cow<'r, str>,
     /// What is wanted.
     pub operation: Operation,
     /// Who wants it.
-    #[serde(borrow)]
     pub user_info: UserInfo<'r>,
     /// The object as it would be; absent for DELETE.
-    #[serde(borrow, default)]
-    pub object: Option<&'r RawValue>,
+    pub object: Option<Object<'r>>,
     /// The object as it is; absent for CREATE.
-    #[serde(borrow, default)]
-    pub old_object: Option<&'r RawValue>,
+    pub old_object: Option<Object<'r>>,
     /// Nothing will be stored. Answers are the same, and none has a side effect.
-    #[serde(default)]
     pub dry_run: bool,
 }
 
@@ -114,8 +105,8 @@ impl UserInfo<'_> {
     }
 }
 
-/// A text in a list; without a type of its own serde would copy it.
-#[derive(Debug, Deserialize)]
+/// A text; without a type of its own serde would copy it.
+#[derive(Debug, Default, Deserialize)]
 struct Text<'r>(#[serde(borrow)] Cow<'r, str>);
 
 /// A list, which Go also writes as null.
@@ -139,17 +130,6 @@ pub enum ReviewError {
     },
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Review<'r> {
-    #[serde(borrow)]
-    api_version: Cow<'r, str>,
-    #[serde(borrow)]
-    kind: Cow<'r, str>,
-    #[serde(borrow)]
-    request: Request<'r>,
-}
-
 /// As much of a review as is needed to deny it.
 #[derive(Deserialize)]
 struct Deniable<'r> {
@@ -168,9 +148,9 @@ struct Identified<'r> {
 /// # Errors
 /// A body that is no review at all, or one that must be denied. An answer without the uid counts as no answer, and a webhook
 /// that may be ignored would then have let pass what it could not read.
-pub fn read(body: &[u8]) -> Result<Request<'_>, ReviewError> {
+pub fn read(body: &[u8], reading: Reading) -> Result<Request<'_>, ReviewError> {
     let denied = |uid: &str, reason: String| ReviewError::Denied { uid: uid.to_owned(), reason };
-    match serde_json::from_slice::<Review<'_>>(body) {
+    match review(body, reading) {
         Ok(review) if review.request.uid.is_empty() => Err(ReviewError::Unreadable("request.uid is empty".to_owned())),
         Ok(review) if review.api_version != API_VERSION || review.kind != KIND => {
             let found = format!("{:?} {:?}", review.api_version, review.kind);
@@ -184,6 +164,26 @@ pub fn read(body: &[u8]) -> Result<Request<'_>, ReviewError> {
             Ok(_) | Err(_) => Err(ReviewError::Unreadable(error.to_string())),
         },
     }
+}
+
+fn review(body: &[u8], reading: Reading) -> Result<Review<'_>, serde_json::Error> {
+    // What cannot be read this way may be an object that nobody will look at, or one that is just too deep inside of a review:
+    // its text says.
+    if reading == Reading::Pods
+        && let Ok(text) = str::from_utf8(body)
+        && let Ok(review) = whole(serde_json::Deserializer::from_str(text), Reading::Pods)
+    {
+        return Ok(review);
+    }
+    whole(serde_json::Deserializer::from_slice(body), Reading::Texts)
+}
+
+fn whole<'r, R: serde_json::de::Read<'r>>(
+    mut json: serde_json::Deserializer<R>,
+    reading: Reading,
+) -> Result<Review<'r>, serde_json::Error> {
+    let review = Whole(reading).deserialize(&mut json)?;
+    json.end().map(|()| review)
 }
 
 #[cfg(test)]
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn reads_without_copying() {
-        let request = read(REVIEW.as_bytes()).unwrap();
+        let request = read(REVIEW.as_bytes(), Reading::Texts).unwrap();
         assert_eq!((&*request.uid, &*request.name, &*request.namespace), ("7f1", "shop", "team-a"));
         assert_eq!((request.operation, request.dry_run), (Operation::Create, true));
         assert!(matches!(request.uid, Cow::Borrowed(_)) && matches!(request.kind.kind, Cow::Borrowed(_)));
@@ -208,7 +208,7 @@ mod tests {
         assert_eq!(request.user_info.username, "alice");
         assert!(request.user_info.groups().eq(["a"]));
         assert!(matches!(request.user_info.groups[0], Text(Cow::Borrowed(_))));
-        assert_eq!(request.object.map(RawValue::get), Some("{\"spec\":{}}"));
+        assert_eq!(request.object.as_ref().and_then(Object::text), Some("{\"spec\":{}}"));
         assert!(request.old_object.is_none() && request.sub_resource.is_empty());
     }
 
@@ -223,12 +223,14 @@ mod tests {
             ("AdmissionReview", "PodReview", "PodReview"),
         ] {
             let text = REVIEW.replace(from, to);
-            match read(text.as_bytes()) {
-                Err(ReviewError::Denied { uid, reason }) => {
-                    assert_eq!(uid, "7f1");
-                    assert!(reason.contains(why), "{reason}");
+            for reading in [Reading::Texts, Reading::Pods] {
+                match read(text.as_bytes(), reading) {
+                    Err(ReviewError::Denied { uid, reason }) => {
+                        assert_eq!(uid, "7f1");
+                        assert!(reason.contains(why), "{reason}");
+                    }
+                    other => panic!("{to}: {other:?}"),
                 }
-                other => panic!("{to}: {other:?}"),
             }
         }
     }
@@ -238,11 +240,13 @@ mod tests {
         let cut = &REVIEW[..REVIEW.len() - 9];
         let nameless = REVIEW.replace("\"uid\":\"7f1\",", "");
         let empty = REVIEW.replace("\"7f1\"", "\"\"");
-        for text in ["", "null", "[]", "{}", "{\"request\":null}", cut, &nameless, &empty] {
-            assert!(matches!(read(text.as_bytes()), Err(ReviewError::Unreadable(_))), "{text}");
-        }
-        assert!(matches!(read(b"\xff\xfe{\"request\":{\"uid\":\"1\"}}"), Err(ReviewError::Unreadable(_))));
         let deep = format!("{{\"request\":{}{}", "[".repeat(100_000), "]".repeat(100_000));
-        assert!(matches!(read(deep.as_bytes()), Err(ReviewError::Unreadable(_))));
+        for reading in [Reading::Texts, Reading::Pods] {
+            for text in ["", "null", "[]", "{}", "{\"request\":null}", cut, &nameless, &empty, &deep] {
+                assert!(matches!(read(text.as_bytes(), reading), Err(ReviewError::Unreadable(_))), "{text}");
+            }
+            let no_text = b"\xff\xfe{\"request\":{\"uid\":\"1\"}}";
+            assert!(matches!(read(no_text, reading), Err(ReviewError::Unreadable(_))));
+        }
     }
 }

@@ -83,7 +83,7 @@ async fn review(
     let Some(snapshot) = &*snapshot else {
         return Err(Unanswered::unable(StatusCode::SERVICE_UNAVAILABLE, "the policies are not all known yet"));
     };
-    let question = match review::read(&body) {
+    let question = match review::read(&body, hook.reading()) {
         Ok(question) => question,
         Err(ReviewError::Denied { uid, reason }) => return encoded(&uid, &Answer::denied(reason)),
         Err(error @ ReviewError::Unreadable(_)) => {
@@ -112,7 +112,7 @@ async fn long(
 ) -> Result<(Outcome, Vec<u8>), Unanswered> {
     // The semaphore is never closed.
     let _turn = server.long.acquire().await.ok();
-    let decided = tokio::task::spawn_blocking(move || match review::read(&body) {
+    let decided = tokio::task::spawn_blocking(move || match review::read(&body, hook.reading()) {
         Ok(question) => encoded(&question.uid, &decide(hook, &question, &snapshot, budget)),
         Err(error) => Err(Unanswered::malformed(StatusCode::BAD_REQUEST, error.to_string())),
     });

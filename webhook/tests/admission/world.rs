@@ -249,12 +249,28 @@ impl Ask {
         review.to_string().into_bytes()
     }
 
+    /// The same with the fields in the API server's order: what is asked about comes before the objects, and an object is read
+    /// for its pods where it stands.
+    fn sent(&self) -> Vec<u8> {
+        let mut fields = self.0.as_object().unwrap().clone();
+        let objects = ["object", "oldObject"].map(|field| fields.remove(field).unwrap_or_default().to_string());
+        let fields = Value::Object(fields).to_string();
+        let fields = fields.strip_suffix('}').unwrap();
+        format!(
+            r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{fields},"object":{},"oldObject":{}}}}}"#,
+            objects[0], objects[1]
+        )
+        .into_bytes()
+    }
+
     pub fn at(&self, hook: Hook, snapshot: &Snapshot) -> Answer {
         let budget = Budget::until(Instant::now() + Duration::from_secs(60));
-        let answer = decide(hook, &read(&self.body()).unwrap(), snapshot, budget);
+        let asked = |body: &[u8]| decide(hook, &read(body, hook.reading()).unwrap(), snapshot, budget);
+        let answer = asked(&self.body());
+        assert_eq!(answer, asked(&self.sent()), "the order of the fields changes the answer");
         // Whether something is stored afterwards changes nothing.
         let dry = self.clone().set("dryRun", json!(true)).body();
-        assert_eq!(answer, decide(hook, &read(&dry).unwrap(), snapshot, budget), "a dry run is answered otherwise");
+        assert_eq!(answer, asked(&dry), "a dry run is answered otherwise");
         answer
     }
 
