@@ -1,7 +1,10 @@
 //! One request: what is no review is refused in HTTP's words, so that the failure policy counts; what is one is answered.
 
 use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
     sync::Arc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -144,12 +147,33 @@ async fn body(body: Incoming, most: usize, deadline: Instant) -> Result<Bytes, U
     if body.size_hint().lower() > u64::try_from(most).unwrap_or(u64::MAX) {
         return Err(too_long());
     }
-    match timeout_at(deadline.into(), Limited::new(body, most).collect()).await {
+    let mut collected = pin!(Limited::new(body, most).collect());
+    let result = match at_hand(collected.as_mut()).await {
+        Some(result) => Ok(result),
+        None => timeout_at(deadline.into(), collected).await,
+    };
+    match result {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_long()),
         Ok(Err(error)) => Err(Unanswered::malformed(StatusCode::BAD_REQUEST, error.to_string())),
         Err(_) => Err(Unanswered::malformed(StatusCode::REQUEST_TIMEOUT, "the body did not come in time")),
     }
+}
+
+/// What is ready by the next time that it is asked. A body mostly comes with its headers, and a request that waits for nobody
+/// need not set a clock.
+async fn at_hand<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
+    let mut asked = false;
+    poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending if asked => Poll::Ready(None),
+        Poll::Pending => {
+            asked = true;
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await
 }
 
 /// How long the API server waits, as it says in the query (`timeout=10s`), less what the way takes.

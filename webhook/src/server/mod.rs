@@ -1,8 +1,9 @@
 //! TLS and HTTP, with bounds on everything that a client can use up: connections, time, headers, bodies, streams.
 //!
 //! Anybody in the cluster can connect, so a connection must show within seconds that it is worth its place. `connection` is
-//! one connection, `exchange` one request on it.
+//! one connection, `exchange` one request on it; `activity` ends connections that nothing comes of.
 
+mod activity;
 mod connection;
 mod exchange;
 
@@ -15,11 +16,12 @@ use std::{
     time::Duration,
 };
 
+use activity::Connections;
 use rustls::ServerConfig;
 use sluicegate_operator::telemetry::server::accept;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
@@ -80,6 +82,8 @@ pub struct Server {
     pub limits: Limits,
     /// Answers that ask about every FluxConfig, one after the other: the others are not to wait for them.
     long: Semaphore,
+    /// All that are open.
+    connections: Connections,
     /// Whether clients are to go elsewhere.
     leaving: AtomicBool,
 }
@@ -87,7 +91,15 @@ pub struct Server {
 impl Server {
     /// A server that answers nothing yet.
     pub fn new(current: Arc<Current>, serving: Arc<Serving>, metrics: Arc<Metrics>, limits: Limits) -> Arc<Self> {
-        Arc::new(Self { current, serving, metrics, limits, long: Semaphore::new(1), leaving: AtomicBool::default() })
+        Arc::new(Self {
+            current,
+            serving,
+            metrics,
+            limits,
+            long: Semaphore::new(1),
+            connections: Connections::default(),
+            leaving: AtomicBool::default(),
+        })
     }
 
     /// From now on a connection ends with its next answer: clients find somebody else while this server still takes whoever
@@ -121,13 +133,25 @@ impl Server {
         stop: impl Future<Output = ()> + Send,
     ) -> io::Result<()> {
         let acceptor = TlsAcceptor::from(Arc::new(self.tls().map_err(io::Error::other)?));
+        tokio::select! {
+            () = self.connections.look_after(&self.limits) => {}
+            () = self.take(listener, &acceptor, stop) => {}
+        }
+        Ok(())
+    }
+
+    async fn take(
+        self: &Arc<Self>,
+        listener: TcpListener,
+        acceptor: &TlsAcceptor,
+        stop: impl Future<Output = ()> + Send,
+    ) {
         let slots = Arc::new(Semaphore::new(self.limits.connections));
-        let (ending, ended) = watch::channel(false);
         let serve = |stream: TcpStream, slot: Option<OwnedSemaphorePermit>| {
-            let (server, acceptor, ended) = (self.clone(), acceptor.clone(), ended.clone());
+            let (server, acceptor) = (self.clone(), acceptor.clone());
             async move {
                 server.metrics.connected(1);
-                connection::run(&server, &acceptor, stream, ended).await;
+                connection::run(&server, &acceptor, stream).await;
                 server.metrics.connected(-1);
                 drop(slot);
             }
@@ -142,12 +166,11 @@ impl Server {
         }
         drop(listener);
         // Everybody who could listen is a connection of this server.
-        let _ = ending.send(true);
+        self.connections.end();
         info!(connections = connections.len(), "finishing what is going on");
         let finished = async { while connections.join_next().await.is_some() {} };
         if timeout(self.limits.drain, finished).await.is_err() {
             warn!("connections that are still open are cut");
         }
-        Ok(())
     }
 }
