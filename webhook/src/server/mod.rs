@@ -9,10 +9,12 @@ mod exchange;
 
 use std::{
     io,
+    num::NonZero,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    thread::available_parallelism,
     time::Duration,
 };
 
@@ -25,6 +27,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
+use tokio_util::task::{AbortOnDropHandle, LocalPoolHandle};
 use tracing::{info, warn};
 
 use crate::{certificates::Serving, snapshot::Current, telemetry::Metrics};
@@ -147,12 +150,23 @@ impl Server {
         stop: impl Future<Output = ()> + Send,
     ) {
         let slots = Arc::new(Semaphore::new(self.limits.connections));
+        // A connection stays on one thread with all its requests: none of them wakes another thread, and what it needs is in
+        // the caches of one processor.
+        let threads = LocalPoolHandle::new(available_parallelism().map_or(1, NonZero::get));
         let serve = |stream: TcpStream, slot: Option<OwnedSemaphorePermit>| {
-            let (server, acceptor) = (self.clone(), acceptor.clone());
+            let (server, acceptor, threads) = (self.clone(), acceptor.clone(), threads.clone());
             async move {
-                server.metrics.connected(1);
-                connection::run(&server, &acceptor, stream).await;
-                server.metrics.connected(-1);
+                // Threads wait for sockets that are their own.
+                let Ok(stream) = stream.into_std() else { return };
+                let served = threads.spawn_pinned(move || async move {
+                    let Ok(stream) = TcpStream::from_std(stream) else { return };
+                    server.metrics.connected(1);
+                    connection::run(&server, &acceptor, stream).await;
+                    server.metrics.connected(-1);
+                });
+                if let Err(error) = AbortOnDropHandle::new(served).await {
+                    warn!(error = &error as &dyn std::error::Error, "a connection broke off");
+                }
                 drop(slot);
             }
         };

@@ -135,9 +135,9 @@ impl Webhook {
     /// Sends bytes as they are, and gives what comes back until the connection ends.
     pub(super) async fn raw(&self, bytes: &[u8]) -> String {
         let mut stream = self.connect(&["http/1.1"]).await;
-        stream.write_all(bytes).await.unwrap();
+        // A server that cuts off need not wait for the rest, nor say good-bye.
+        let _ = stream.write_all(bytes).await;
         let mut answer = Vec::new();
-        // A server that cuts off need not say good-bye.
         let _ =
             timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await.expect("the connection stays open");
         String::from_utf8_lossy(&answer).into_owned()
