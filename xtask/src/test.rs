@@ -1,17 +1,25 @@
 //! `cargo xtask test`: everything that has to hold.
 
 use std::{
+    fs,
     process::{Command, Stdio},
     time::Instant,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::statvfs::statvfs;
 
 use crate::{
     generate, licences,
-    process::{cargo, root, run},
+    process::{cargo, root, run, target_directory},
     suites,
 };
+
+const GIB: u64 = 1 << 30;
+/// What has to be free on the disk where nothing is built yet: everything that is built took 4.4 GiB, and clusters 2.5 more.
+const TO_BUILD: u64 = 8 * GIB;
+/// What has to be free where it is.
+const TO_RUN: u64 = 4 * GIB;
 
 /// Arguments of `test`.
 #[derive(clap::Args)]
@@ -75,5 +83,40 @@ fn preflight() -> Result<()> {
              install Go 1.24 or newer (Debian: apt-get install golang-go, or https://go.dev/dl) and put it on the PATH"
         );
     }
+    room()
+}
+
+/// A full disk shows as a linker that dies of a signal, or as pods that are evicted.
+fn room() -> Result<()> {
+    let target = target_directory()?;
+    let is_built = target.join("debug/deps").exists();
+    fs::create_dir_all(&target).with_context(|| format!("cannot make {}", target.display()))?;
+    let disk = statvfs(&target).with_context(|| format!("cannot ask for the room in {}", target.display()))?;
+    enough(&target.display().to_string(), disk.blocks_available() * disk.fragment_size(), is_built)
+}
+
+fn enough(place: &str, free: u64, is_built: bool) -> Result<()> {
+    let needed = if is_built { TO_RUN } else { TO_BUILD };
+    ensure!(
+        free >= needed,
+        "{place} has {} MiB free and {} MiB are needed: make room (`cargo clean` removes what was built), or set \
+         CARGO_TARGET_DIR to another disk",
+        free >> 20,
+        needed >> 20
+    );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_without_room_is_told_before_anything_is_built() {
+        assert!(enough("target", TO_BUILD, false).is_ok());
+        assert!(enough("target", TO_RUN, true).is_ok());
+        let error = enough("target", TO_BUILD - 1, false).unwrap_err().to_string();
+        assert!(error.starts_with("target has 8191 MiB free and 8192 MiB are needed: make room"), "{error}");
+        assert!(enough("target", TO_RUN - 1, true).is_err());
+    }
 }
