@@ -15,26 +15,31 @@ fn answered(uid: &str, answer: &Answer) {
     assert_eq!(sent["response"]["status"]["message"].as_str(), answer.refusal());
 }
 
-/// Whoever reads an object once knows of its pods what two readings say.
+/// Whoever reads an object once knows of it what two readings say.
 fn agree(once: &Option<Object<'_>>, twice: &Option<Object<'_>>) {
     let text = twice.as_ref().map(|object| object.text().expect("texts were asked for"));
     assert_ne!(text, Some("null"));
     match once {
         Some(Object::Pods(pods)) => assert_eq!(Some(pods), text.and_then(|text| Pods::read(text).ok()).as_ref()),
+        Some(Object::Config(read)) => {
+            assert_eq!(Some(&**read), text.and_then(|text| serde_json::from_str(text).ok()).as_ref());
+        }
         Some(Object::Text(kept)) => assert_eq!(Some(kept.get()), text),
         None => assert_eq!(text, None),
     }
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    match (read(bytes, Reading::Pods), read(bytes, Reading::Texts)) {
-        (Ok(once), Ok(twice)) => {
-            assert_eq!((&once.uid, &once.name, once.operation), (&twice.uid, &twice.name, twice.operation));
-            agree(&once.object, &twice.object);
-            agree(&once.old_object, &twice.old_object);
+    for reading in [Reading::Pods, Reading::Configs] {
+        match (read(bytes, reading), read(bytes, Reading::Texts)) {
+            (Ok(once), Ok(twice)) => {
+                assert_eq!((&once.uid, &once.name, once.operation), (&twice.uid, &twice.name, twice.operation));
+                agree(&once.object, &twice.object);
+                agree(&once.old_object, &twice.old_object);
+            }
+            (Err(once), Err(twice)) => assert_eq!(once, twice),
+            (once, twice) => panic!("{once:?} and {twice:?}"),
         }
-        (Err(once), Err(twice)) => assert_eq!(once, twice),
-        (once, twice) => panic!("{once:?} and {twice:?}"),
     }
     match read(bytes, Reading::Texts) {
         Ok(request) => {

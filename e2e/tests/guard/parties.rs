@@ -165,7 +165,7 @@ impl Judge {
         let body = review.to_string();
         let budget = Budget::until(Instant::now() + Duration::from_secs(60));
         let answer =
-            decide(Hook::Guard, &read(body.as_bytes(), Hook::Guard.reading()).expect("a review"), webhook, budget);
+            decide(Hook::Guard, read(body.as_bytes(), Hook::Guard.reading()).expect("a review"), webhook, budget);
         answer.refusal().map(str::to_owned)
     }
 

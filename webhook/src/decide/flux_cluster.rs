@@ -6,9 +6,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use sluicegate_crds::{FluxCluster, FluxClusterSpec, FluxConfig, GuardMode};
 use sluicegate_policy::{check_cluster, message};
 
-use super::{Budget, Object, impact, read, unreadable};
+use super::{Budget, impact, read, unreadable};
 use crate::{
-    review::{Answer, Operation, Request},
+    review::{Answer, Manifest, Operation, Request},
     snapshot::Snapshot,
 };
 
@@ -20,12 +20,12 @@ pub(super) fn validate(request: &Request<'_>, snapshot: &Snapshot, budget: Budge
         Operation::Connect => return Answer::allowed(),
         Operation::Delete => drop(Arc::make_mut(&mut clusters).remove(name)),
         Operation::Create | Operation::Update => {
-            let object = match read::<Object<FluxClusterSpec>>(request.object.as_ref()) {
+            let object = match read::<Manifest<FluxClusterSpec>>(request.object.as_ref()) {
                 Ok(object) => object,
                 Err(error) => return unreadable(&error),
             };
             let unchanged =
-                read::<Object<FluxClusterSpec>>(request.old_object.as_ref()).is_ok_and(|old| old.spec == object.spec);
+                read::<Manifest<FluxClusterSpec>>(request.old_object.as_ref()).is_ok_and(|old| old.spec == object.spec);
             let labels = object.metadata.labels.unwrap_or_default();
             let name = if name.is_empty() { object.metadata.name } else { name.to_owned() };
             if !unchanged {

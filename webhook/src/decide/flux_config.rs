@@ -5,9 +5,9 @@ use serde_json::json;
 use sluicegate_crds::{FluxConfig, FluxConfigSpec};
 use sluicegate_policy::{Placer, Rule, Violation, additions, message, violations};
 
-use super::{Object, read, unreadable};
+use super::{read, unreadable};
 use crate::{
-    review::{Answer, Operation, PatchOperation, Request},
+    review::{Answer, Manifest, Object, Operation, PatchOperation, Request},
     snapshot::Snapshot,
 };
 
@@ -18,18 +18,18 @@ const GENERATE_FROM: usize = 58;
 
 /// Fills in the placement fields. What cannot be admitted is left as it is: the API server's schema and [`validate`] come
 /// after, and say why.
-pub(super) fn complete(request: &Request<'_>, snapshot: &Snapshot) -> Answer {
-    let (Ok(object), true) = (read::<Object<FluxConfigSpec>>(request.object.as_ref()), writes(request)) else {
+pub(super) fn complete(mut request: Request<'_>, snapshot: &Snapshot) -> Answer {
+    let (Ok(object), true) = (manifest(request.object.take()), writes(&request)) else {
         return Answer::allowed();
     };
     if object.metadata.deletion_timestamp.is_some() {
         return Answer::allowed();
     }
-    let mut config = config(request, object);
+    let mut config = config(&request, object);
     // They never change, so whoever writes the minimal file again (`kubectl replace`) means the place where it is, and not
     // what has become the default since.
     let mut patch = Vec::new();
-    if let Ok(old) = read::<Object<FluxConfigSpec>>(request.old_object.as_ref()) {
+    if let Ok(old) = manifest(request.old_object.take()) {
         for (field, new, old) in [
             ("spec.cluster", &mut config.spec.cluster, old.spec.cluster),
             ("spec.namespace", &mut config.spec.namespace, old.spec.namespace),
@@ -47,27 +47,27 @@ pub(super) fn complete(request: &Request<'_>, snapshot: &Snapshot) -> Answer {
 }
 
 /// Whether the engine admits it. Of an update of the spec counts what is new, and an update of anything else is not judged.
-pub(super) fn validate(request: &Request<'_>, snapshot: &Snapshot) -> Answer {
-    if !writes(request) {
+pub(super) fn validate(mut request: Request<'_>, snapshot: &Snapshot) -> Answer {
+    if !writes(&request) {
         // Whoever deletes gets no more than there was. Who may is for RBAC to say.
         return Answer::allowed();
     }
-    let object = match read::<Object<FluxConfigSpec>>(request.object.as_ref()) {
+    let object = match manifest(request.object.take()) {
         Ok(object) => object,
         Err(error) => return unreadable(&error),
     };
     // What cannot be read any more counts as if it had not been there: then everything is new.
-    let old = read::<Object<FluxConfigSpec>>(request.old_object.as_ref()).ok();
+    let old = manifest(request.old_object.take()).ok();
     if old.as_ref().is_some_and(|old| old.spec == object.spec) {
         return Answer::allowed();
     }
-    let config = config(request, object);
+    let config = config(&request, object);
     let found = judge(&config, Some(&request.user_info.username), snapshot);
     if found.is_empty() {
         return Answer::allowed();
     }
     // Without the user: who writes is new each time.
-    let before = old.map(|old| judge(&self::config(request, old), None, snapshot)).unwrap_or_default();
+    let before = old.map(|old| judge(&self::config(&request, old), None, snapshot)).unwrap_or_default();
     let (new, known): (Vec<Violation>, Vec<Violation>) =
         found.into_iter().partition(|violation| !can_wait(violation) && !before.contains(violation));
     if !new.is_empty() {
@@ -76,6 +76,14 @@ pub(super) fn validate(request: &Request<'_>, snapshot: &Snapshot) -> Answer {
     known.iter().fold(Answer::allowed(), |answer, violation| {
         answer.warn(format!("not admitted: {}", message::sentence(violation)))
     })
+}
+
+/// The object, as it was read with the request or as its text says.
+fn manifest(object: Option<Object<'_>>) -> Result<Manifest<FluxConfigSpec>, String> {
+    match object {
+        Some(Object::Config(read)) => Ok(*read),
+        object => read(object.as_ref()),
+    }
 }
 
 fn writes(request: &Request<'_>) -> bool {
@@ -97,7 +105,7 @@ fn can_wait(violation: &Violation) -> bool {
     violation.rule == Rule::UnknownDependency
 }
 
-fn config(request: &Request<'_>, object: Object<FluxConfigSpec>) -> FluxConfig {
+fn config(request: &Request<'_>, object: Manifest<FluxConfigSpec>) -> FluxConfig {
     let metadata = object.metadata;
     let name = match (&*request.name, metadata.name.as_str(), metadata.generate_name.as_str()) {
         ("", "", "") => String::new(),

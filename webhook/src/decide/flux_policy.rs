@@ -4,9 +4,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use sluicegate_crds::{FluxConfig, FluxPolicy, FluxPolicySpec};
 use sluicegate_policy::{Violation, compile, concern, dangerous_grants, message};
 
-use super::{Budget, Object, impact, read, unreadable};
+use super::{Budget, impact, read, unreadable};
 use crate::{
-    review::{Answer, Operation, Request},
+    review::{Answer, Manifest, Operation, Request},
     snapshot::Snapshot,
 };
 
@@ -22,11 +22,11 @@ pub(super) fn validate(request: &Request<'_>, snapshot: &Snapshot, budget: Budge
 }
 
 fn write(request: &Request<'_>, snapshot: &Snapshot, budget: Budget) -> Answer {
-    let object = match read::<Object<FluxPolicySpec>>(request.object.as_ref()) {
+    let object = match read::<Manifest<FluxPolicySpec>>(request.object.as_ref()) {
         Ok(object) => object,
         Err(error) => return unreadable(&error),
     };
-    if read::<Object<FluxPolicySpec>>(request.old_object.as_ref()).is_ok_and(|old| old.spec == object.spec) {
+    if read::<Manifest<FluxPolicySpec>>(request.old_object.as_ref()).is_ok_and(|old| old.spec == object.spec) {
         return Answer::allowed();
     }
     let name = if request.name.is_empty() { object.metadata.name } else { request.name.to_string() };

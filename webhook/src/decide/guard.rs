@@ -4,6 +4,7 @@
 
 use std::{borrow::Cow, sync::LazyLock};
 
+use serde::de::Error as _;
 use sluicegate_policy::{
     guard::{Answers, EXEMPT, Evaluator, User, hooks, is_flux},
     text,
@@ -101,5 +102,6 @@ fn pods<'o>(object: &'o Object<'_>) -> Result<Cow<'o, Pods<'o>>, serde_json::Err
     match object {
         Object::Pods(pods) => Ok(Cow::Borrowed(pods)),
         Object::Text(text) => Pods::read(text.get()).map(Cow::Owned),
+        Object::Config(_) => Err(serde_json::Error::custom("the object was read as a FluxConfig")),
     }
 }

@@ -13,12 +13,12 @@ mod namespace;
 
 use std::{borrow::Cow, time::Instant};
 
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use sluicegate_crds::GROUP;
-use sluicegate_policy::{Labels, text};
+use sluicegate_policy::text;
 
 use crate::{
-    review::{Answer, Object as Sent, Operation, Reading, Request},
+    review::{Answer, FLUX_CONFIGS, Object, Operation, Reading, Request},
     snapshot::Snapshot,
 };
 
@@ -58,7 +58,8 @@ impl Hook {
     pub fn reading(self) -> Reading {
         match self {
             Hook::Guard => Reading::Pods,
-            Hook::Complete | Hook::Validate | Hook::Refuse(_) | Hook::TenantLabel => Reading::Texts,
+            Hook::Complete | Hook::Validate => Reading::Configs,
+            Hook::Refuse(_) | Hook::TenantLabel => Reading::Texts,
         }
     }
 
@@ -101,7 +102,7 @@ enum Kind {
 impl Kind {
     fn of(request: &Request<'_>) -> Option<Kind> {
         match (&*request.resource.group, &*request.resource.resource) {
-            (GROUP, "fluxconfigs") => Some(Kind::FluxConfig),
+            (GROUP, FLUX_CONFIGS) => Some(Kind::FluxConfig),
             (GROUP, "fluxpolicies") => Some(Kind::FluxPolicy),
             (GROUP, "fluxclusters") => Some(Kind::FluxCluster),
             ("", "namespaces") => Some(Kind::Namespace),
@@ -116,13 +117,13 @@ pub fn is_long(hook: Hook, request: &Request<'_>) -> bool {
 }
 
 /// Answers a question.
-pub fn decide(hook: Hook, request: &Request<'_>, snapshot: &Snapshot, budget: Budget) -> Answer {
+pub fn decide(hook: Hook, request: Request<'_>, snapshot: &Snapshot, budget: Budget) -> Answer {
     match hook {
-        Hook::Guard => return guard::judge(request, snapshot),
+        Hook::Guard => return guard::judge(&request, snapshot),
         Hook::Refuse(policy) => return guard::refuse(policy, snapshot),
         Hook::Complete | Hook::Validate | Hook::TenantLabel => {}
     }
-    let Some(kind) = Kind::of(request) else {
+    let Some(kind) = Kind::of(&request) else {
         // Somebody's rules are too wide. The cluster must not stand still for it, nor must it go unseen.
         return Answer::allowed().warn(format!(
             "sluicegate was asked about {}.{}, which it does not judge: the rules of its webhook configuration are too wide",
@@ -138,36 +139,18 @@ pub fn decide(hook: Hook, request: &Request<'_>, snapshot: &Snapshot, budget: Bu
         (Hook::Complete, Kind::FluxConfig) => flux_config::complete(request, snapshot),
         (Hook::Complete, Kind::FluxPolicy | Kind::FluxCluster | Kind::Namespace) => Answer::allowed(),
         (Hook::Validate, Kind::FluxConfig) => flux_config::validate(request, snapshot),
-        (Hook::Validate, Kind::FluxPolicy) => flux_policy::validate(request, snapshot, budget),
-        (Hook::Validate, Kind::FluxCluster) => flux_cluster::validate(request, snapshot, budget),
-        (Hook::Validate, Kind::Namespace) => namespace::validate(request, snapshot, budget),
-        (Hook::TenantLabel, Kind::Namespace) => namespace::refuse(request),
+        (Hook::Validate, Kind::FluxPolicy) => flux_policy::validate(&request, snapshot, budget),
+        (Hook::Validate, Kind::FluxCluster) => flux_cluster::validate(&request, snapshot, budget),
+        (Hook::Validate, Kind::Namespace) => namespace::validate(&request, snapshot, budget),
+        (Hook::TenantLabel, Kind::Namespace) => namespace::refuse(&request),
         // The first two were answered above.
         (Hook::Guard | Hook::Refuse(_), _)
         | (Hook::TenantLabel, Kind::FluxConfig | Kind::FluxPolicy | Kind::FluxCluster) => Answer::allowed(),
     }
 }
 
-/// What of an object's metadata is looked at. The rest, `managedFields` above all, is passed over unread.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Metadata {
-    name: String,
-    generate_name: String,
-    deletion_timestamp: Option<String>,
-    labels: Option<Labels>,
-}
-
-/// An object: metadata and spec, and nothing that somebody else has to judge.
-#[derive(Debug, Deserialize)]
-struct Object<S> {
-    #[serde(default)]
-    metadata: Metadata,
-    spec: S,
-}
-
-fn read<T: DeserializeOwned>(object: Option<&Sent<'_>>) -> Result<T, String> {
-    let object = object.and_then(Sent::text).ok_or_else(|| "the request has no object".to_owned())?;
+fn read<T: DeserializeOwned>(object: Option<&Object<'_>>) -> Result<T, String> {
+    let object = object.and_then(Object::text).ok_or_else(|| "the request has no object".to_owned())?;
     serde_json::from_str(object).map_err(|error| error.to_string())
 }
 

@@ -6,9 +6,9 @@ use serde::Deserialize;
 use sluicegate_crds::{FluxConfig, TENANT_LABEL};
 use sluicegate_policy::{grammar::TenantName, text};
 
-use super::{Budget, Metadata, impact, read, unreadable};
+use super::{Budget, impact, read, unreadable};
 use crate::{
-    review::{Answer, Operation, Request},
+    review::{Answer, Metadata, Operation, Request},
     snapshot::Snapshot,
 };
 

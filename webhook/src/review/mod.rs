@@ -2,21 +2,28 @@
 //! in, bytes out; what the answer is, is for [`decide`](crate::decide).
 
 mod answer;
+mod object;
 mod reading;
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Deserializer, de::DeserializeSeed as _};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeSeed as _, Error as _},
+};
 use sluicegate_policy::text;
 
 pub use answer::{Answer, PatchOperation, encode};
-pub use reading::{Object, Reading};
+pub use object::{Manifest, Metadata, Object};
+pub use reading::Reading;
 use reading::{Review, Whole};
 
 /// The one version that is spoken.
 pub const API_VERSION: &str = "admission.k8s.io/v1";
 /// The kind of question and answer.
 pub const KIND: &str = "AdmissionReview";
+/// FluxConfigs as they are called in URLs.
+pub(crate) const FLUX_CONFIGS: &str = "fluxconfigs";
 
 /// What somebody wants to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
@@ -167,21 +174,20 @@ pub fn read(body: &[u8], reading: Reading) -> Result<Request<'_>, ReviewError> {
 }
 
 fn review(body: &[u8], reading: Reading) -> Result<Review<'_>, serde_json::Error> {
+    // JSON is UTF-8 (RFC 8259, 8.1). Found out once, no text in it need be asked again.
+    let text = str::from_utf8(body).map_err(serde_json::Error::custom)?;
     // What cannot be read this way may be an object that nobody will look at, or one that is just too deep inside of a review:
     // its text says.
-    if reading == Reading::Pods
-        && let Ok(text) = str::from_utf8(body)
-        && let Ok(review) = whole(serde_json::Deserializer::from_str(text), Reading::Pods)
+    if reading != Reading::Texts
+        && let Ok(review) = whole(text, reading)
     {
         return Ok(review);
     }
-    whole(serde_json::Deserializer::from_slice(body), Reading::Texts)
+    whole(text, Reading::Texts)
 }
 
-fn whole<'r, R: serde_json::de::Read<'r>>(
-    mut json: serde_json::Deserializer<R>,
-    reading: Reading,
-) -> Result<Review<'r>, serde_json::Error> {
+fn whole(text: &str, reading: Reading) -> Result<Review<'_>, serde_json::Error> {
+    let mut json = serde_json::Deserializer::from_str(text);
     let review = Whole(reading).deserialize(&mut json)?;
     json.end().map(|()| review)
 }
@@ -223,7 +229,7 @@ mod tests {
             ("AdmissionReview", "PodReview", "PodReview"),
         ] {
             let text = REVIEW.replace(from, to);
-            for reading in [Reading::Texts, Reading::Pods] {
+            for reading in [Reading::Texts, Reading::Pods, Reading::Configs] {
                 match read(text.as_bytes(), reading) {
                     Err(ReviewError::Denied { uid, reason }) => {
                         assert_eq!(uid, "7f1");
@@ -241,7 +247,7 @@ mod tests {
         let nameless = REVIEW.replace("\"uid\":\"7f1\",", "");
         let empty = REVIEW.replace("\"7f1\"", "\"\"");
         let deep = format!("{{\"request\":{}{}", "[".repeat(100_000), "]".repeat(100_000));
-        for reading in [Reading::Texts, Reading::Pods] {
+        for reading in [Reading::Texts, Reading::Pods, Reading::Configs] {
             for text in ["", "null", "[]", "{}", "{\"request\":null}", cut, &nameless, &empty, &deep] {
                 assert!(matches!(read(text.as_bytes(), reading), Err(ReviewError::Unreadable(_))), "{text}");
             }

@@ -1,5 +1,5 @@
-//! The fields of a review, in whatever order they come. Where those before an object say that only its pods will be looked
-//! at, the object is read for them then and there; otherwise its text is kept for later.
+//! The fields of a review, in whatever order they come. Where those before an object say what will be looked at, the object
+//! is read for that then and there; otherwise its text is kept for later.
 
 use std::{borrow::Cow, fmt};
 
@@ -8,9 +8,10 @@ use serde::{
     de::{DeserializeSeed, Error, IgnoredAny, MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
+use sluicegate_crds::GROUP;
 use sluicegate_policy::{guard::is_flux, workload::Pods};
 
-use super::{GroupVersionKind, GroupVersionResource, Operation, Request, Text, UserInfo};
+use super::{FLUX_CONFIGS, GroupVersionKind, GroupVersionResource, Object, Operation, Request, Text, UserInfo};
 
 /// What of objects is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,32 +20,20 @@ pub enum Reading {
     Texts,
     /// What their pods name; of Flux objects, and of those that nobody looks at, the texts.
     Pods,
+    /// FluxConfigs; of all others the texts.
+    Configs,
 }
 
 impl Reading {
-    /// Whether the object that comes next is read for its pods, by what came before it.
-    fn is_for_pods(self, resource: Option<&GroupVersionResource<'_>>, operation: Option<Operation>) -> bool {
-        self == Reading::Pods
-            && matches!(operation, Some(Operation::Create | Operation::Update))
-            && resource.is_some_and(|resource| !is_flux(&resource.group))
-    }
-}
-
-/// An object of a request, as far as it is read.
-#[derive(Clone, Debug)]
-pub enum Object<'r> {
-    /// Its text, known to be JSON and no more.
-    Text(&'r RawValue),
-    /// What its pods name.
-    Pods(Pods<'r>),
-}
-
-impl<'r> Object<'r> {
-    /// The text, where it was kept.
-    pub fn text(&self) -> Option<&'r str> {
+    /// How the object that comes next is read, by what came before it.
+    fn next(self, resource: Option<&GroupVersionResource<'_>>, operation: Option<Operation>) -> Reading {
+        let (Some(resource), Some(Operation::Create | Operation::Update)) = (resource, operation) else {
+            return Reading::Texts;
+        };
         match self {
-            Object::Text(text) => Some(text.get()),
-            Object::Pods(_) => None,
+            Reading::Pods if !is_flux(&resource.group) => Reading::Pods,
+            Reading::Configs if resource.group == GROUP && resource.resource == FLUX_CONFIGS => Reading::Configs,
+            Reading::Texts | Reading::Pods | Reading::Configs => Reading::Texts,
         }
     }
 }
@@ -155,12 +144,12 @@ impl<'r> Visitor<'r> for InReview {
                 Field::Operation => take(&mut operation, "operation", || entries.next_value::<Operation>())?,
                 Field::UserInfo => take(&mut user_info, "userInfo", || entries.next_value::<UserInfo<'r>>())?,
                 Field::Object => {
-                    let for_pods = self.0.is_for_pods(resource.as_ref(), operation);
-                    take(&mut object, "object", || next_object(&mut entries, for_pods))?;
+                    let reading = self.0.next(resource.as_ref(), operation);
+                    take(&mut object, "object", || next_object(&mut entries, reading))?;
                 }
                 Field::OldObject => {
-                    let for_pods = self.0.is_for_pods(resource.as_ref(), operation);
-                    take(&mut old_object, "oldObject", || next_object(&mut entries, for_pods))?;
+                    let reading = self.0.next(resource.as_ref(), operation);
+                    take(&mut old_object, "oldObject", || next_object(&mut entries, reading))?;
                 }
                 Field::DryRun => take(&mut dry_run, "dryRun", || entries.next_value())?,
                 Field::Other => drop(entries.next_value::<IgnoredAny>()?),
@@ -183,11 +172,11 @@ impl<'r> Visitor<'r> for InReview {
     }
 }
 
-fn next_object<'r, A: MapAccess<'r>>(entries: &mut A, for_pods: bool) -> Result<Option<Object<'r>>, A::Error> {
-    Ok(if for_pods {
-        entries.next_value::<Option<Pods<'r>>>()?.map(Object::Pods)
-    } else {
-        entries.next_value::<Option<&'r RawValue>>()?.map(Object::Text)
+fn next_object<'r, A: MapAccess<'r>>(entries: &mut A, reading: Reading) -> Result<Option<Object<'r>>, A::Error> {
+    Ok(match reading {
+        Reading::Texts => entries.next_value::<Option<&'r RawValue>>()?.map(Object::Text),
+        Reading::Pods => entries.next_value::<Option<Pods<'r>>>()?.map(Object::Pods),
+        Reading::Configs => entries.next_value::<Option<Box<_>>>()?.map(Object::Config),
     })
 }
 
@@ -230,6 +219,7 @@ mod tests {
         match object.as_ref().unwrap() {
             Object::Pods(pods) => Some(pods.clone()),
             Object::Text(text) => Pods::read(text.get()).ok(),
+            Object::Config(_) => panic!("nobody asked for a FluxConfig"),
         }
     }
 
@@ -250,6 +240,38 @@ mod tests {
             for object in [&request.object, &request.old_object] {
                 assert_eq!(matches!(object, Some(Object::Pods(_))), is_read, "{body}");
                 assert_eq!(pods(object), Pods::read(POD).ok());
+            }
+        }
+    }
+
+    #[test]
+    fn a_flux_config_is_read_where_it_stands() {
+        const CONFIG: &str =
+            r#"{"metadata":{"name":"shop","managedFields":[{"fieldsV1":{}}]},"spec":{"source":{"url":"https://a/b"}}}"#;
+        const UNKNOWN: &str = r#"{"spec":{"source":"of all evil"}}"#;
+        let resource =
+            |group: &str, name: &str| format!(r#"{{"group":"{group}","version":"v1alpha1","resource":"{name}"}}"#);
+        let configs = resource(GROUP, FLUX_CONFIGS);
+        for (resource, operation, object, reading, is_read) in [
+            (&configs, "CREATE", CONFIG, Reading::Configs, true),
+            (&configs, "UPDATE", CONFIG, Reading::Configs, true),
+            (&configs, "DELETE", CONFIG, Reading::Configs, false),
+            (&configs, "CREATE", CONFIG, Reading::Texts, false),
+            (&configs, "CREATE", UNKNOWN, Reading::Configs, false),
+            (&resource(GROUP, "fluxpolicies"), "CREATE", CONFIG, Reading::Configs, false),
+            (&resource("example.com", FLUX_CONFIGS), "CREATE", CONFIG, Reading::Configs, false),
+        ] {
+            let operation = format!("{operation:?}");
+            let fields =
+                [("resource", &**resource), ("operation", &operation), ("object", object), ("oldObject", CONFIG)];
+            let body = review(&fields);
+            match read(body.as_bytes(), reading).unwrap().object.unwrap() {
+                Object::Config(read) => {
+                    assert!(is_read, "{body}");
+                    assert_eq!((&*read.metadata.name, &*read.spec.source.url), ("shop", "https://a/b"));
+                }
+                Object::Text(text) => assert_eq!((is_read, text.get()), (false, object)),
+                Object::Pods(_) => panic!("nobody asked for pods"),
             }
         }
     }
@@ -290,7 +312,7 @@ mod tests {
             for place in 0..=fields.len() {
                 let mut fields = fields.to_vec();
                 fields.insert(place, again);
-                for reading in [Reading::Texts, Reading::Pods] {
+                for reading in [Reading::Texts, Reading::Pods, Reading::Configs] {
                     match read(review(&fields).as_bytes(), reading) {
                         Err(ReviewError::Denied { uid, reason }) => {
                             assert_eq!(uid, "7f1");
@@ -345,7 +367,7 @@ mod tests {
                 }
             }
         }
-        for reading in [Reading::Texts, Reading::Pods] {
+        for reading in [Reading::Texts, Reading::Pods, Reading::Configs] {
             let body = review(&[("resource", &resource), ("operation", "\"CREATE\""), ("object", "null")]);
             assert!(read(body.as_bytes(), reading).unwrap().object.is_none());
         }

@@ -95,7 +95,8 @@ async fn review(
     };
     let budget = Budget::until(began + allowed.mul_f64(ASIDES));
     if !is_long(hook, &question) {
-        return encoded(&question.uid, &decide(hook, &question, snapshot, budget));
+        let uid = question.uid.clone();
+        return encoded(&uid, &decide(hook, question, snapshot, budget));
     }
     drop(question);
     let answer = long(server, hook, body, snapshot.clone(), budget);
@@ -116,7 +117,10 @@ async fn long(
     // The semaphore is never closed.
     let _turn = server.long.acquire().await.ok();
     let decided = tokio::task::spawn_blocking(move || match review::read(&body, hook.reading()) {
-        Ok(question) => encoded(&question.uid, &decide(hook, &question, &snapshot, budget)),
+        Ok(question) => {
+            let uid = question.uid.clone();
+            encoded(&uid, &decide(hook, question, &snapshot, budget))
+        }
         Err(error) => Err(Unanswered::malformed(StatusCode::BAD_REQUEST, error.to_string())),
     });
     match decided.await {

@@ -11,7 +11,7 @@ use sluicegate_crds::{FluxConfig, FluxPolicy, GuardMode};
 use sluicegate_policy::{Labels, PolicySet, guard::Residents};
 use sluicegate_webhook::{
     decide::{Budget, Hook, decide},
-    review::{Answer, read},
+    review::{Answer, Reading, read},
     snapshot::{Configs, Snapshot},
 };
 
@@ -265,9 +265,11 @@ impl Ask {
 
     pub fn at(&self, hook: Hook, snapshot: &Snapshot) -> Answer {
         let budget = Budget::until(Instant::now() + Duration::from_secs(60));
-        let asked = |body: &[u8]| decide(hook, &read(body, hook.reading()).unwrap(), snapshot, budget);
+        let asked = |body: &[u8]| decide(hook, read(body, hook.reading()).unwrap(), snapshot, budget);
         let answer = asked(&self.body());
         assert_eq!(answer, asked(&self.sent()), "the order of the fields changes the answer");
+        let twice = decide(hook, read(&self.body(), Reading::Texts).unwrap(), snapshot, budget);
+        assert_eq!(answer, twice, "an object that is read once is judged otherwise");
         // Whether something is stored afterwards changes nothing.
         let dry = self.clone().set("dryRun", json!(true)).body();
         assert_eq!(answer, asked(&dry), "a dry run is answered otherwise");

@@ -290,8 +290,9 @@ mod tests {
     fn answer(snapshot: &Snapshot, ask: &Ask) -> String {
         let hook = Hook::at(ask.path.split('?').next().unwrap()).unwrap();
         let request = review::read(ask.body.as_bytes(), hook.reading()).unwrap();
-        let answer = decide(hook, &request, snapshot, Budget::until(Instant::now() + Duration::from_secs(60)));
-        String::from_utf8(review::encode(&request.uid, &answer).unwrap()).unwrap()
+        let uid = request.uid.clone();
+        let answer = decide(hook, request, snapshot, Budget::until(Instant::now() + Duration::from_secs(60)));
+        String::from_utf8(review::encode(&uid, &answer).unwrap()).unwrap()
     }
 
     #[test]
