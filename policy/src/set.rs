@@ -221,19 +221,26 @@ impl<'p> Selection<'p> {
 
     /// Those that apply whatever the cluster is: they decide the placement.
     pub(crate) fn everywhere(&self) -> Selection<'p> {
-        Self::new(self.shared().filter(|policy| policy.clusters.is_none()))
+        self.those(|policy| policy.clusters.is_none())
     }
 
     /// Those that apply on a cluster.
     pub(crate) fn on(&self, cluster: &str, labels: LabelsOf<'_>) -> Selection<'p> {
-        let applies = |policy: &&Arc<CompiledPolicy>| {
+        self.those(|policy| {
             policy.clusters.as_ref().is_none_or(|clusters| {
                 // The labels of a cluster are part of the FluxCluster, so they are known whenever the cluster is. Where they
                 // are not, a policy that might apply does.
                 clusters.selects(cluster, labels, &Bindings::default()) != Selected::No
             })
-        };
-        Self::new(self.shared().filter(applies))
+        })
+    }
+
+    /// Some of them. All of them, as it mostly is, are shared with what they say together.
+    fn those(&self, wanted: impl Fn(&CompiledPolicy) -> bool) -> Selection<'p> {
+        if self.iter().all(&wanted) {
+            return self.clone();
+        }
+        Self::new(self.shared().filter(|policy| wanted(policy)))
     }
 
     /// What they decide alone, worked out once for all FluxConfigs of a tenant on a cluster.
