@@ -3,14 +3,22 @@
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize;
 use sluicegate_crds::{FluxCluster, FluxClusterSpec, FluxConfig, GuardMode};
 use sluicegate_policy::{check_cluster, message};
 
-use super::{Budget, impact, read, unreadable};
+use super::{Budget, Labelled, impact, read, unreadable};
 use crate::{
-    review::{Answer, Manifest, Operation, Request},
+    review::{Answer, Operation, Request},
     snapshot::Snapshot,
 };
+
+#[derive(Debug, Deserialize)]
+struct Cluster {
+    #[serde(default)]
+    metadata: Labelled,
+    spec: FluxClusterSpec,
+}
 
 pub(super) fn validate(request: &Request<'_>, snapshot: &Snapshot, budget: Budget) -> Answer {
     let mut clusters = snapshot.clusters.clone();
@@ -20,12 +28,11 @@ pub(super) fn validate(request: &Request<'_>, snapshot: &Snapshot, budget: Budge
         Operation::Connect => return Answer::allowed(),
         Operation::Delete => drop(Arc::make_mut(&mut clusters).remove(name)),
         Operation::Create | Operation::Update => {
-            let object = match read::<Manifest<FluxClusterSpec>>(request.object.as_ref()) {
+            let object = match read::<Cluster>(request.object.as_ref()) {
                 Ok(object) => object,
                 Err(error) => return unreadable(&error),
             };
-            let unchanged =
-                read::<Manifest<FluxClusterSpec>>(request.old_object.as_ref()).is_ok_and(|old| old.spec == object.spec);
+            let unchanged = read::<Cluster>(request.old_object.as_ref()).is_ok_and(|old| old.spec == object.spec);
             let labels = object.metadata.labels.unwrap_or_default();
             let name = if name.is_empty() { object.metadata.name } else { name.to_owned() };
             if !unchanged {

@@ -13,9 +13,9 @@ mod namespace;
 
 use std::{borrow::Cow, time::Instant};
 
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use sluicegate_crds::GROUP;
-use sluicegate_policy::text;
+use sluicegate_policy::{Labels, text};
 
 use crate::{
     review::{Answer, FLUX_CONFIGS, Object, Operation, Reading, Request},
@@ -147,6 +147,14 @@ pub fn decide(hook: Hook, request: Request<'_>, snapshot: &Snapshot, budget: Bud
         (Hook::Guard | Hook::Refuse(_), _)
         | (Hook::TenantLabel, Kind::FluxConfig | Kind::FluxPolicy | Kind::FluxCluster) => Answer::allowed(),
     }
+}
+
+/// Metadata of an object whose labels count.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Labelled {
+    name: String,
+    labels: Option<Labels>,
 }
 
 fn read<T: DeserializeOwned>(object: Option<&Object<'_>>) -> Result<T, String> {

@@ -6,16 +6,16 @@ use serde::Deserialize;
 use sluicegate_crds::{FluxConfig, TENANT_LABEL};
 use sluicegate_policy::{grammar::TenantName, text};
 
-use super::{Budget, impact, read, unreadable};
+use super::{Budget, Labelled, impact, read, unreadable};
 use crate::{
-    review::{Answer, Metadata, Operation, Request},
+    review::{Answer, Operation, Request},
     snapshot::Snapshot,
 };
 
 #[derive(Debug, Deserialize)]
 struct Namespace {
     #[serde(default)]
-    metadata: Metadata,
+    metadata: Labelled,
 }
 
 impl Namespace {

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use sluicegate_crds::FluxConfigSpec;
-use sluicegate_policy::{Labels, workload::Pods};
+use sluicegate_policy::workload::Pods;
 
 /// An object of a request, as far as it is read.
 #[derive(Clone, Debug)]
@@ -36,7 +36,7 @@ pub struct Manifest<S> {
     pub spec: S,
 }
 
-/// What of an object's metadata is looked at. The rest, `managedFields` above all, is passed over unread.
+/// What of their metadata is looked at. The rest, `managedFields` above all, is passed over unread.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Metadata {
@@ -46,6 +46,4 @@ pub struct Metadata {
     pub generate_name: String,
     /// When it was deleted, if it was.
     pub deletion_timestamp: Option<String>,
-    /// Labels.
-    pub labels: Option<Labels>,
 }
