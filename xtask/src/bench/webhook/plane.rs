@@ -44,13 +44,21 @@ const PODS: &str = "sluicegate-pods";
 pub(super) enum Way {
     Neither,
     Webhook,
+    /// The guard, with [`FEW`] patterns for images.
     Guard,
+    /// The guard, with [`MANY`].
+    LongGuard,
     /// A policy that allows everything, with the guard's parameter.
     Allows,
 }
 
+/// Patterns for images that a tenant's policy has.
+const FEW: usize = 10;
+/// Those of a long one.
+const MANY: usize = 500;
+
 impl Way {
-    const ALL: [Self; 4] = [Self::Neither, Self::Webhook, Self::Guard, Self::Allows];
+    const ALL: [Self; 5] = [Self::Neither, Self::Webhook, Self::Guard, Self::LongGuard, Self::Allows];
 
     /// Name for people.
     pub(super) fn name(self) -> &'static str {
@@ -58,6 +66,7 @@ impl Way {
             Self::Neither => "neither",
             Self::Webhook => "webhook",
             Self::Guard => "guard",
+            Self::LongGuard => "guard with 500 patterns",
             Self::Allows => "a policy that allows everything",
         }
     }
@@ -67,12 +76,22 @@ impl Way {
             Self::Neither => "neither",
             Self::Webhook => "webhook",
             Self::Guard => "guard",
+            Self::LongGuard => "long-guard",
             Self::Allows => "allows",
         }
     }
 
     fn namespace(self) -> String {
         format!("bench-{}", self.label())
+    }
+
+    /// How many patterns the TenantGuard has, where there is one.
+    fn patterns(self) -> Option<usize> {
+        match self {
+            Self::Guard | Self::Allows => Some(FEW),
+            Self::LongGuard => Some(MANY),
+            Self::Neither | Self::Webhook => None,
+        }
     }
 }
 
@@ -98,7 +117,7 @@ impl Object {
     fn ways(self) -> &'static [Way] {
         match self {
             Self::FluxConfig => &[Way::Neither, Way::Webhook, Way::Guard],
-            Self::Pod => &[Way::Neither, Way::Allows, Way::Guard],
+            Self::Pod => &[Way::Neither, Way::Allows, Way::Guard, Way::LongGuard],
         }
     }
 
@@ -238,14 +257,14 @@ impl Plane {
         for way in Way::ALL {
             let namespace = way.namespace();
             let mut labels = json!({WAY: way.label()});
-            if way == Way::Guard {
+            if matches!(way, Way::Guard | Way::LongGuard) {
                 labels[TENANT_LABEL] = json!(namespace);
             }
             objects.push(
                 json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}}),
             );
-            if matches!(way, Way::Guard | Way::Allows) {
-                objects.push(tenant_guard(&policy, &namespace)?);
+            if let Some(patterns) = way.patterns() {
+                objects.push(tenant_guard(&policy, &namespace, patterns)?);
             }
         }
         objects.extend(guard.iter().filter(|object| object["metadata"]["name"] == PODS).cloned().map(allows));
@@ -291,7 +310,10 @@ impl Plane {
         let began = Instant::now();
         for object in Object::ALL {
             for way in object.ways() {
-                let judged = matches!((object, way), (Object::FluxConfig, Way::Webhook) | (Object::Pod, Way::Guard));
+                let judged = matches!(
+                    (object, way),
+                    (Object::FluxConfig, Way::Webhook) | (Object::Pod, Way::Guard | Way::LongGuard)
+                );
                 loop {
                     let problem = self.problem(object, *way, judged);
                     let Some(problem) = problem else { break };
@@ -340,9 +362,12 @@ impl Plane {
     }
 }
 
-/// What the operator would write into a namespace.
-fn tenant_guard(policy: &Value, namespace: &str) -> anyhow::Result<Value> {
-    let policy: FluxPolicy = serde_json::from_value(policy.clone())?;
+/// What the operator would write into a namespace, where the policy allows images by so many patterns.
+fn tenant_guard(policy: &Value, namespace: &str, patterns: usize) -> anyhow::Result<Value> {
+    let mut policy: FluxPolicy = serde_json::from_value(policy.clone())?;
+    let allowed = &mut policy.spec.images.get_or_insert_default().allow;
+    let more = patterns.saturating_sub(allowed.len());
+    allowed.extend((0..more).map(|number| format!("registry.example.com/other-{number}/**")));
     let policies = PolicySet::compile([&policy]);
     let mut facts = Facts::new(Unseen::Absent);
     facts.cluster(CLUSTER, Labels::new());
@@ -395,8 +420,12 @@ mod tests {
 
     #[test]
     fn tenants_get_a_guard_that_allows_what_is_created() {
-        let guard = tenant_guard(&platform::one_for_all("bench-*", CLUSTER), "bench-guard").unwrap();
-        assert!(guard["spec"]["refusal"].as_str().unwrap_or_default().is_empty(), "{guard}");
-        assert!(guard["spec"]["images"]["allow"].to_string().contains("bench-guard"), "{guard}");
+        for patterns in [FEW, MANY] {
+            let guard = tenant_guard(&platform::one_for_all("bench-*", CLUSTER), "bench-guard", patterns).unwrap();
+            assert!(guard["spec"]["refusal"].as_str().unwrap_or_default().is_empty(), "{guard}");
+            let allowed = guard["spec"]["images"]["allow"].to_string();
+            assert!(allowed.contains("bench-guard"), "{guard}");
+            assert_eq!(allowed.matches("/other-").count(), patterns - 2, "{guard}");
+        }
     }
 }
