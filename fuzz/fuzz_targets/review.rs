@@ -30,8 +30,9 @@ fn agree(once: &Option<Object<'_>>, twice: &Option<Object<'_>>) {
 }
 
 fuzz_target!(|bytes: &[u8]| {
+    let texts = read(bytes, Reading::Texts);
     for reading in [Reading::Pods, Reading::Configs] {
-        match (read(bytes, reading), read(bytes, Reading::Texts)) {
+        match (&read(bytes, reading), &texts) {
             (Ok(once), Ok(twice)) => {
                 assert_eq!((&once.uid, &once.name, once.operation), (&twice.uid, &twice.name, twice.operation));
                 agree(&once.object, &twice.object);
@@ -41,7 +42,7 @@ fuzz_target!(|bytes: &[u8]| {
             (once, twice) => panic!("{once:?} and {twice:?}"),
         }
     }
-    match read(bytes, Reading::Texts) {
+    match texts {
         Ok(request) => {
             assert!(!request.uid.is_empty());
             answered(&request.uid, &Answer::allowed());

@@ -177,9 +177,9 @@ async fn relay(socket: std::net::TcpListener, behind: Arc<Mutex<Vec<SocketAddr>>
                 if let Some(address) = list.get((first + offset) % list.len())
                     && let Ok(mut to) = TcpStream::connect(address).await
                 {
-                    // However it ends, both sides see it.
                     // As a Service does it: nothing is held back for more to come.
                     let _ = (from.set_nodelay(true), to.set_nodelay(true));
+                    // However it ends, both sides see it.
                     let _ = tokio::io::copy_bidirectional(&mut from, &mut to).await;
                     return;
                 }

@@ -6,8 +6,8 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicU8, AtomicUsize, Ordering},
+        Arc, Mutex, OnceLock, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
     },
     task::Poll,
     time::Duration,
@@ -30,16 +30,12 @@ pub(super) enum End {
     Ended,
 }
 
-const GO_ON: u8 = 0;
-const USELESS: u8 = 1;
-const ENDED: u8 = 2;
-
 /// What goes on on a connection.
 #[derive(Debug, Default)]
 pub(super) struct Activity {
     open: AtomicUsize,
     done: AtomicUsize,
-    told: AtomicU8,
+    told: OnceLock<End>,
     driver: AtomicWaker,
 }
 
@@ -64,22 +60,17 @@ impl Activity {
     pub(super) async fn drive<C: Future>(&self, mut connection: Pin<&mut C>) -> Result<C::Output, End> {
         std::future::poll_fn(|context| {
             self.driver.register(context.waker());
-            match self.told.load(Ordering::Acquire) {
-                GO_ON => connection.as_mut().poll(context).map(Ok),
-                USELESS => Poll::Ready(Err(End::Useless)),
-                _ => Poll::Ready(Err(End::Ended)),
+            match self.told.get() {
+                None => connection.as_mut().poll(context).map(Ok),
+                Some(end) => Poll::Ready(Err(*end)),
             }
         })
         .await
     }
 
     fn tell(&self, end: End) {
-        let told = match end {
-            End::Useless => USELESS,
-            End::Ended => ENDED,
-        };
-        // Whoever was told first is ending already.
-        if self.told.compare_exchange(GO_ON, told, Ordering::Release, Ordering::Relaxed).is_ok() {
+        // Whoever was told before is ending already.
+        if self.told.set(end).is_ok() {
             self.driver.wake();
         }
     }

@@ -95,8 +95,7 @@ async fn review(
     };
     let budget = Budget::until(began + allowed.mul_f64(ASIDES));
     if !is_long(hook, &question) {
-        let uid = question.uid.clone();
-        return encoded(&uid, &decide(hook, question, snapshot, budget));
+        return decided(hook, question, snapshot, budget);
     }
     drop(question);
     let answer = long(server, hook, body, snapshot.clone(), budget);
@@ -116,20 +115,27 @@ async fn long(
 ) -> Result<(Outcome, Vec<u8>), Unanswered> {
     // The semaphore is never closed.
     let _turn = server.long.acquire().await.ok();
-    let decided = tokio::task::spawn_blocking(move || match review::read(&body, hook.reading()) {
-        Ok(question) => {
-            let uid = question.uid.clone();
-            encoded(&uid, &decide(hook, question, &snapshot, budget))
-        }
+    let answer = tokio::task::spawn_blocking(move || match review::read(&body, hook.reading()) {
+        Ok(question) => decided(hook, question, &snapshot, budget),
         Err(error) => Err(Unanswered::malformed(StatusCode::BAD_REQUEST, error.to_string())),
     });
-    match decided.await {
+    match answer.await {
         Ok(answer) => answer,
         Err(error) => {
             warn!(error = &error as &dyn std::error::Error, "an answer broke");
             Err(Unanswered::unable(StatusCode::INTERNAL_SERVER_ERROR, "the answer broke"))
         }
     }
+}
+
+fn decided(
+    hook: Hook,
+    question: review::Request<'_>,
+    snapshot: &Snapshot,
+    budget: Budget,
+) -> Result<(Outcome, Vec<u8>), Unanswered> {
+    let uid = question.uid.clone();
+    encoded(&uid, &decide(hook, question, snapshot, budget))
 }
 
 fn encoded(uid: &str, answer: &Answer) -> Result<(Outcome, Vec<u8>), Unanswered> {

@@ -250,7 +250,7 @@ impl Ask {
     }
 
     /// The same with the fields in the API server's order: what is asked about comes before the objects, and an object is read
-    /// for its pods where it stands.
+    /// where it stands.
     fn sent(&self) -> Vec<u8> {
         let mut fields = self.0.as_object().unwrap().clone();
         let objects = ["object", "oldObject"].map(|field| fields.remove(field).unwrap_or_default().to_string());
