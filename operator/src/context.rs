@@ -22,6 +22,8 @@ use crate::{
 
 /// How long news of Flux may wait, so that several become one.
 const SOON: Duration = Duration::from_millis(100);
+/// FluxConfigs for whose passing states there is always room; what ten thousand at once took is given back.
+const SMALL: usize = 64;
 
 /// A status that was written, and has not come back by the watch yet.
 #[derive(Clone, Debug)]
@@ -183,6 +185,7 @@ impl Context {
                 all.remove(key);
             }
         }
+        all.shrink_to(SMALL);
     }
 
     /// How much longer the status of a FluxConfig, whose objects are being applied, may wait for them.
@@ -194,7 +197,9 @@ impl Context {
 
     /// Nothing is under way for a FluxConfig any more.
     pub fn arrived(&self, key: &ConfigKey) {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        under_way.remove(key);
+        under_way.shrink_to(SMALL);
     }
 
     /// Has an agent looked at.

@@ -9,6 +9,9 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 
+/// Keys for which there is always room.
+const SMALL: usize = 64;
+
 /// A queue of keys. As in Kubernetes' own work queues, a key that is pushed while it is worked on is worked on once more
 /// afterwards, and any number of pushes before it is popped are one.
 #[derive(Debug)]
@@ -81,7 +84,9 @@ impl<K: Clone + Eq + Hash> Queue<K> {
                 if let Some(key) = inner.ready.pop_front() {
                     inner.queued.remove(&key);
                     inner.running.insert(key.clone());
-                    if !inner.ready.is_empty() {
+                    if inner.ready.is_empty() {
+                        inner.give_back();
+                    } else {
                         self.changed.notify_one();
                     }
                     return key;
@@ -124,6 +129,13 @@ impl<K: Clone + Eq + Hash> Queue<K> {
 }
 
 impl<K: Clone + Eq + Hash> Inner<K> {
+    /// Gives back the room that ten thousand keys took.
+    fn give_back(&mut self) {
+        self.ready.shrink_to(SMALL);
+        self.queued.shrink_to(SMALL);
+        self.due.shrink_to(SMALL);
+    }
+
     fn promote(&mut self, now: Instant) {
         while let Some(entry) = self.delayed.first_entry() {
             let (at, _) = *entry.key();

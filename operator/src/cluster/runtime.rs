@@ -96,6 +96,22 @@ pub trait Listener: Send + Sync {
     fn answers(&self, cluster: &str);
 }
 
+/// How copies of one kind in one namespace are followed.
+enum Copies {
+    /// A task watches them, or looks whether there are any.
+    Watched(AbortHandle),
+    /// There are none, and who makes one says so. The handle of a task that has ended would keep the task's memory.
+    Absent,
+}
+
+impl Drop for Copies {
+    fn drop(&mut self) {
+        if let Copies::Watched(task) = self {
+            task.abort();
+        }
+    }
+}
+
 /// One cluster.
 pub struct Runtime {
     /// Its logical id.
@@ -117,7 +133,7 @@ pub struct Runtime {
     /// Something failed: it is asked whether the cluster answers.
     doubt: Arc<Notify>,
     units: Mutex<HashMap<Arc<str>, UnitState>>,
-    copies: Mutex<HashMap<Box<str>, HashMap<Kind, AbortHandle>>>,
+    copies: Mutex<HashMap<(Kind, Box<str>), Copies>>,
     tasks: Mutex<Vec<AbortHandle>>,
     listener: Arc<dyn Listener>,
 }
@@ -180,9 +196,7 @@ impl Runtime {
         for task in lock(&self.tasks).drain(..) {
             task.abort();
         }
-        for (_, tasks) in lock(&self.copies).drain() {
-            tasks.values().for_each(AbortHandle::abort);
-        }
+        lock(&self.copies).clear();
     }
 
     /// What is known of it as a whole.
@@ -215,7 +229,10 @@ impl Runtime {
     /// Forgets an agent that is gone.
     pub fn forget(&self, agent: &str) {
         lock(&self.units).remove(agent);
-        lock(&self.copies).remove(agent).unwrap_or_default().values().for_each(AbortHandle::abort);
+        let mut copies = lock(&self.copies);
+        for kind in COPIED {
+            copies.remove(&(kind, agent.into()));
+        }
     }
 
     /// Takes note of an answer to a write.
@@ -227,20 +244,31 @@ impl Runtime {
     /// of which there is none is asked for once; it is `wanted` when we have made one.
     pub fn watch_copies(self: &Arc<Self>, namespace: &str, wanted: impl Fn(Kind) -> bool) -> bool {
         let mut copies = lock(&self.copies);
-        let tasks = copies.entry(namespace.into()).or_default();
-        for kind in [Kind::Secret, Kind::ConfigMap] {
+        for kind in COPIED {
             let wanted = wanted(kind);
-            match tasks.get(&kind) {
-                Some(task) if !(wanted && task.is_finished()) => continue,
+            let place = (kind, Box::from(namespace));
+            match copies.get(&place) {
+                Some(Copies::Watched(task)) if !task.is_finished() => continue,
+                Some(_) if !wanted => continue,
                 Some(_) => {}
                 None => self.store.expect(Watched::Copies(kind, namespace.into())),
             }
             // Weak, since the task would keep its own cluster alive.
             let task = tokio::spawn(follow_copies(Arc::downgrade(self), kind, namespace.into(), wanted));
-            tasks.insert(kind, task.abort_handle());
+            copies.insert(place, Copies::Watched(task.abort_handle()));
         }
         drop(copies);
         self.store.is_whole(namespace)
+    }
+
+    /// The calling task has found no copies, and ends.
+    fn no_copies(&self, kind: Kind, namespace: &str) {
+        // Unless it has been replaced meanwhile.
+        if let Some(copies) = lock(&self.copies).get_mut(&(kind, namespace.into()))
+            && matches!(copies, Copies::Watched(task) if tokio::task::try_id() == Some(task.id()))
+        {
+            *copies = Copies::Absent;
+        }
     }
 
     fn take(&self, watched: &Watched, news: News) {
@@ -325,9 +353,12 @@ impl Runtime {
     }
 }
 
+/// Kinds whose objects are copied to agents.
+const COPIED: [Kind; 2] = [Kind::Secret, Kind::ConfigMap];
+
 /// Kinds that are watched everywhere. Secrets and ConfigMaps are not: there is no right to.
 fn cluster_wide() -> impl Iterator<Item = Kind> {
-    Kind::ALL.iter().copied().filter(|kind| !matches!(kind, Kind::Secret | Kind::ConfigMap))
+    Kind::ALL.iter().copied().filter(|kind| !COPIED.contains(kind))
 }
 
 fn ours() -> String {
@@ -363,6 +394,9 @@ async fn follow_copies(runtime: Weak<Runtime>, kind: Kind, namespace: Box<str>, 
         match answer.and_then(|answer| answer.map_err(ApiError::from)) {
             Ok(objects) if objects.items.is_empty() => {
                 tell(News::Listed(HashSet::new()));
+                if let Some(runtime) = runtime.upgrade() {
+                    runtime.no_copies(kind, &namespace);
+                }
                 return;
             }
             Ok(_) => look = true,

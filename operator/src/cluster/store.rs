@@ -4,8 +4,8 @@
 //! written with the object in one request, so that nothing can be lost between the two.
 
 use std::{
-    collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
 };
 
 use serde_json::Value;
@@ -38,6 +38,7 @@ pub struct Observed {
     /// For Deployments.
     pub pods: Option<Pods>,
     version: Option<u64>,
+    agent: Arc<str>,
 }
 
 /// The pods of a Deployment.
@@ -75,8 +76,8 @@ pub struct Touched {
 
 #[derive(Debug, Default)]
 struct Inner {
-    by_agent: HashMap<Arc<str>, HashMap<Arc<Key>, Observed>>,
-    agent_of: HashMap<Arc<Key>, Arc<str>>,
+    objects: HashMap<Arc<Key>, Arc<Observed>>,
+    by_agent: HashMap<Arc<str>, BTreeSet<Arc<Key>>>,
     by_config: HashMap<ConfigKey, OfConfig>,
     namespaces: HashMap<Box<str>, NamespaceState>,
     charts: HashMap<ConfigKey, (ChartName, FluxState)>,
@@ -91,6 +92,9 @@ struct OfConfig {
     owner: Arc<Owner>,
     keys: Vec<Arc<Key>>,
 }
+
+/// Objects that most FluxConfigs become: source and delivery.
+const USUAL: usize = 2;
 
 /// Namespace and name of a HelmChart.
 type ChartName = (String, String);
@@ -174,8 +178,7 @@ impl Store {
         if kind == Kind::Namespace {
             inner.namespaces.insert(key.name.as_str().into(), namespace_state(object));
         }
-        if let Some(agent) = inner.agent_of.get(&key)
-            && let Some(known) = inner.by_agent.get(agent).and_then(|objects| objects.get(&key))
+        if let Some(known) = inner.objects.get(&key)
             && known.version.is_some()
             && version <= known.version
         {
@@ -202,8 +205,9 @@ impl Store {
             flux: kind.is_flux().then(|| Box::new(FluxState::read(object))),
             pods: (kind == Kind::Deployment).then(|| pods(object)),
             version,
+            agent: inner.shared_agent(agent),
         };
-        inner.keep(key, agent, observed)
+        inner.keep(key, observed)
     }
 
     /// An object is gone; `object` is the last that was seen of it.
@@ -242,7 +246,7 @@ impl Store {
             inner.namespaces.retain(|name, _| named(name));
         }
         let gone: Vec<Arc<Key>> =
-            inner.agent_of.keys().filter(|key| of_watch(key) && !listed.contains(&***key)).cloned().collect();
+            inner.objects.keys().filter(|key| of_watch(key) && !listed.contains(&***key)).cloned().collect();
         let mut agents: Vec<Arc<str>> = gone.iter().filter_map(|key| inner.forget(key, None)).collect();
         agents.sort_unstable();
         agents.dedup();
@@ -250,8 +254,10 @@ impl Store {
     }
 
     /// Everything of an agent.
-    pub fn inventory(&self, agent: &str) -> HashMap<Arc<Key>, Observed> {
-        self.inner().by_agent.get(agent).cloned().unwrap_or_default()
+    pub fn inventory(&self, agent: &str) -> HashMap<Arc<Key>, Arc<Observed>> {
+        let inner = self.inner();
+        let keys = inner.by_agent.get(agent).into_iter().flatten();
+        keys.filter_map(|key| Some((key.clone(), inner.objects.get(key)?.clone()))).collect()
     }
 
     /// All agents that have something, in order.
@@ -270,7 +276,7 @@ impl Store {
     pub fn agent_with(&self, config: &ConfigKey) -> Option<Arc<str>> {
         let inner = self.inner();
         let key = inner.by_config.get(config)?.keys.first()?;
-        inner.agent_of.get(key).cloned()
+        Some(inner.objects.get(key)?.agent.clone())
     }
 
     /// What Flux says of the objects of a FluxConfig.
@@ -279,8 +285,8 @@ impl Store {
         let keys = inner.by_config.get(config).into_iter().flat_map(|found| &found.keys);
         let mut found: Vec<(Arc<Key>, FluxState)> = keys
             .filter_map(|key| {
-                let observed = inner.by_agent.get(inner.agent_of.get(key)?)?.get(key)?;
-                Some((key.clone(), (**observed.flux.as_ref()?).clone()))
+                let flux = inner.objects.get(key)?.flux.as_ref()?;
+                Some((key.clone(), (**flux).clone()))
             })
             .collect();
         found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
@@ -326,10 +332,8 @@ impl Store {
 
     /// A deletion has been asked for.
     pub fn deleting(&self, key: &Key) {
-        let mut inner = self.inner();
-        let Some(agent) = inner.agent_of.get(key).cloned() else { return };
-        if let Some(observed) = inner.by_agent.get_mut(&agent).and_then(|objects| objects.get_mut(key)) {
-            observed.deleting = true;
+        if let Some(observed) = self.inner().objects.get_mut(key) {
+            Arc::make_mut(observed).deleting = true;
         }
     }
 
@@ -340,27 +344,24 @@ impl Store {
 }
 
 impl Inner {
-    fn keep(&mut self, key: Key, agent: &str, observed: Observed) -> Touched {
-        let key = match self.agent_of.get_key_value(&key) {
+    fn keep(&mut self, key: Key, observed: Observed) -> Touched {
+        let key = match self.objects.get_key_value(&key) {
             Some((known, _)) => known.clone(),
             None => Arc::new(key),
         };
-        let agent = match self.by_agent.get_key_value(agent) {
-            Some((known, _)) => known.clone(),
-            None => Arc::from(agent),
-        };
-        let moved = self.agent_of.insert(key.clone(), agent.clone()).filter(|before| *before != agent);
-        let mut agents = vec![agent.clone()];
-        if let Some(before) = moved {
-            self.drop_from(&before, &key);
-            agents.push(before);
-        }
-        let before = self.by_agent.entry(agent).or_default().insert(key.clone(), observed.clone());
+        let observed = Arc::new(observed);
+        let mut agents = vec![observed.agent.clone()];
+        let before = self.objects.insert(key.clone(), observed.clone());
         if let Some(before) = &before {
             self.leave_config(&before.owner, &key);
         }
+        if let Some(before) = before.as_ref().filter(|before| before.agent != observed.agent) {
+            self.leave_agent(&before.agent, &key);
+            agents.push(before.agent.clone());
+        }
+        self.by_agent.entry(observed.agent.clone()).or_default().insert(key.clone());
         if let Some(config) = observed.owner.config() {
-            let new = || OfConfig { owner: observed.owner.clone(), keys: Vec::new() };
+            let new = || OfConfig { owner: observed.owner.clone(), keys: Vec::with_capacity(USUAL) };
             self.by_config.entry(config.clone()).or_insert_with(new).keys.push(key);
         }
         let status_only = agents.len() == 1
@@ -375,26 +376,24 @@ impl Inner {
 
     /// `version` is that of the deletion: of an object that was made again since, nothing is forgotten.
     fn forget(&mut self, key: &Key, version: Option<u64>) -> Option<Arc<str>> {
-        let agent = self.agent_of.get(key)?.clone();
-        let known = self.by_agent.get(&agent).and_then(|objects| objects.get(key)).and_then(|known| known.version);
-        if let (Some(known), Some(version)) = (known, version)
+        let known = self.objects.get(key)?;
+        if let (Some(known), Some(version)) = (known.version, version)
             && version < known
         {
             return None;
         }
-        self.agent_of.remove(key);
-        self.drop_from(&agent, key);
-        Some(agent)
+        let known = self.objects.remove(key)?;
+        self.leave_agent(&known.agent, key);
+        self.leave_config(&known.owner, key);
+        Some(known.agent.clone())
     }
 
-    fn drop_from(&mut self, agent: &Arc<str>, key: &Key) {
-        let Some(objects) = self.by_agent.get_mut(agent) else { return };
-        let dropped = objects.remove(key);
-        if objects.is_empty() {
-            self.by_agent.remove(agent);
-        }
-        if let Some(dropped) = dropped {
-            self.leave_config(&dropped.owner, key);
+    fn leave_agent(&mut self, agent: &Arc<str>, key: &Key) {
+        if let Some(keys) = self.by_agent.get_mut(agent) {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.by_agent.remove(agent);
+            }
         }
     }
 
@@ -408,8 +407,16 @@ impl Inner {
         }
     }
 
+    fn shared_agent(&self, agent: &str) -> Arc<str> {
+        self.by_agent.get_key_value(agent).map_or_else(|| Arc::from(agent), |(known, _)| known.clone())
+    }
+
     /// The one that is known already, where there is one.
     fn shared(&self, owner: Owner) -> Arc<Owner> {
+        static AGENT: LazyLock<Arc<Owner>> = LazyLock::new(|| Arc::new(Owner::Agent));
+        if owner == Owner::Agent {
+            return AGENT.clone();
+        }
         let known = owner.config().and_then(|config| self.by_config.get(config));
         known.filter(|known| *known.owner == owner).map_or_else(|| Arc::new(owner), |known| known.owner.clone())
     }

@@ -10,6 +10,7 @@ pub use world::{Ground, Policies, status_digest};
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    hash::Hash,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
 };
 
@@ -101,12 +102,15 @@ pub struct PolicyCounts {
     pub refused: usize,
 }
 
+/// FluxConfigs, in order: mostly one, and rarely more than some dozens.
+type Keys = Vec<ConfigKey>;
+
 #[derive(Debug, Default)]
 struct Inner {
     configs: HashMap<ConfigKey, Arc<Planned>>,
-    agents: HashMap<AgentId, BTreeSet<ConfigKey>>,
-    targets: HashMap<(String, String), BTreeSet<ConfigKey>>,
-    dependents: HashMap<ConfigKey, BTreeSet<ConfigKey>>,
+    agents: HashMap<AgentId, Keys>,
+    targets: HashMap<(String, String), Keys>,
+    dependents: HashMap<ConfigKey, Keys>,
     clusters: BTreeMap<String, Arc<FluxCluster>>,
     homes: HashMap<Arc<str>, usize>,
     complete: bool,
@@ -198,13 +202,13 @@ impl Inner {
     fn put(&mut self, planned: Arc<Planned>) {
         self.remove(&planned.key);
         if let Some(agent) = &planned.agent {
-            self.agents.entry(agent.clone()).or_default().insert(planned.key.clone());
+            enter(&mut self.agents, agent.clone(), &planned.key);
         }
         if let Some(target) = target(&planned) {
-            self.targets.entry(target).or_default().insert(planned.key.clone());
+            enter(&mut self.targets, target, &planned.key);
         }
         for dependency in dependencies(&planned) {
-            self.dependents.entry(dependency).or_default().insert(planned.key.clone());
+            enter(&mut self.dependents, dependency, &planned.key);
         }
         *self.homes.entry(planned.key.home.clone()).or_default() += 1;
         self.configs.insert(planned.key.clone(), planned);
@@ -241,9 +245,18 @@ fn dependencies(planned: &Planned) -> Vec<ConfigKey> {
     }
 }
 
-fn leave<K: std::hash::Hash + Eq + Clone>(index: &mut HashMap<K, BTreeSet<ConfigKey>>, at: &K, key: &ConfigKey) {
+fn enter<K: Hash + Eq>(index: &mut HashMap<K, Keys>, at: K, key: &ConfigKey) {
+    let keys = index.entry(at).or_insert_with(|| Keys::with_capacity(1));
+    if let Err(place) = keys.binary_search(key) {
+        keys.insert(place, key.clone());
+    }
+}
+
+fn leave<K: Hash + Eq>(index: &mut HashMap<K, Keys>, at: &K, key: &ConfigKey) {
     if let Some(keys) = index.get_mut(at) {
-        keys.remove(key);
+        if let Ok(place) = keys.binary_search(key) {
+            keys.remove(place);
+        }
         if keys.is_empty() {
             index.remove(at);
         }

@@ -132,7 +132,7 @@ pub async fn run(context: Arc<Context>, channels: Channels, beat: Beat, complete
             continue;
         }
         let began = Instant::now();
-        let outcome = world.take(pending.drain(..));
+        let outcome = world.take(std::mem::take(&mut pending));
         let (clusters, policies) =
             (outcome.clusters, outcome.policies || !outcome.planned.is_empty() || !outcome.gone.is_empty());
         debug!(decided = outcome.decided, planned = outcome.planned.len(), took = ?began.elapsed(), "planned");

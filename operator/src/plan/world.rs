@@ -14,7 +14,10 @@ use sluicegate_crds::{
 };
 use sluicegate_policy::{
     Admitted, Declaration, Facts, InvalidPolicy, Labels, PolicySet, Rule, Unseen, Verdict, Violation, compile, concern,
-    decide, since, verdict::Standing,
+    decide,
+    grammar::{ClusterId, NamespaceName},
+    since,
+    verdict::Standing,
 };
 
 use super::{Judgement, Packed, Planned, PolicyCounts};
@@ -42,7 +45,7 @@ pub enum Change {
 pub struct ReadConfig {
     config: Packed,
     /// Why it could not be read; then only its metadata is there.
-    error: Option<String>,
+    error: Option<Box<str>>,
     /// Of its whole status.
     status: Fingerprint,
 }
@@ -88,7 +91,7 @@ impl Change {
             Err(error) => {
                 let mut config = FluxConfig::new(&key.name, FluxConfigSpec::default());
                 config.metadata = serde_json::from_value(metadata).unwrap_or_default();
-                (config, Some(error.to_string()))
+                (config, Some(error.to_string().into()))
             }
         };
         let status = status_digest(config.status.as_ref());
@@ -123,23 +126,43 @@ impl Change {
 
 struct Known {
     config: Arc<Packed>,
-    error: Option<String>,
+    error: Option<Box<str>>,
     status: Fingerprint,
     declaration: Declaration,
-    target: Option<(String, String)>,
-    policies: Box<[Arc<str>]>,
+    /// Of the policies that judge it.
     digest: Arc<str>,
+    /// What was decided last, if anything was.
+    plan: Option<Arc<Planned>>,
+}
+
+/// What FluxConfigs have in common that the same policies judge.
+#[derive(Default)]
+struct Judges {
+    names: Box<[Arc<str>]>,
+    standings: Vec<Arc<Standing>>,
 }
 
 impl Known {
     /// Looks up the policies that judge it; whether they are others than before, or say something else.
-    fn find_policies(&mut self, set: &PolicySet, facts: &Facts, policies: &BTreeMap<String, KnownPolicy>) -> bool {
-        let concern = concern(&self.config.unpack(), set, facts);
-        let digest = policies_digest(&concern.policies, policies);
-        let others = *self.digest != *digest;
-        if others {
-            (self.policies, self.digest) = (concern.policies.into(), digest);
-        }
+    fn find_policies(
+        &mut self,
+        set: &PolicySet,
+        facts: &Facts,
+        policies: &BTreeMap<String, KnownPolicy>,
+        judges: &mut HashMap<Arc<str>, Judges>,
+    ) -> bool {
+        let names = concern(&self.config.unpack(), set, facts).policies;
+        let digest = policies_digest(&names, policies);
+        let digest = match judges.get_key_value(&*digest) {
+            Some((known, _)) => known.clone(),
+            None => {
+                let digest: Arc<str> = Arc::from(digest);
+                judges.insert(digest.clone(), Judges { names: names.into(), ..Judges::default() });
+                digest
+            }
+        };
+        let others = self.digest != digest;
+        self.digest = digest;
         others
     }
 }
@@ -157,10 +180,9 @@ pub struct World {
     set: PolicySet,
     clusters: BTreeMap<String, Arc<FluxCluster>>,
     namespaces: BTreeMap<String, Labels>,
-    configs: HashMap<ConfigKey, Known>,
-    plans: HashMap<ConfigKey, Arc<Planned>>,
-    /// What policies alone decide, by the digest of those that judge.
-    standings: HashMap<Arc<str>, Vec<Arc<Standing>>>,
+    configs: HashMap<ConfigKey, Box<Known>>,
+    /// By the digest of the policies.
+    judges: HashMap<Arc<str>, Judges>,
     /// Kept from one batch to the next: for ten thousand FluxConfigs it takes milliseconds to put them together, and most news
     /// change nothing in them.
     facts: Facts,
@@ -191,7 +213,7 @@ struct Dirty {
     configs: HashSet<ConfigKey>,
     policies: bool,
     everything: bool,
-    targets: HashSet<(String, String)>,
+    targets: HashSet<(ClusterId, NamespaceName)>,
     homes: HashSet<Arc<str>>,
 }
 
@@ -229,10 +251,10 @@ impl World {
                     replaced.retain(|(other, _)| *other != key);
                     if let Some(known) = self.configs.remove(&key) {
                         self.current = false;
-                        dirty.targets.extend(known.target);
+                        dirty.targets.extend(known.declaration.target().cloned());
                         dirty.homes.insert(key.home.clone());
+                        outcome.gone.extend(known.plan);
                     }
-                    outcome.gone.extend(self.plans.remove(&key));
                 }
                 Change::Policy(name, policy) => {
                     let known = policy.map(|read| {
@@ -280,7 +302,7 @@ impl World {
         }
         dirty.everything |= !relabelled.is_empty() && self.configs.keys().any(|key| relabelled.contains(&*key.home));
         if dirty.policies {
-            self.standings.clear();
+            self.judges.clear();
             self.set = PolicySet::new(self.policies.iter().map(|(name, known)| match &known.error {
                 Some(_) => Err(InvalidPolicy::unreadable(name)),
                 None => compile(&known.policy),
@@ -312,6 +334,7 @@ impl World {
         for (key, read) in replaced {
             let ReadConfig { config: packed, error, status } = *read;
             let config = packed.unpack();
+            let key = self.configs.get_key_value(&key).map_or(key, |(known, _)| known.clone());
             let same = self.configs.get(&key).is_some_and(|known| {
                 let before = known.config.unpack();
                 before.spec == config.spec
@@ -326,29 +349,21 @@ impl World {
                 continue;
             }
             let declaration = Declaration::of(&config, &self.set, facts, since(&config));
-            let target = declaration.target().map(|(cluster, namespace)| (cluster.to_string(), namespace.to_string()));
             dirty.configs.insert(key.clone());
             // Others hear only what it declares.
             let before = self.configs.get(&key);
             if before.is_none_or(|before| before.declaration != declaration) {
-                dirty.targets.extend(before.and_then(|before| before.target.clone()));
-                dirty.targets.extend(target.clone());
+                dirty.targets.extend(before.and_then(|before| before.declaration.target().cloned()));
+                dirty.targets.extend(declaration.target().cloned());
                 dirty.homes.insert(key.home.clone());
                 match before {
                     Some(_) => self.current = false,
                     None => facts.declare(declaration.clone()),
                 }
             }
-            let known = Known {
-                config: Arc::new(packed),
-                error,
-                status,
-                declaration,
-                target,
-                policies: Box::default(),
-                digest: Arc::from(""),
-            };
-            self.configs.insert(key, known);
+            let plan = self.configs.get_mut(&key).and_then(|known| known.plan.take());
+            let known = Known { config: Arc::new(packed), error, status, declaration, digest: Arc::default(), plan };
+            self.configs.insert(key, Box::new(known));
         }
     }
 
@@ -367,8 +382,6 @@ impl World {
         for known in self.configs.values_mut() {
             let config = known.config.unpack();
             known.declaration = Declaration::of(&config, &self.set, &facts, since(&config));
-            known.target =
-                known.declaration.target().map(|(cluster, namespace)| (cluster.to_string(), namespace.to_string()));
         }
         self.current = false;
     }
@@ -398,17 +411,18 @@ impl World {
         if !all && tenants.is_empty() && dirty.targets.is_empty() {
             for key in &dirty.configs {
                 if let Some(known) = self.configs.get_mut(key) {
-                    known.find_policies(&self.set, facts, &self.policies);
+                    known.find_policies(&self.set, facts, &self.policies, &mut self.judges);
                 }
             }
             return;
         }
         for (key, known) in &mut self.configs {
             let of_tenant = facts.tenant(&key.home).is_some_and(|tenant| tenants.contains(tenant.as_str()));
-            let of_target = known.target.as_ref().is_some_and(|target| dirty.targets.contains(target));
+            let of_target = known.declaration.target().is_some_and(|target| dirty.targets.contains(target));
             let mut concerned = of_tenant || of_target;
             if all || dirty.configs.contains(key) {
-                concerned |= known.find_policies(&self.set, facts, &self.policies) || dirty.everything;
+                concerned |=
+                    known.find_policies(&self.set, facts, &self.policies, &mut self.judges) || dirty.everything;
             }
             if concerned {
                 dirty.configs.insert(key.clone());
@@ -418,9 +432,9 @@ impl World {
 
     /// Decides one; `None` where its plan stays as it is.
     fn plan(&mut self, key: &ConfigKey, facts: &Facts) -> Option<Arc<Planned>> {
-        let known = self.configs.get(key)?;
+        let known = self.configs.get_mut(key)?;
         let config = known.config.unpack();
-        let before = self.plans.get(key);
+        let before = known.plan.as_ref();
         let last = before.and_then(|before| before.judgement.known()).cloned();
         let shared = |violations: Vec<Violation>| Arc::from(violations.into_boxed_slice());
         let verdict = match &known.error {
@@ -433,7 +447,9 @@ impl World {
         let judgement = match verdict {
             Verdict::Admitted(mut admitted) => {
                 // Ten thousand have a handful between them.
-                admitted.share_standing(self.standings.entry(known.digest.clone()).or_default());
+                if let Some(judges) = self.judges.get_mut(&known.digest) {
+                    admitted.share_standing(&mut judges.standings);
+                }
                 Judgement::Admitted(Arc::new(*admitted))
             }
             Verdict::Refused(violations) => Judgement::Refused {
@@ -476,19 +492,20 @@ impl World {
             policy_digest: known.digest.clone(),
             version: self.version,
         });
-        self.plans.insert(key.clone(), planned.clone());
+        known.plan = Some(planned.clone());
         Some(planned)
     }
 
     /// Takes the object as it is now into a plan whose verdict stands; `None` where it is there already. With a version that is
     /// not the last one every write would be refused, for ever.
     fn restate(&mut self, key: &ConfigKey) -> Option<Arc<Planned>> {
-        let (known, plan) = (self.configs.get(key)?, self.plans.get(key)?);
+        let known = self.configs.get_mut(key)?;
+        let plan = known.plan.as_ref()?;
         if Arc::ptr_eq(&known.config, &plan.config) {
             return None;
         }
         let planned = Arc::new(Planned { config: known.config.clone(), status: known.status, ..(**plan).clone() });
-        self.plans.insert(key.clone(), planned.clone());
+        known.plan = Some(planned.clone());
         Some(planned)
     }
 
@@ -496,8 +513,9 @@ impl World {
     pub fn policies(&self) -> Policies {
         let mut counts: HashMap<&str, PolicyCounts> = HashMap::new();
         for (key, known) in &self.configs {
-            let admitted = self.plans.get(key).is_some_and(|plan| matches!(plan.judgement, Judgement::Admitted(_)));
-            for policy in &known.policies {
+            let plan = known.plan.as_ref();
+            let admitted = plan.is_some_and(|plan| matches!(plan.judgement, Judgement::Admitted(_)));
+            for policy in self.judges.get(&known.digest).into_iter().flat_map(|judges| &judges.names) {
                 let count = counts.entry(policy).or_default();
                 count
                     .tenants
@@ -532,10 +550,10 @@ fn deletion(judgement: &Judgement, config: &FluxConfig) -> DeletionPolicy {
     config.spec.deletion.or(decided).unwrap_or_default()
 }
 
-fn policies_digest(names: &[Arc<str>], policies: &BTreeMap<String, KnownPolicy>) -> Arc<str> {
+fn policies_digest(names: &[Arc<str>], policies: &BTreeMap<String, KnownPolicy>) -> String {
     let parts: BTreeSet<(&str, String)> =
         names.iter().filter_map(|name| Some((&**name, policies.get(&**name)?.digest.to_string()))).collect();
-    Arc::from(fields::digest(&json!(parts)).to_string())
+    fields::digest(&json!(parts)).to_string()
 }
 
 /// Digest of a status as this version of Sluicegate would write it.

@@ -31,7 +31,7 @@ const SUSPENDER: &str = "sluicegate-suspend";
 const ATTEMPTS: u32 = 5;
 
 /// What there is of an agent.
-pub type Inventory = HashMap<Arc<Key>, Observed>;
+pub type Inventory = HashMap<Arc<Key>, Arc<Observed>>;
 
 /// An object that is to go.
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ pub struct Removal {
     /// Which.
     pub key: Arc<Key>,
     /// As it was seen.
-    pub observed: Observed,
+    pub observed: Arc<Observed>,
     /// What it deployed stays.
     pub orphan: bool,
 }
@@ -67,7 +67,7 @@ impl Difference {
         members: &Members,
         unknown: &[Key],
     ) -> Self {
-        let undesired: Vec<(&Arc<Key>, &Observed)> = inventory
+        let undesired: Vec<(&Arc<Key>, &Arc<Observed>)> = inventory
             .iter()
             .filter(|(key, observed)| {
                 !desired.contains_key(key) && !members.is_frozen(&observed.owner) && !unknown.contains(key)
@@ -180,7 +180,7 @@ pub async fn carry_out(
             .collect();
         stream::iter(&objects)
             .for_each_concurrent(CONCURRENCY, |(object, wanted)| async {
-                let result = put(runtime, agent, object, *wanted, inventory.get(&object.key)).await;
+                let result = put(runtime, agent, object, *wanted, inventory.get(&object.key).map(Arc::as_ref)).await;
                 if matches!(result, Ok(true)) {
                     applied.lock().unwrap_or_else(PoisonError::into_inner).repaired.push(object.key.kind);
                 }

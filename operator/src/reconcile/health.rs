@@ -95,7 +95,7 @@ impl Vitals {
 
     fn is_stuck(&mut self, members: &Members, inventory: &Inventory, now: Timestamp) -> bool {
         if let Some((at, true)) = self.restarted {
-            let down = |(key, observed): (&Arc<Key>, &crate::cluster::store::Observed)| {
+            let down = |(key, observed): (&Arc<Key>, &Arc<crate::cluster::store::Observed>)| {
                 key.name == DATED && observed.pods == Some(Pods::Asleep)
             };
             if !inventory.iter().any(down) {
