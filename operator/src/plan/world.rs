@@ -14,7 +14,7 @@ use sluicegate_crds::{
 };
 use sluicegate_policy::{
     Admitted, Declaration, Facts, InvalidPolicy, Labels, PolicySet, Rule, Unseen, Verdict, Violation, compile, concern,
-    decide, since, verdict::Standing,
+    decide, since, verdict::Common,
 };
 
 use super::{Judgement, Packed, Planned, PolicyCounts};
@@ -159,8 +159,8 @@ pub struct World {
     namespaces: BTreeMap<String, Labels>,
     configs: HashMap<ConfigKey, Known>,
     plans: HashMap<ConfigKey, Arc<Planned>>,
-    /// What policies alone decide, by the digest of those that judge.
-    standings: HashMap<Arc<str>, Vec<Arc<Standing>>>,
+    /// What admitted FluxConfigs have in common, by the digest of the policies that judge.
+    commons: HashMap<Arc<str>, Common>,
     /// Kept from one batch to the next: for ten thousand FluxConfigs it takes milliseconds to put them together, and most news
     /// change nothing in them.
     facts: Facts,
@@ -280,7 +280,7 @@ impl World {
         }
         dirty.everything |= !relabelled.is_empty() && self.configs.keys().any(|key| relabelled.contains(&*key.home));
         if dirty.policies {
-            self.standings.clear();
+            self.commons.clear();
             self.set = PolicySet::new(self.policies.iter().map(|(name, known)| match &known.error {
                 Some(_) => Err(InvalidPolicy::unreadable(name)),
                 None => compile(&known.policy),
@@ -433,7 +433,7 @@ impl World {
         let judgement = match verdict {
             Verdict::Admitted(mut admitted) => {
                 // Ten thousand have a handful between them.
-                admitted.share_standing(self.standings.entry(known.digest.clone()).or_default());
+                admitted.share(self.commons.entry(known.digest.clone()).or_default());
                 Judgement::Admitted(Arc::new(*admitted))
             }
             Verdict::Refused(violations) => Judgement::Refused {
@@ -528,7 +528,7 @@ impl World {
 
 /// What becomes of what a FluxConfig deployed when it is deleted: as decided, or, where nothing could be decided, as it says.
 fn deletion(judgement: &Judgement, config: &FluxConfig) -> DeletionPolicy {
-    let decided = judgement.known().map(|admitted: &Arc<Admitted>| admitted.resolved().deletion.value);
+    let decided = judgement.known().map(|admitted: &Arc<Admitted>| admitted.resolved().terms.deletion.value);
     config.spec.deletion.or(decided).unwrap_or_default()
 }
 
