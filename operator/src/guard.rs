@@ -311,7 +311,7 @@ impl Guards {
         let deployed = self.context.plan.deployed(&runtime.id, namespace);
         let known = deployed.iter().filter_map(|planned| planned.judgement.known());
         let known: Vec<_> = known.map(|admitted| admitted.resolved()).filter(|found| found.tenant == tenant).collect();
-        let mut homes: Vec<&str> = known.iter().map(|resolved| resolved.home.as_str()).collect();
+        let mut homes: Vec<&str> = known.iter().map(|resolved| &*resolved.home).collect();
         if homes.is_empty() {
             homes.extend(ground.facts.home_of(&tenant));
         }

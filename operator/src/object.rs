@@ -173,7 +173,7 @@ impl ConfigKey {
 
     /// Of what was decided about it.
     pub fn of(resolved: &Resolved) -> Self {
-        Self::new(resolved.home.as_str(), resolved.name.as_str())
+        Self::new(resolved.home.clone(), resolved.name.clone())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The verdict on one FluxConfig. Read this first.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use sluicegate_crds::FluxConfig;
 
@@ -16,8 +16,8 @@ use crate::{
     rule::Rule,
     set::{PolicySet, Selection},
     source,
-    source::{Credentials, SourceVerdict},
-    verdict::{Addition, Admitted, Blanks, DecryptionPlan, Field, Resolved, Subscription, Verdict, Violation},
+    source::SourceVerdict,
+    verdict::{Addition, Admitted, Blanks, DecryptionPlan, Field, Resolved, Subscription, Terms, Verdict, Violation},
 };
 
 /// Completes a FluxConfig from the policies and validates the result against them.
@@ -135,36 +135,39 @@ impl Judged<'_> {
         let Self { place, source, path, times, decryption, notify, effective } = self;
         let spec = &config.spec;
         let Effective { prune, wait, deletion, standing } = effective;
-        let resolved = Resolved {
-            home: config.metadata.namespace.clone().unwrap_or_default(),
-            name: config.metadata.name.clone().unwrap_or_default(),
-            tenant: place.tenant,
-            cluster: place.cluster,
-            namespace: place.namespace,
+        let terms = Terms {
             create_namespace: place.granted.create_namespace(),
             kind: source.kind,
-            url: spec.source.url.clone(),
-            source_allowed_by: source.allowed_by.field(),
-            reference: source.reference.map(|reference| reference.map(Clone::clone)),
-            path: path.map(|path| path.map(Cow::into_owned)),
-            chart: spec.chart.clone(),
-            credentials: source.credentials.as_ref().map(Credentials::secret),
-            verification: source.verification,
             interval: times.interval,
             retry_interval: times.retry_interval,
             timeout: times.timeout,
             prune,
             wait,
-            depends_on: spec.depends_on.iter().map(|dependency| dependency.name.clone()).collect(),
-            substitute: spec.substitute.clone(),
-            decryption,
-            image_updates: spec.image_updates.clone(),
-            images: spec.images.clone(),
-            notify,
+            notify: notify.into(),
             ttl: times.ttl,
             deletion,
             suspend: spec.suspend.unwrap_or(false),
             standing,
+        };
+        let resolved = Resolved {
+            home: config.metadata.namespace.as_deref().unwrap_or_default().into(),
+            name: config.metadata.name.as_deref().unwrap_or_default().into(),
+            tenant: place.tenant,
+            cluster: place.cluster,
+            namespace: place.namespace,
+            url: spec.source.url.as_str().into(),
+            source_allowed_by: Arc::new(source.allowed_by.field()),
+            reference: source.reference.map(|reference| Arc::new(reference.map(Clone::clone))),
+            path: path.map(|path| path.map(Box::from)),
+            chart: spec.chart.clone(),
+            credentials: source.credentials.as_ref().map(|credentials| Arc::new(credentials.secret())),
+            verification: source.verification.map(Arc::new),
+            depends_on: spec.depends_on.iter().map(|dependency| dependency.name.clone()).collect(),
+            substitute: spec.substitute.clone(),
+            decryption: decryption.map(Arc::new),
+            image_updates: spec.image_updates.clone(),
+            images: spec.images.as_slice().into(),
+            terms: Arc::new(terms),
         };
         Admitted::new(resolved, additions)
     }

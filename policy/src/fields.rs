@@ -7,7 +7,7 @@ use sluicegate_crds::Placement;
 use crate::{
     grammar::format_duration,
     reference, source,
-    verdict::{Field, Origin, Resolved, Standing, VerificationPlan},
+    verdict::{Field, Origin, Resolved, Standing, Terms, VerificationPlan},
 };
 
 type Entry = (&'static str, String, Origin);
@@ -21,8 +21,6 @@ pub(crate) fn list(resolved: &Resolved) -> Vec<Entry> {
         name: _,
         cluster,
         namespace,
-        create_namespace,
-        kind,
         url,
         source_allowed_by: _,
         reference,
@@ -30,33 +28,38 @@ pub(crate) fn list(resolved: &Resolved) -> Vec<Entry> {
         chart,
         credentials,
         verification,
-        interval,
-        retry_interval,
-        timeout,
-        prune,
-        wait,
         depends_on,
         substitute,
         decryption,
         image_updates,
         images,
+        terms,
+    } = resolved;
+    let Terms {
+        create_namespace,
+        kind,
+        interval,
+        retry_interval,
+        timeout,
+        prune,
+        wait,
         notify,
         ttl,
         deletion,
         suspend,
         standing,
-    } = resolved;
+    } = &**terms;
     let Standing { remote_bases: _, quota, role, on_violation, agent } = &**standing;
     let mut list: Vec<Entry> = Vec::with_capacity(32);
     let config = |field, value: String| (field, value, Origin::FluxConfig);
-    list.push(config("spec.source.url", url.clone()));
+    list.push(config("spec.source.url", url.to_string()));
     list.push(entry("spec.source.kind", kind, |kind| source::name(*kind).to_owned()));
     list.extend(reference.as_ref().map(|field| {
         entry("spec.source.ref", field, |value| {
             reference::parts(value).map(|(name, text)| format!("{name}: {text}")).collect::<Vec<_>>().join(", ")
         })
     }));
-    list.extend(path.as_ref().map(|field| entry("spec.path", field, Clone::clone)));
+    list.extend(path.as_ref().map(|field| entry("spec.path", field, ToString::to_string)));
     list.push(entry("spec.cluster", cluster, ToString::to_string));
     list.push(entry("spec.namespace", namespace, ToString::to_string));
     if let Some(chart) = chart {

@@ -313,37 +313,14 @@ pub struct Standing {
     pub agent: AgentPlan,
 }
 
-/// The effective configuration of an admitted FluxConfig.
+/// What FluxConfigs that the same policies judge mostly have in common: what teams seldom set, and hardly ever each to a value
+/// of its own.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Resolved {
-    /// The tenant.
-    pub tenant: TenantName,
-    /// Namespace of the FluxConfig on the management cluster.
-    pub home: String,
-    /// Name of the FluxConfig.
-    pub name: String,
-    /// Target cluster.
-    pub cluster: Field<ClusterId>,
-    /// Target namespace.
-    pub namespace: Field<NamespaceName>,
+pub struct Terms {
     /// The operator may create the target namespace.
     pub create_namespace: Field<bool>,
     /// Kind of source.
     pub kind: Field<SourceKind>,
-    /// URL of the source, byte for byte as it was matched.
-    pub url: String,
-    /// Policy field that allows the source.
-    pub source_allowed_by: PolicyField,
-    /// What of the source is synced; none for Helm repositories and buckets.
-    pub reference: Option<Field<Reference>>,
-    /// Folder in the source; none for Helm repositories and for charts that are OCI artifacts.
-    pub path: Option<Field<String>>,
-    /// The chart, if one is deployed.
-    pub chart: Option<Box<Chart>>,
-    /// Credentials for the source; none: anonymous.
-    pub credentials: Option<Field<SecretSource>>,
-    /// Signatures that are checked.
-    pub verification: Option<Field<VerificationPlan>>,
     /// How often the source is looked at.
     pub interval: Field<Duration>,
     /// How soon a failed sync is tried again.
@@ -354,33 +331,103 @@ pub struct Resolved {
     pub prune: Field<bool>,
     /// Wait for health.
     pub wait: Field<bool>,
-    /// Names of FluxConfigs that come first.
-    pub depends_on: Vec<String>,
-    /// Values to substitute.
-    pub substitute: BTreeMap<String, String>,
-    /// SOPS.
-    pub decryption: Option<Field<DecryptionPlan>>,
-    /// Image automation.
-    pub image_updates: Option<Box<ImageUpdates>>,
-    /// Patterns with which the team narrows the allowed images; empty: no narrowing.
-    pub images: Vec<String>,
     /// Channels.
-    pub notify: Vec<Subscription>,
+    pub notify: Box<[Subscription]>,
     /// Time to live.
     pub ttl: Option<Duration>,
     /// What becomes of deployed objects at the end.
     pub deletion: Field<DeletionPolicy>,
     /// Syncing is stopped.
     pub suspend: bool,
-    /// What policies alone decide: one for all FluxConfigs that the same policies judge.
+    /// What policies alone decide.
     pub standing: Arc<Standing>,
+}
+
+/// The effective configuration of an admitted FluxConfig.
+///
+/// An operator keeps ten thousand of them. What many of them say in the same way is behind an [`Arc`], so that [`Common`] can
+/// let them share it; what is rare is boxed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resolved {
+    /// The tenant.
+    pub tenant: TenantName,
+    /// Namespace of the FluxConfig on the management cluster.
+    pub home: Arc<str>,
+    /// Name of the FluxConfig.
+    pub name: Arc<str>,
+    /// Target cluster.
+    pub cluster: Field<ClusterId>,
+    /// Target namespace.
+    pub namespace: Field<NamespaceName>,
+    /// URL of the source, byte for byte as it was matched.
+    pub url: Box<str>,
+    /// Policy field that allows the source.
+    pub source_allowed_by: Arc<PolicyField>,
+    /// What of the source is synced; none for Helm repositories and buckets.
+    pub reference: Option<Arc<Field<Reference>>>,
+    /// Folder in the source; none for Helm repositories and for charts that are OCI artifacts.
+    pub path: Option<Field<Box<str>>>,
+    /// The chart, if one is deployed.
+    pub chart: Option<Box<Chart>>,
+    /// Credentials for the source; none: anonymous.
+    pub credentials: Option<Arc<Field<SecretSource>>>,
+    /// Signatures that are checked.
+    pub verification: Option<Arc<Field<VerificationPlan>>>,
+    /// Names of FluxConfigs that come first.
+    pub depends_on: Box<[String]>,
+    /// Values to substitute.
+    pub substitute: BTreeMap<String, String>,
+    /// SOPS.
+    pub decryption: Option<Arc<Field<DecryptionPlan>>>,
+    /// Image automation.
+    pub image_updates: Option<Box<ImageUpdates>>,
+    /// Patterns with which the team narrows the allowed images; empty: no narrowing.
+    pub images: Box<[String]>,
+    /// The rest, which is seldom its own.
+    pub terms: Arc<Terms>,
 }
 
 /// A FluxConfig that the engine admitted. Only [`decide`](crate::decide) makes one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Admitted {
     resolved: Resolved,
-    additions: Vec<Addition>,
+    additions: Box<[Addition]>,
+}
+
+/// What admitted FluxConfigs have in common, for those who keep many that the same policies judge.
+///
+/// Of each part it keeps at most [`Common::MOST`] different values and looks through them one after the other: what a team
+/// sets can make a part distinct, and a list without a bound would cost every verdict more and more. Where all of them are
+/// in use, a further value stays with its FluxConfig alone; that costs memory and nothing else.
+#[derive(Debug, Default)]
+pub struct Common {
+    terms: Vec<Arc<Terms>>,
+    standings: Vec<Arc<Standing>>,
+    sources: Vec<Arc<PolicyField>>,
+    references: Vec<Arc<Field<Reference>>>,
+    credentials: Vec<Arc<Field<SecretSource>>>,
+    verifications: Vec<Arc<Field<VerificationPlan>>>,
+    decryptions: Vec<Arc<Field<DecryptionPlan>>>,
+}
+
+impl Common {
+    /// Number of different values that are kept of each part.
+    pub const MOST: usize = 64;
+}
+
+/// Takes one of `known` in place of `value`, where one is equal; else adds it to them while there is room.
+fn share<T: PartialEq>(value: &mut Arc<T>, known: &mut Vec<Arc<T>>) {
+    if let Some(same) = known.iter().find(|known| **known == *value) {
+        *value = Arc::clone(same);
+        return;
+    }
+    if known.len() >= Common::MOST {
+        // What nobody else has is a leftover.
+        known.retain(|known| Arc::strong_count(known) > 1);
+    }
+    if known.len() < Common::MOST {
+        known.push(Arc::clone(value));
+    }
 }
 
 /// A placement field that completion writes into the spec.
@@ -425,15 +472,23 @@ impl Blanks<'_> {
 
 impl Admitted {
     pub(crate) fn new(resolved: Resolved, additions: Vec<Addition>) -> Self {
-        Self { resolved, additions }
+        Self { resolved, additions: additions.into() }
     }
 
-    /// Takes one of `known` for what policies alone decide, where one says the same; else adds to them. For those who keep many.
-    pub fn share_standing(&mut self, known: &mut Vec<Arc<Standing>>) {
-        match known.iter().find(|known| **known == self.resolved.standing) {
-            Some(same) => self.resolved.standing = Arc::clone(same),
-            None => known.push(Arc::clone(&self.resolved.standing)),
+    /// Takes from what others have in common with it what says the same, and adds to it what is new.
+    pub fn share(&mut self, common: &mut Common) {
+        let Resolved { source_allowed_by, reference, credentials, verification, decryption, terms, .. } =
+            &mut self.resolved;
+        // Nobody else has the terms of a verdict that was just reached.
+        if let Some(terms) = Arc::get_mut(terms) {
+            share(&mut terms.standing, &mut common.standings);
         }
+        share(terms, &mut common.terms);
+        share(source_allowed_by, &mut common.sources);
+        reference.iter_mut().for_each(|reference| share(reference, &mut common.references));
+        credentials.iter_mut().for_each(|credentials| share(credentials, &mut common.credentials));
+        verification.iter_mut().for_each(|verification| share(verification, &mut common.verifications));
+        decryption.iter_mut().for_each(|decryption| share(decryption, &mut common.decryptions));
     }
 
     /// The effective configuration.
@@ -455,7 +510,7 @@ impl Admitted {
             spec.source.reference = resolved.reference.as_ref().map(|reference| reference.value.clone());
         }
         if spec.path.is_none() {
-            spec.path = resolved.path.as_ref().map(|path| path.value.clone());
+            spec.path = resolved.path.as_ref().map(|path| path.value.to_string());
         }
         spec.cluster.get_or_insert_with(|| resolved.cluster.value.as_str().to_owned());
         spec.namespace.get_or_insert_with(|| resolved.namespace.value.as_str().to_owned());

@@ -9,6 +9,8 @@ mod catalogue;
 mod charts;
 #[path = "decide/cluster_scope.rs"]
 mod cluster_scope;
+#[path = "decide/common.rs"]
+mod common;
 #[path = "decide/credentials.rs"]
 mod credentials;
 #[path = "decide/defaults.rs"]

@@ -333,7 +333,7 @@ proptest! {
             let pattern = UrlPattern::parse(at.as_str().unwrap()).unwrap();
             prop_assert!(pattern.matches(&url, &bindings));
             prop_assert!(!is_reserved(resolved.namespace.value.as_str()));
-            prop_assert_eq!(&resolved.url, &case.config.spec.source.url);
+            prop_assert_eq!(&*resolved.url, case.config.spec.source.url.as_str());
         }
     }
 }

@@ -141,7 +141,7 @@ impl Args {
             Origin::Policy(field) => Some(field),
             Origin::FluxConfig | Origin::BuiltIn => None,
         });
-        let places = policy_fields(platform, of_policies.chain([&resolved.source_allowed_by]));
+        let places = policy_fields(platform, of_policies.chain([&*resolved.source_allowed_by]));
         let origin = |origin: &Origin| match origin {
             Origin::FluxConfig => "set in the FluxConfig".to_owned(),
             Origin::BuiltIn => "built in".to_owned(),
@@ -152,7 +152,7 @@ impl Args {
                 .iter()
                 .map(|(field, value, from)| json!({"field": field, "value": value, "origin": origin(from)}))
                 .collect();
-            let object = json!({"tenant": resolved.tenant.as_str(), "namespace": resolved.home, "name": resolved.name, "fields": rows});
+            let object = json!({"tenant": resolved.tenant.as_str(), "namespace": *resolved.home, "name": *resolved.name, "fields": rows});
             writeln!(terminal.out, "{object:#}")?;
             return Ok(());
         }

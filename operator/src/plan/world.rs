@@ -17,7 +17,7 @@ use sluicegate_policy::{
     decide,
     grammar::{ClusterId, NamespaceName},
     since,
-    verdict::Standing,
+    verdict::Common,
 };
 
 use super::{Judgement, Packed, Planned, PolicyCounts};
@@ -139,7 +139,7 @@ struct Known {
 #[derive(Default)]
 struct Judges {
     names: Box<[Arc<str>]>,
-    standings: Vec<Arc<Standing>>,
+    common: Common,
 }
 
 impl Known {
@@ -448,7 +448,7 @@ impl World {
             Verdict::Admitted(mut admitted) => {
                 // Ten thousand have a handful between them.
                 if let Some(judges) = self.judges.get_mut(&known.digest) {
-                    admitted.share_standing(&mut judges.standings);
+                    admitted.share(&mut judges.common);
                 }
                 Judgement::Admitted(Arc::new(*admitted))
             }
@@ -546,7 +546,7 @@ impl World {
 
 /// What becomes of what a FluxConfig deployed when it is deleted: as decided, or, where nothing could be decided, as it says.
 fn deletion(judgement: &Judgement, config: &FluxConfig) -> DeletionPolicy {
-    let decided = judgement.known().map(|admitted: &Arc<Admitted>| admitted.resolved().deletion.value);
+    let decided = judgement.known().map(|admitted: &Arc<Admitted>| admitted.resolved().terms.deletion.value);
     config.spec.deletion.or(decided).unwrap_or_default()
 }
 

@@ -204,7 +204,7 @@ fn uid(config: &FluxConfig) -> &str {
 
 /// How long a review environment still lives.
 fn time_left(planned: &Planned, config: &FluxConfig) -> Option<Duration> {
-    let ttl = planned.judgement.known()?.resolved().ttl?;
+    let ttl = planned.judgement.known()?.resolved().terms.ttl?;
     let created = config.metadata.creation_timestamp.as_ref()?.0;
     let age = Timestamp::now().duration_since(created);
     // A clock that runs behind the API server's makes it younger, not older.

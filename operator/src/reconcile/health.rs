@@ -111,8 +111,8 @@ impl Vitals {
             let served = observed.owner.config().and_then(|config| staying.get(config));
             served.zip(observed.flux.as_ref()).is_some_and(|(served, state)| {
                 let resolved = served.admitted.resolved();
-                let interval = resolved.interval.value;
-                let timeout = resolved.timeout.as_ref().map_or(interval, |timeout| timeout.value);
+                let interval = resolved.terms.interval.value;
+                let timeout = resolved.terms.timeout.as_ref().map_or(interval, |timeout| timeout.value);
                 is_stale(state, interval, timeout, now)
             })
         });
@@ -138,8 +138,8 @@ fn sleep_after(members: &Members) -> Option<Duration> {
     }
     let of = |served: &Served| {
         let resolved = served.admitted.resolved();
-        let rests = resolved.suspend || served.pause == Pause::Everything;
-        resolved.standing.agent.sleep_after.as_ref().filter(|_| rests).map(|after| after.value)
+        let rests = resolved.terms.suspend || served.pause == Pause::Everything;
+        resolved.terms.standing.agent.sleep_after.as_ref().filter(|_| rests).map(|after| after.value)
     };
     members.staying.iter().map(of).try_fold(Duration::ZERO, |longest, after| Some(longest.max(after?)))
 }

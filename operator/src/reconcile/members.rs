@@ -133,7 +133,7 @@ fn may_use(
     let resolved = admitted.resolved();
     let name = resolved.namespace.value.as_str();
     let tenant = resolved.tenant.as_str();
-    let may_create = resolved.create_namespace.value;
+    let may_create = resolved.terms.create_namespace.value;
     let label = sluicegate_crds::TENANT_LABEL;
     match namespace(name) {
         None if may_create => Ok(()),

@@ -85,8 +85,10 @@ fn copies(site: &Site, output: &mut Output<'_>) {
 
 /// The account that each tenant's objects are applied with, bound in each of the tenant's target namespaces.
 fn reconcilers(settings: &Settings<'_>, items: &[Item<'_>], output: &mut Output<'_>) {
-    let bound: BTreeSet<(&str, &str, &str)> =
-        items.iter().map(|item| (item.tenant(), item.target(), item.resolved.standing.role.value.as_str())).collect();
+    let bound: BTreeSet<(&str, &str, &str)> = items
+        .iter()
+        .map(|item| (item.tenant(), item.target(), item.resolved.terms.standing.role.value.as_str()))
+        .collect();
     for (tenant, target, role) in bound {
         let owner = Owner::Tenant(tenant.to_owned());
         let reconciler = names::reconciler(settings.placement, tenant);

@@ -22,11 +22,14 @@ pub(super) fn render(item: &Item<'_>, source: &Source, all: &[Item<'_>], output:
     let kind = kind(item);
     let common = [
         ("dependsOn", depends_on(item, all)),
-        ("interval", Some(json!(format_duration(resolved.interval.value)))),
-        ("serviceAccountName", Some(json!(names::reconciler(resolved.standing.agent.placement.value, item.tenant())))),
+        ("interval", Some(json!(format_duration(resolved.terms.interval.value)))),
+        (
+            "serviceAccountName",
+            Some(json!(names::reconciler(resolved.terms.standing.agent.placement.value, item.tenant()))),
+        ),
         ("suspend", (item.pause != Pause::Nothing).then_some(json!(true))),
         ("targetNamespace", Some(json!(item.target()))),
-        ("timeout", resolved.timeout.as_ref().map(|timeout| json!(format_duration(timeout.value)))),
+        ("timeout", resolved.terms.timeout.as_ref().map(|timeout| json!(format_duration(timeout.value)))),
     ];
     let own = match &resolved.chart {
         None => kustomization(item, source, output),
@@ -51,7 +54,7 @@ fn depends_on(item: &Item<'_>, all: &[Item<'_>]) -> Option<Value> {
         .depends_on
         .iter()
         .filter(|name| {
-            let found = all.iter().find(|other| other.resolved.home == resolved.home && other.resolved.name == **name);
+            let found = all.iter().find(|other| other.resolved.home == resolved.home && *other.resolved.name == **name);
             found.is_some_and(|other| kind(other) == kind(item))
         })
         .map(|name| json!({"name": names::config(resolved, name)}))
@@ -68,7 +71,7 @@ fn kustomization(item: &Item<'_>, source: &Source, output: &mut Output<'_>) -> V
         json!({"provider": plan.value.provider, "secretRef": {"name": keys}})
     });
     // Flux by itself deletes what it deployed where it prunes, and only there.
-    let deletion = match (resolved.deletion.value, resolved.prune.value) {
+    let deletion = match (resolved.terms.deletion.value, resolved.terms.prune.value) {
         (DeletionPolicy::Prune, true) => None,
         (DeletionPolicy::Prune, false) => Some(json!("Delete")),
         (DeletionPolicy::Orphan, _) => Some(json!("Orphan")),
@@ -79,10 +82,13 @@ fn kustomization(item: &Item<'_>, source: &Source, output: &mut Output<'_>) -> V
         ("force", Some(json!(false))),
         ("path", resolved.path.as_ref().map(|path| json!(path.value))),
         ("postBuild", (!resolved.substitute.is_empty()).then(|| json!({"substitute": resolved.substitute}))),
-        ("prune", Some(json!(resolved.prune.value))),
-        ("retryInterval", resolved.retry_interval.as_ref().map(|interval| json!(format_duration(interval.value)))),
+        ("prune", Some(json!(resolved.terms.prune.value))),
+        (
+            "retryInterval",
+            resolved.terms.retry_interval.as_ref().map(|interval| json!(format_duration(interval.value))),
+        ),
         ("sourceRef", Some(reference(item, source))),
-        ("wait", resolved.wait.value.then_some(json!(true))),
+        ("wait", resolved.terms.wait.value.then_some(json!(true))),
     ])
 }
 
@@ -111,11 +117,11 @@ fn helm_release(item: &Item<'_>, chart: &Chart, source: &Source, output: &mut Ou
     let (chart, chart_ref) = if source.kind == Kind::OciRepository {
         (None, Some(reference(item, source)))
     } else {
-        let of_repository = resolved.kind.value == SourceKind::Helm;
-        let path = resolved.path.as_ref().map(|path| &path.value);
+        let of_repository = resolved.terms.kind.value == SourceKind::Helm;
+        let path = resolved.path.as_ref().map(|path| &*path.value);
         let spec = fields([
-            ("chart", name.as_ref().or(path).map(|chart| json!(chart))),
-            ("interval", Some(json!(format_duration(resolved.interval.value)))),
+            ("chart", name.as_deref().or(path).map(|chart| json!(chart))),
+            ("interval", Some(json!(format_duration(resolved.terms.interval.value)))),
             // In Git a chart changes without a new version.
             ("reconcileStrategy", (!of_repository).then(|| json!("Revision"))),
             ("sourceRef", Some(reference(item, source))),

@@ -46,10 +46,10 @@ impl AgentId {
     /// The agent that serves a FluxConfig.
     pub fn of(resolved: &Resolved) -> AgentId {
         let tenant = resolved.tenant.as_str();
-        let namespace = match resolved.standing.agent.placement.value {
+        let namespace = match resolved.terms.standing.agent.placement.value {
             Placement::Namespace => resolved.namespace.value.as_str().to_owned(),
             Placement::Isolated => names::isolated(tenant),
-            Placement::Pooled => names::pooled(tenant, resolved.standing.agent.pools.value),
+            Placement::Pooled => names::pooled(tenant, resolved.terms.standing.agent.pools.value),
         };
         AgentId { cluster: resolved.cluster.value.as_str().to_owned(), namespace }
     }
@@ -226,7 +226,7 @@ impl<'a> Item<'a> {
             resolved,
             name: names::config(resolved, &resolved.name),
             owner: Owner::Config { tenant: resolved.tenant.as_str().to_owned(), config },
-            pause: if resolved.suspend { Pause::Everything } else { member.pause },
+            pause: if resolved.terms.suspend { Pause::Everything } else { member.pause },
         }
     }
 

@@ -75,8 +75,8 @@ pub(super) fn binding(agent: &AgentId, tenant: &str, role: &str) -> String {
 
 /// Name of the objects of the FluxConfig `home/name` in its agent's namespace.
 pub(super) fn config(resolved: &Resolved, name: &str) -> String {
-    let (tenant, home) = (resolved.tenant.as_str(), resolved.home.as_str());
-    match (resolved.standing.agent.placement.value, home == tenant) {
+    let (tenant, home) = (resolved.tenant.as_str(), &*resolved.home);
+    match (resolved.terms.standing.agent.placement.value, home == tenant) {
         (Placement::Pooled, true) => joined(&[tenant, name], LABEL),
         (Placement::Pooled, false) => joined(&[tenant, home, name], LABEL),
         (Placement::Namespace | Placement::Isolated, true) => joined(&[name], LABEL),
@@ -86,7 +86,7 @@ pub(super) fn config(resolved: &Resolved, name: &str) -> String {
 
 /// Name of a Helm release where the FluxConfig gives none.
 pub(super) fn release(resolved: &Resolved) -> String {
-    let (home, name) = (resolved.home.as_str(), resolved.name.as_str());
+    let (home, name) = (&*resolved.home, &*resolved.name);
     if home == resolved.tenant.as_str() { joined(&[name], RELEASE) } else { joined(&[home, name], RELEASE) }
 }
 

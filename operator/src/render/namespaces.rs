@@ -33,16 +33,16 @@ pub(super) fn render(
     }
     let created: BTreeMap<&str, &str> = items
         .iter()
-        .filter(|item| item.resolved.create_namespace.value)
+        .filter(|item| item.resolved.terms.create_namespace.value)
         .map(|item| (item.target(), item.tenant()))
         // The namespace of a FluxConfig is there before it, and is not the operator's to remove.
-        .filter(|(target, _)| !(site.management && items.iter().any(|item| item.resolved.home == *target)))
+        .filter(|(target, _)| !(site.management && items.iter().any(|item| *item.resolved.home == **target)))
         .collect();
     for (target, tenant) in created {
         output.add_to("", Kind::Namespace, target, &Owner::Tenant(tenant.to_owned()), json!({}));
     }
     for item in items {
-        if let Some(quota) = &item.resolved.standing.quota {
+        if let Some(quota) = &item.resolved.terms.standing.quota {
             let hard = quantities(&place("quota", &quota.origin), &quota.value)?;
             let owner = Owner::Tenant(item.tenant().to_owned());
             output.add_to(

@@ -100,12 +100,12 @@ impl<'a> Output<'a> {
         type_: Option<&str>,
         absence: Absence,
     ) -> String {
-        if item.resolved.standing.agent.placement.value == Placement::Namespace {
+        if item.resolved.terms.standing.agent.placement.value == Placement::Namespace {
             // It is there already: the team's own namespace is the agent's.
             self.reads.entry(reader).or_default().insert((kind, name.to_owned()));
             return name.to_owned();
         }
-        let from = CopySource::Tenant { kind, home: item.resolved.home.clone(), name: name.to_owned() };
+        let from = CopySource::Tenant { kind, home: item.resolved.home.to_string(), name: name.to_owned() };
         self.copy(kind, names::team_copy(&item.name, name), &item.owner, from, type_, absence, reader)
     }
 

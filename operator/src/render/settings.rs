@@ -41,20 +41,20 @@ impl<'a> Settings<'a> {
     pub(super) fn combine(members: &[&'a Resolved], site: &Site) -> Result<Option<Self>, RenderError> {
         let Some(first) = members.first() else { return Ok(None) };
         let mut combined = Self {
-            placement: first.standing.agent.placement.value,
+            placement: first.terms.standing.agent.placement.value,
             release: release(first, site)?,
             components: BTreeSet::new(),
             resources: Resources::read(first)?,
             concurrency: None,
-            image_registry: &first.standing.agent.image_registry.value,
-            scheduling: first.standing.agent.scheduling.as_ref().map(|field| &field.value),
+            image_registry: &first.terms.standing.agent.image_registry.value,
+            scheduling: first.terms.standing.agent.scheduling.as_ref().map(|field| &field.value),
             remote_bases: false,
         };
         for member in members {
             combined.components.extend(components(member));
             combined.concurrency =
-                combined.concurrency.max(member.standing.agent.concurrency.as_ref().map(|field| field.value));
-            combined.remote_bases |= member.standing.remote_bases;
+                combined.concurrency.max(member.terms.standing.agent.concurrency.as_ref().map(|field| field.value));
+            combined.remote_bases |= member.terms.standing.remote_bases;
             let release = release(member, site)?;
             if releases::age(release) > releases::age(combined.release) {
                 combined.release = release;
@@ -67,7 +67,7 @@ impl<'a> Settings<'a> {
 
 fn release(member: &Resolved, site: &Site) -> Result<&'static Release, RenderError> {
     let fault = |field: String| move |source: ReleaseError| RenderError::Version { field, source };
-    match (&member.standing.agent.version, &site.flux_version) {
+    match (&member.terms.standing.agent.version, &site.flux_version) {
         (Some(field), _) => releases::resolve(&field.value).map_err(fault(place("agent.version", &field.origin))),
         (None, Some(range)) => {
             let field = format!("FluxCluster/{} spec.flux.version", member.cluster.value.as_str());
@@ -86,12 +86,12 @@ pub(super) fn place(field: &str, origin: &Origin) -> String {
 
 /// What a member needs is there whatever policy lists.
 fn components(member: &Resolved) -> impl Iterator<Item = AgentComponent> {
-    let listed = member.standing.agent.components.iter().flat_map(|field| field.value.iter().copied());
+    let listed = member.terms.standing.agent.components.iter().flat_map(|field| field.value.iter().copied());
     let needed = [
         (AgentComponent::Source, true),
-        (AgentComponent::Kustomize, member.standing.agent.components.is_none() || member.chart.is_none()),
+        (AgentComponent::Kustomize, member.terms.standing.agent.components.is_none() || member.chart.is_none()),
         (AgentComponent::Helm, member.chart.is_some()),
-        (AgentComponent::Notification, !member.notify.is_empty()),
+        (AgentComponent::Notification, !member.terms.notify.is_empty()),
         (AgentComponent::ImageReflector, member.image_updates.is_some()),
         (AgentComponent::ImageAutomation, member.image_updates.is_some()),
     ];
@@ -102,7 +102,7 @@ impl Resources {
     /// What a member's policy says, and what is taken where it says nothing.
     fn read(member: &Resolved) -> Result<Self, RenderError> {
         static NONE: AgentResources = AgentResources { requests: BTreeMap::new(), limits: BTreeMap::new() };
-        let (said, field) = match &member.standing.agent.resources {
+        let (said, field) = match &member.terms.standing.agent.resources {
             Some(field) => (&field.value, place("agent.resources", &field.origin)),
             None => (&NONE, String::new()),
         };

@@ -27,19 +27,19 @@ pub(super) struct Source {
 
 pub(super) fn render(item: &Item<'_>, output: &mut Output<'_>) -> Source {
     let resolved = item.resolved;
-    let registry = resolved.kind.value == SourceKind::Oci;
+    let registry = resolved.terms.kind.value == SourceKind::Oci;
     let secret = resolved.credentials.as_ref().map(|credentials| {
         let type_ = registry.then_some(DOCKER_CONFIG);
         output.secret(item, &credentials.value, AgentComponent::Source, type_, Absence::Wrong)
     });
     let verify = resolved.verification.as_ref().map(|plan| verification(item, &plan.value, output));
     let common = [
-        ("interval", Some(json!(format_duration(resolved.interval.value)))),
+        ("interval", Some(json!(format_duration(resolved.terms.interval.value)))),
         ("secretRef", secret.map(|name| json!({"name": name}))),
         ("suspend", (item.pause == Pause::Everything).then_some(json!(true))),
-        ("timeout", resolved.timeout.as_ref().map(|timeout| json!(without_hours(timeout.value)))),
+        ("timeout", resolved.terms.timeout.as_ref().map(|timeout| json!(without_hours(timeout.value)))),
     ];
-    let (kind, own, chart_verification) = match resolved.kind.value {
+    let (kind, own, chart_verification) = match resolved.terms.kind.value {
         SourceKind::Git => {
             let own = [("ref", reference(resolved)), ("url", Some(json!(resolved.url))), ("verify", verify)];
             (Kind::GitRepository, fields(own), None)
@@ -63,7 +63,7 @@ pub(super) fn render(item: &Item<'_>, output: &mut Output<'_>) -> Source {
         }
         SourceKind::Bucket => {
             // `https://endpoint/bucket`, as the engine has it.
-            let place = resolved.url.split_once("://").map_or(resolved.url.as_str(), |(_, place)| place);
+            let place = resolved.url.split_once("://").map_or(&*resolved.url, |(_, place)| place);
             let (endpoint, bucket) = place.split_once('/').unwrap_or((place, ""));
             let insecure = resolved.url.starts_with("http://").then_some(json!(true));
             let own =

@@ -10,9 +10,9 @@ fn what_the_team_says_wins() {
     let world = World::new().with(json!({"defaults": {"interval": "10m", "prune": false, "deletion": "Orphan"}}));
     let admitted = world.accepts(json!({"interval": "7m", "prune": true}));
     let resolved = admitted.resolved();
-    assert_eq!((resolved.interval.value.as_secs(), &resolved.interval.origin), (420, &Origin::FluxConfig));
-    assert!(resolved.prune.value);
-    assert_eq!(resolved.deletion.origin.to_string(), "FluxPolicy/teams spec.defaults.deletion");
+    assert_eq!((resolved.terms.interval.value.as_secs(), &resolved.terms.interval.origin), (420, &Origin::FluxConfig));
+    assert!(resolved.terms.prune.value);
+    assert_eq!(resolved.terms.deletion.origin.to_string(), "FluxPolicy/teams spec.defaults.deletion");
 }
 
 #[test]
@@ -23,10 +23,10 @@ fn each_field_comes_from_the_highest_priority_that_has_it() {
         .policy("low", json!({"priority": -10, "defaults": {"timeout": "9m", "retryInterval": "2m"}}));
     let admitted = world.accepts(json!({}));
     let resolved = admitted.resolved();
-    assert_eq!(resolved.interval.value.as_secs(), 1200);
+    assert_eq!(resolved.terms.interval.value.as_secs(), 1200);
     assert_eq!(resolved.cluster.value.as_str(), "prod-us");
-    assert_eq!(resolved.timeout.as_ref().unwrap().value.as_secs(), 60);
-    assert_eq!(resolved.retry_interval.as_ref().unwrap().value.as_secs(), 120);
+    assert_eq!(resolved.terms.timeout.as_ref().unwrap().value.as_secs(), 60);
+    assert_eq!(resolved.terms.retry_interval.as_ref().unwrap().value.as_secs(), 120);
 }
 
 #[test]

@@ -40,10 +40,10 @@ fn off_wins_whatever_the_priority() {
 
 #[test]
 fn remote_bases_are_off_unless_on() {
-    assert!(!World::new().accepts(json!({})).resolved().standing.remote_bases);
-    assert!(on("remoteBases").accepts(json!({})).resolved().standing.remote_bases);
+    assert!(!World::new().accepts(json!({})).resolved().terms.standing.remote_bases);
+    assert!(on("remoteBases").accepts(json!({})).resolved().terms.standing.remote_bases);
     let off = on("remoteBases").policy("off", json!({"features": {"remoteBases": false}}));
-    assert!(!off.accepts(json!({})).resolved().standing.remote_bases);
+    assert!(!off.accepts(json!({})).resolved().terms.standing.remote_bases);
 }
 
 #[test]
@@ -52,8 +52,8 @@ fn decryption_needs_a_key() {
     on("decryption").rejects(wanted.clone(), Rule::MissingDecryptionKey);
     let world = on("decryption").policy("keys", decryption("sops-${tenant}"));
     let key = |patch: Value| match world.accepts(patch).resolved().decryption.clone() {
-        Some(field) => match field.value.keys {
-            SecretSource::Platform { name, .. } | SecretSource::Tenant { name } => Some(name),
+        Some(field) => match &field.value.keys {
+            SecretSource::Platform { name, .. } | SecretSource::Tenant { name } => Some(name.clone()),
         },
         None => None,
     };
@@ -126,7 +126,7 @@ fn image_updates_have_a_branch_and_a_folder() {
 fn channels_are_those_that_policy_offers() {
     let world = World::new();
     let admitted = world.accepts(json!({"notify": [{"channel": "ops", "severity": "info"}]}));
-    assert_eq!(admitted.resolved().notify[0].channel.name, "ops");
+    assert_eq!(admitted.resolved().terms.notify[0].channel.name, "ops");
     let found = world.rejects(json!({"notify": [{"channel": "opps"}]}), Rule::UnknownChannel);
     assert_eq!((found.field.as_ref(), found.suggestion.as_deref()), ("spec.notify[0].channel", Some("ops")));
 }

@@ -11,7 +11,7 @@ fn fills_cluster_and_namespace_from_the_defaults() {
     let resolved = admitted.resolved();
     assert_eq!((resolved.cluster.value.as_str(), resolved.namespace.value.as_str()), ("prod-eu", "team-a"));
     assert_eq!(resolved.cluster.origin.to_string(), "FluxPolicy/teams spec.defaults.cluster");
-    assert!(resolved.create_namespace.value);
+    assert!(resolved.terms.create_namespace.value);
 }
 
 #[test]
@@ -84,8 +84,8 @@ fn a_namespace_is_created_only_where_a_matching_destination_says_so() {
         {"clusters": ["prod-us"], "namespaces": ["*"], "createNamespace": true},
         {"clusters": ["prod-eu"], "namespaces": ["other"], "createNamespace": true},
     ]}));
-    assert!(!world.accepts(json!({})).resolved().create_namespace.value);
-    assert!(world.accepts(json!({"cluster": "prod-us"})).resolved().create_namespace.value);
+    assert!(!world.accepts(json!({})).resolved().terms.create_namespace.value);
+    assert!(world.accepts(json!({"cluster": "prod-us"})).resolved().terms.create_namespace.value);
 }
 
 #[test]

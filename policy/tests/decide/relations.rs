@@ -66,7 +66,7 @@ fn after(names: &[&str]) -> Value {
 #[test]
 fn dependencies_exist_in_the_same_namespace() {
     let world = World::new().declared("team-a", "base", json!({}), None).declared("team-b", "other", json!({}), None);
-    assert_eq!(world.accepts(after(&["base"])).resolved().depends_on, ["base"]);
+    assert_eq!(world.accepts(after(&["base"])).resolved().depends_on[..], ["base"]);
     let found = world.rejects(after(&["bass"]), Rule::UnknownDependency);
     assert_eq!((found.field.as_ref(), found.suggestion.as_deref()), ("spec.dependsOn[0].name", Some("base")));
     assert_eq!(found.allowed, ["base"]);

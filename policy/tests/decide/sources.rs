@@ -25,8 +25,8 @@ fn accepts_what_an_entry_matches_and_hands_it_on_byte_for_byte() {
         "https://git.example.com/team-a/Shop",
     ] {
         let admitted = world.accepts(url(text));
-        assert_eq!(admitted.resolved().url, text);
-        assert_eq!(admitted.resolved().kind.value, SourceKind::Git);
+        assert_eq!(&*admitted.resolved().url, text);
+        assert_eq!(admitted.resolved().terms.kind.value, SourceKind::Git);
     }
 }
 

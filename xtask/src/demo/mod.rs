@@ -172,8 +172,9 @@ mod tests {
         let judged = platform(folder.path(), WISH).judge(Keep::Admitted, false);
         assert!(judged.configs.iter().all(|config| config.outcome == Outcome::Admitted), "{:?}", judged.findings);
         let gift_cards = judged.configs.iter().filter_map(|config| config.admitted.as_deref());
-        let gift_cards = gift_cards.map(|admitted| admitted.resolved()).find(|resolved| resolved.name == "gift-cards");
-        let agent = &gift_cards.unwrap().standing.agent;
+        let gift_cards =
+            gift_cards.map(|admitted| admitted.resolved()).find(|resolved| &*resolved.name == "gift-cards");
+        let agent = &gift_cards.unwrap().terms.standing.agent;
         assert_eq!(agent.image_registry.value, "ghcr.io/fluxcd");
     }
 
