@@ -49,8 +49,8 @@ static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
     };
     Snapshot::new(
         PolicySet::compile([&policy]),
-        Arc::new(BTreeMap::from([(TEAM.to_owned(), tenant)])),
-        Arc::new(BTreeMap::from([(CLUSTER.to_owned(), Labels::new())])),
+        Arc::new(BTreeMap::from([(TEAM.into(), tenant.into())])),
+        Arc::new(BTreeMap::from([(CLUSTER.into(), Labels::new().into())])),
         Arc::default(),
     )
     .guarding(

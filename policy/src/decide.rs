@@ -40,7 +40,7 @@ pub fn decide(config: &FluxConfig, policies: &PolicySet, facts: &Facts) -> Verdi
 pub fn decide_placed(placed: Placed<'_>, facts: &Facts) -> Verdict {
     let config = placed.config;
     match judge(placed, facts) {
-        Ok(judged) => Verdict::Admitted(Box::new(judged.admit(config))),
+        Ok(judged) => Verdict::Admitted(Box::new(judged.admit(config, facts))),
         Err(found) if found.iter().any(|violation| violation.rule == Rule::UndeterminedSelector) => {
             Verdict::Undetermined(found)
         }
@@ -130,11 +130,15 @@ impl Judged<'_> {
         }
     }
 
-    fn admit(self, config: &FluxConfig) -> Admitted {
+    fn admit(self, config: &FluxConfig, facts: &Facts) -> Admitted {
         let additions = self.blanks().additions(&config.spec);
         let Self { place, source, path, times, decryption, notify, effective } = self;
         let spec = &config.spec;
         let Effective { prune, wait, deletion, standing } = effective;
+        let metadata = &config.metadata;
+        let (home, name) =
+            facts.name(metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default());
+        let namespace = place.namespace.map(|namespace| facts.target(&place.cluster.value, namespace));
         let terms = Terms {
             create_namespace: place.granted.create_namespace(),
             kind: source.kind,
@@ -150,11 +154,11 @@ impl Judged<'_> {
             standing,
         };
         let resolved = Resolved {
-            home: config.metadata.namespace.as_deref().unwrap_or_default().into(),
-            name: config.metadata.name.as_deref().unwrap_or_default().into(),
+            home,
+            name,
             tenant: place.tenant,
             cluster: place.cluster,
-            namespace: place.namespace,
+            namespace,
             url: spec.source.url.as_str().into(),
             source_allowed_by: Arc::new(source.allowed_by.field()),
             reference: source.reference.map(|reference| Arc::new(reference.map(Clone::clone))),

@@ -11,13 +11,17 @@ use sluicegate_crds::{FluxConfig, TENANT_LABEL};
 
 use crate::{
     grammar::{ClusterId, NamespaceName, TenantName},
-    placement::Placer,
+    placement::{Placement, Placer},
     set::PolicySet,
     verdict::ObjectRef,
 };
 
 /// Labels of an object.
 pub type Labels = BTreeMap<String, String>;
+
+/// Objects without a namespace, each with its labels. Whoever keeps such a map shares names and labels with the [`Facts`] that
+/// are made of it.
+pub type LabelsByName = BTreeMap<Arc<str>, Arc<Labels>>;
 
 /// What is known of the labels of a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,14 +63,18 @@ pub(crate) struct Declared {
     pub(crate) home: Arc<str>,
     name: Arc<str>,
     pub(crate) target: Option<(ClusterId, NamespaceName)>,
-    depends_on: Vec<String>,
+    depends_on: Box<[String]>,
     pub(crate) since: Since,
 }
 
 impl Declaration {
     /// Reads what a FluxConfig adds to the facts. Namespaces and clusters must be in `facts` already.
     pub fn of(config: &FluxConfig, policies: &PolicySet, facts: &Facts, since: Since) -> Self {
-        Placer::new(policies, facts).place(config).declaration(since)
+        let mut placed = Placer::new(policies, facts).place(config);
+        if let Ok(Placement { cluster, namespace, .. }) = &mut placed.placement {
+            namespace.value = facts.target(&cluster.value, namespace.value.clone());
+        }
+        placed.declaration(since)
     }
 
     pub(crate) fn new(
@@ -111,7 +119,15 @@ struct Known {
     /// The earliest.
     since: Since,
     /// Where there are several: the names in `dependsOn` of all.
-    depends_on: Option<Vec<String>>,
+    depends_on: Option<Box<[String]>>,
+}
+
+/// A namespace of the management cluster.
+#[derive(Clone, Debug)]
+struct Namespace {
+    labels: Arc<Labels>,
+    /// Whose it is: by its label, else by its own name; none where that is no DNS label.
+    tenant: Option<TenantName>,
 }
 
 /// Without a time, after those with one.
@@ -126,8 +142,8 @@ fn age(since: Since) -> i64 {
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     unseen: Unseen,
-    namespaces: HashMap<String, Labels>,
-    clusters: BTreeMap<String, Labels>,
+    namespaces: HashMap<Arc<str>, Namespace>,
+    clusters: LabelsByName,
     configs: HashMap<Arc<str>, BTreeMap<Arc<str>, Known>>,
     /// By age and name, each object once.
     by_tenant: HashMap<TenantName, Vec<(Since, Arc<Declared>)>>,
@@ -142,29 +158,27 @@ impl Facts {
     }
 
     /// Namespaces of the management cluster and FluxClusters, each with its labels; no FluxConfigs yet.
-    pub fn of<'o>(
-        unseen: Unseen,
-        namespaces: impl IntoIterator<Item = (&'o str, &'o Labels)>,
-        clusters: impl IntoIterator<Item = (&'o str, &'o Labels)>,
-    ) -> Self {
-        let mut facts = Self::new(unseen);
+    pub fn of(unseen: Unseen, namespaces: &LabelsByName, clusters: LabelsByName) -> Self {
+        let mut facts = Self { clusters, ..Self::new(unseen) };
         for (name, labels) in namespaces {
-            facts.namespace(name, labels.clone());
-        }
-        for (id, labels) in clusters {
-            facts.cluster(id, labels.clone());
+            facts.namespace(Arc::clone(name), Arc::clone(labels));
         }
         facts
     }
 
     /// Adds a Namespace of the management cluster.
-    pub fn namespace(&mut self, name: impl Into<String>, labels: Labels) {
-        self.namespaces.insert(name.into(), labels);
+    pub fn namespace(&mut self, name: impl Into<Arc<str>>, labels: impl Into<Arc<Labels>>) {
+        let (name, labels) = (name.into(), labels.into());
+        let tenant = match labels.get(TENANT_LABEL) {
+            Some(tenant) if **tenant != *name => TenantName::new(tenant),
+            Some(_) | None => TenantName::shared(&name),
+        };
+        self.namespaces.insert(name, Namespace { labels, tenant: tenant.ok() });
     }
 
     /// Adds a FluxCluster.
-    pub fn cluster(&mut self, id: impl Into<String>, labels: Labels) {
-        self.clusters.insert(id.into(), labels);
+    pub fn cluster(&mut self, id: impl Into<Arc<str>>, labels: impl Into<Arc<Labels>>) {
+        self.clusters.insert(id.into(), labels.into());
     }
 
     /// Adds a FluxConfig.
@@ -198,10 +212,11 @@ impl Facts {
             Entry::Occupied(mut known) => {
                 let known = known.get_mut();
                 // Of an object that is declared twice neither is admitted, so it matters only that the order of files does not.
-                let mut depends_on = known.depends_on.take().unwrap_or_else(|| known.first.depends_on.clone());
+                let before = known.depends_on.take().unwrap_or_else(|| known.first.depends_on.clone());
+                let mut depends_on = Vec::from(before);
                 depends_on.extend(declared.depends_on.iter().cloned());
                 depends_on.sort_unstable();
-                known.depends_on = Some(depends_on);
+                known.depends_on = Some(depends_on.into());
                 known.times += 1;
                 since = if age(since) < age(known.since) { since } else { known.since };
                 known.since = since;
@@ -226,15 +241,17 @@ impl Facts {
     /// Name of the tenant that a namespace of the management cluster belongs to: the value of its label
     /// `sluicegate.dev/tenant`, or its own name. `None` where that is no DNS label.
     pub fn tenant(&self, namespace: &str) -> Option<TenantName> {
-        let name = self.namespaces.get(namespace).and_then(|labels| labels.get(TENANT_LABEL));
-        TenantName::new(name.map_or(namespace, String::as_str)).ok()
+        match self.namespaces.get(namespace) {
+            Some(known) => known.tenant.clone(),
+            None => TenantName::new(namespace).ok(),
+        }
     }
 
     /// Labels of a namespace of the management cluster.
     pub fn labels(&self, namespace: &str) -> LabelsOf<'_> {
         static NONE: Labels = Labels::new();
         match (self.namespaces.get(namespace), self.unseen) {
-            (Some(labels), _) => LabelsOf::Known(labels),
+            (Some(known), _) => LabelsOf::Known(&known.labels),
             (None, Unseen::Absent) => LabelsOf::Known(&NONE),
             (None, Unseen::Unknown) => LabelsOf::Unknown,
         }
@@ -243,11 +260,12 @@ impl Facts {
     /// A namespace of the management cluster that belongs to this tenant: the one of that name unless a label gives it to
     /// somebody else, or one that a label gives to it.
     pub fn home_of(&self, tenant: &TenantName) -> Option<&str> {
-        let labelled =
-            |(_, labels): &(&String, &Labels)| labels.get(TENANT_LABEL).is_some_and(|label| label == tenant.as_str());
-        let mut homes: Vec<&str> = self.namespaces.iter().filter(labelled).map(|(name, _)| name.as_str()).collect();
-        if let Some((name, labels)) = self.namespaces.get_key_value(tenant.as_str())
-            && !labels.contains_key(TENANT_LABEL)
+        let labelled = |(_, known): &(&Arc<str>, &Namespace)| {
+            known.labels.get(TENANT_LABEL).is_some_and(|label| label == tenant.as_str())
+        };
+        let mut homes: Vec<&str> = self.namespaces.iter().filter(labelled).map(|(name, _)| &**name).collect();
+        if let Some((name, known)) = self.namespaces.get_key_value(tenant.as_str())
+            && !known.labels.contains_key(TENANT_LABEL)
         {
             homes.push(name);
         }
@@ -257,8 +275,8 @@ impl Facts {
     /// [`home_of`](Self::home_of) for every tenant that has one, found in one go.
     pub fn homes_by_tenant(&self) -> BTreeMap<&str, &str> {
         let mut homes: BTreeMap<&str, &str> = BTreeMap::new();
-        for (name, labels) in &self.namespaces {
-            let home = homes.entry(labels.get(TENANT_LABEL).unwrap_or(name)).or_insert(name);
+        for (name, known) in &self.namespaces {
+            let home = homes.entry(known.labels.get(TENANT_LABEL).map_or(&**name, String::as_str)).or_insert(name);
             *home = (*home).min(name);
         }
         homes
@@ -276,7 +294,7 @@ impl Facts {
     }
 
     /// All FluxClusters, by id.
-    pub fn clusters(&self) -> &BTreeMap<String, Labels> {
+    pub fn clusters(&self) -> &LabelsByName {
         &self.clusters
     }
 
@@ -289,7 +307,26 @@ impl Facts {
     pub fn homes(&self) -> impl Iterator<Item = &str> {
         let homes = self.configs.keys().map(|home| &**home);
         let unseen = homes.filter(|home| !self.namespaces.contains_key(*home));
-        self.namespaces.keys().map(String::as_str).chain(unseen)
+        self.namespaces.keys().map(|name| &**name).chain(unseen)
+    }
+
+    /// The name of a namespace of the management cluster, shared with these facts where they have it.
+    pub(crate) fn home(&self, name: &str) -> Arc<str> {
+        self.namespaces.get_key_value(name).map_or_else(|| name.into(), |(known, _)| Arc::clone(known))
+    }
+
+    /// Namespace and name of a FluxConfig, shared with its declaration where it has one.
+    pub(crate) fn name(&self, home: &str, name: &str) -> (Arc<str>, Arc<str>) {
+        match self.known(home, name) {
+            Some(Known { first, .. }) => (Arc::clone(&first.home), Arc::clone(&first.name)),
+            None => (self.home(home), name.into()),
+        }
+    }
+
+    /// The same target namespace, shared with the declarations that go there.
+    pub(crate) fn target(&self, cluster: &ClusterId, namespace: NamespaceName) -> NamespaceName {
+        let known = self.claims.get(cluster).and_then(|targets| targets.get_key_value(&namespace));
+        known.map_or(namespace, |(known, _)| known.clone())
     }
 
     /// The FluxConfigs that claim a target.
@@ -304,7 +341,7 @@ impl Facts {
     /// The names in `dependsOn` of a FluxConfig; `None` where there is no such FluxConfig.
     pub(crate) fn depends_on(&self, home: &str, name: &str) -> Option<&[String]> {
         let known = self.known(home, name)?;
-        Some(known.depends_on.as_ref().unwrap_or(&known.first.depends_on))
+        Some(known.depends_on.as_deref().unwrap_or(&known.first.depends_on))
     }
 
     /// Names of the FluxConfigs in a namespace.

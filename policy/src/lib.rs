@@ -38,7 +38,7 @@ pub mod workload;
 pub use compile::{CompiledPolicy, InvalidPolicy, check_cluster, compile};
 pub use concern::{Concern, concern};
 pub use decide::{additions, decide, decide_placed, violations};
-pub use facts::{Declaration, Facts, Labels, LabelsOf, Since, Unseen, since};
+pub use facts::{Declaration, Facts, Labels, LabelsByName, LabelsOf, Since, Unseen, since};
 pub use grants::dangerous_grants;
 pub use placement::{Placed, Placer};
 pub use query::{Answer, Question, ask};

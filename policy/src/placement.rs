@@ -89,7 +89,7 @@ impl<'p> Home<'p> {
             Some(tenant) => policies.select(tenant, facts.labels(name)),
         };
         let selected = selected.map(|all| Applicable { everywhere: all.everywhere(), all, on: Vec::new() });
-        Self { name: name.into(), tenant, selected }
+        Self { name: facts.home(name), tenant, selected }
     }
 }
 
@@ -175,7 +175,7 @@ fn place<'p>(
 }
 
 fn labels<'f>(cluster: &ClusterId, facts: &'f Facts) -> LabelsOf<'f> {
-    facts.clusters().get(cluster.as_str()).map_or(LabelsOf::Unknown, LabelsOf::Known)
+    facts.clusters().get(cluster.as_str()).map_or(LabelsOf::Unknown, |labels| LabelsOf::Known(labels))
 }
 
 fn bad_tenant(home: &str, facts: &Facts) -> Violation {
@@ -217,7 +217,7 @@ fn cluster<'p>(config: &'p FluxConfig, policies: &Selection<'p>, facts: &Facts) 
 
 /// The id of a cluster that exists.
 fn existing(found: &Field<&str>, policies: &Selection<'_>, facts: &Facts) -> Result<ClusterId, Violation> {
-    if !facts.clusters().contains_key(found.value) {
+    let Some((known, _)) = facts.clusters().get_key_value(found.value) else {
         let usable = usable_clusters(policies, facts);
         let closest = show::closest(found.value, usable.iter().map(String::as_str)).map(str::to_owned);
         let violation =
@@ -235,8 +235,8 @@ fn existing(found: &Field<&str>, policies: &Selection<'_>, facts: &Facts) -> Res
             None => violation.help("write the id of a FluxCluster that exists"),
         }
         .suggestion(closest));
-    }
-    match ClusterId::new(found.value) {
+    };
+    match ClusterId::shared(known) {
         Ok(id) => Ok(id),
         Err(error) => Err(Violation::new(Rule::InvalidName, "spec.cluster", show::no_name(&error))
             .value(found.value)
@@ -334,8 +334,8 @@ pub(crate) fn usable(policies: &Selection<'_>, cluster: &str, labels: LabelsOf<'
 
 /// Clusters on which some policy gives a destination.
 fn usable_clusters(policies: &Selection<'_>, facts: &Facts) -> Vec<String> {
-    let usable = |(id, labels): &(&String, &Labels)| usable(policies, id, LabelsOf::Known(labels));
-    facts.clusters().iter().filter(usable).map(|(id, _)| id.clone()).collect()
+    let usable = |(id, labels): &(&Arc<str>, &Arc<Labels>)| usable(policies, id, LabelsOf::Known(labels));
+    facts.clusters().iter().filter(usable).map(|(id, _)| id.to_string()).collect()
 }
 
 /// That no policy gives a destination on a cluster.

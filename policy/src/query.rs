@@ -78,14 +78,14 @@ pub fn ask(
         }
     };
     let everywhere = selection.everywhere();
-    let clusters: Vec<&String> = match cluster {
+    let clusters: Vec<&str> = match cluster {
         Some(wanted) => match facts.clusters().get_key_value(wanted) {
-            Some((id, _)) => vec![id],
+            Some((id, _)) => vec![&**id],
             None => {
                 let violation =
                     Violation::new(Rule::UnknownCluster, "spec.cluster", format!("there is no cluster {wanted:?}"))
                         .value(wanted)
-                        .allowed(facts.clusters().keys().cloned().collect())
+                        .allowed(facts.clusters().keys().map(ToString::to_string).collect())
                         .help("write the id of a FluxCluster that exists");
                 return vec![(wanted.to_owned(), Answer::No(Box::new(violation)))];
             }
@@ -94,20 +94,20 @@ pub fn ask(
             .clusters()
             .iter()
             .filter(|(id, labels)| placement::usable(&everywhere, id, LabelsOf::Known(labels)))
-            .map(|(id, _)| id)
+            .map(|(id, _)| &**id)
             .collect(),
     };
     clusters
         .into_iter()
         .map(|id| {
-            let labels = facts.clusters().get(id).map_or(LabelsOf::Unknown, LabelsOf::Known);
+            let labels = facts.clusters().get(id).map_or(LabelsOf::Unknown, |labels| LabelsOf::Known(labels));
             let place = Place { tenant, id, labels, namespace };
             let answered = if placement::usable(&everywhere, id, labels) {
                 one(question, &place, &everywhere, &selection.on(id, labels))
             } else {
                 Err(placement::not_usable(&everywhere, tenant, id, facts))
             };
-            (id.clone(), answer(answered))
+            (id.to_owned(), answer(answered))
         })
         .collect()
 }

@@ -392,7 +392,7 @@ proptest! {
             }
         }
         let mut facts = case.facts(&set);
-        facts.cluster(texts.next().flatten().unwrap_or_default(), Default::default());
+        facts.cluster(texts.next().flatten().unwrap_or_default(), sluicegate_policy::Labels::new());
         let user = texts.next().flatten().unwrap_or_default();
         let configs = [serde_json::from_value::<FluxConfig>(whole), Ok(case.config.clone())];
         for config in configs.into_iter().flatten() {

@@ -144,7 +144,7 @@ impl Judge {
 
     /// A webhook that is the guard here.
     fn webhook(&self) -> Snapshot {
-        let named = |name: &str, labels: Labels| Arc::new(BTreeMap::from([(name.to_owned(), labels)]));
+        let named = |name: &str, labels: Labels| Arc::new(BTreeMap::from([(name.into(), labels.into())]));
         let labels = Labels::from([(TENANT_LABEL.to_owned(), self.name.clone())]);
         let (namespaces, clusters) = (named(&self.name, labels), named(CLUSTER, Labels::new()));
         let snapshot = Snapshot::new(self.policies.clone(), namespaces, clusters, Arc::default());

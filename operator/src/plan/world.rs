@@ -13,8 +13,8 @@ use sluicegate_crds::{
     DeletionPolicy, FluxCluster, FluxConfig, FluxConfigSpec, FluxConfigStatus, FluxPolicy, FluxPolicySpec,
 };
 use sluicegate_policy::{
-    Admitted, Declaration, Facts, InvalidPolicy, Labels, PolicySet, Rule, Unseen, Verdict, Violation, compile, concern,
-    decide,
+    Admitted, Declaration, Facts, InvalidPolicy, Labels, LabelsByName, PolicySet, Rule, Unseen, Verdict, Violation,
+    compile, concern, decide,
     grammar::{ClusterId, NamespaceName},
     since,
     verdict::Common,
@@ -179,7 +179,7 @@ pub struct World {
     policies: BTreeMap<String, KnownPolicy>,
     set: PolicySet,
     clusters: BTreeMap<String, Arc<FluxCluster>>,
-    namespaces: BTreeMap<String, Labels>,
+    namespaces: LabelsByName,
     configs: HashMap<ConfigKey, Box<Known>>,
     /// By the digest of the policies.
     judges: HashMap<Arc<str>, Judges>,
@@ -234,7 +234,7 @@ impl World {
             configs: self.configs.keys().cloned().collect(),
             policies: self.policies.keys().cloned().collect(),
             clusters: self.clusters.keys().cloned().collect(),
-            namespaces: self.namespaces.keys().cloned().collect(),
+            namespaces: self.namespaces.keys().map(ToString::to_string).collect(),
         }
     }
 
@@ -243,7 +243,7 @@ impl World {
         let mut dirty = Dirty::default();
         let mut outcome = Outcome::default();
         let mut replaced: Vec<(ConfigKey, Box<ReadConfig>)> = Vec::new();
-        let mut relabelled: HashSet<String> = HashSet::new();
+        let mut relabelled: HashSet<Arc<str>> = HashSet::new();
         for change in changes {
             match change {
                 Change::Config(key, Some(config)) => replaced.push((key, config)),
@@ -285,16 +285,20 @@ impl World {
                     };
                 }
                 Change::Namespace(name, labels) => {
-                    let before = match labels.clone() {
-                        Some(labels) => self.namespaces.insert(name.clone(), labels),
-                        None => self.namespaces.remove(&name),
-                    };
-                    outcome.ground |= before != labels;
-                    if before != labels {
+                    let labels = labels.map(Arc::new);
+                    if self.namespaces.get(&*name) != labels.as_ref() {
+                        let name: Arc<str> = name.into();
                         match labels {
-                            Some(labels) => self.facts.namespace(&name, labels),
-                            None => self.current = false,
+                            Some(labels) => {
+                                self.facts.namespace(name.clone(), labels.clone());
+                                self.namespaces.insert(name.clone(), labels);
+                            }
+                            None => {
+                                self.namespaces.remove(&name);
+                                self.current = false;
+                            }
                         }
+                        outcome.ground = true;
                         relabelled.insert(name);
                     }
                 }
@@ -348,11 +352,14 @@ impl World {
                 restated.insert(key);
                 continue;
             }
-            let declaration = Declaration::of(&config, &self.set, facts, since(&config));
+            let mut declaration = Declaration::of(&config, &self.set, facts, since(&config));
             dirty.configs.insert(key.clone());
             // Others hear only what it declares.
             let before = self.configs.get(&key);
-            if before.is_none_or(|before| before.declaration != declaration) {
+            if let Some(same) = before.filter(|before| before.declaration == declaration) {
+                // The facts keep the one that they were told.
+                declaration = same.declaration.clone();
+            } else {
                 dirty.targets.extend(before.and_then(|before| before.declaration.target().cloned()));
                 dirty.targets.extend(declaration.target().cloned());
                 dirty.homes.insert(key.home.clone());
@@ -368,12 +375,9 @@ impl World {
     }
 
     fn bare_facts(&self) -> Facts {
-        static NONE: Labels = Labels::new();
-        Facts::of(
-            Unseen::Absent,
-            self.namespaces.iter().map(|(name, labels)| (name.as_str(), labels)),
-            self.clusters.iter().map(|(id, cluster)| (id.as_str(), cluster.metadata.labels.as_ref().unwrap_or(&NONE))),
-        )
+        let labels = |cluster: &FluxCluster| Arc::new(cluster.metadata.labels.clone().unwrap_or_default());
+        let clusters = self.clusters.iter().map(|(id, cluster)| (id.as_str().into(), labels(cluster)));
+        Facts::of(Unseen::Absent, &self.namespaces, clusters.collect())
     }
 
     /// Where all FluxConfigs go, after policies or labels have changed.
@@ -381,7 +385,11 @@ impl World {
         let facts = self.bare_facts();
         for known in self.configs.values_mut() {
             let config = known.config.unpack();
-            known.declaration = Declaration::of(&config, &self.set, &facts, since(&config));
+            let declaration = Declaration::of(&config, &self.set, &facts, since(&config));
+            // Plans that stay share their texts with the one that they were decided by.
+            if known.declaration != declaration {
+                known.declaration = declaration;
+            }
         }
         self.current = false;
     }

@@ -123,6 +123,14 @@ macro_rules! name {
                 Self::check(text).map(|()| Self(text.into()))
             }
 
+            /// As [`new`](Self::new), of a text that others have, too: it is in memory once.
+            ///
+            /// # Errors
+            /// Says what is wrong with the text and what is allowed.
+            pub fn shared(text: &Arc<str>) -> Result<Self, NameError> {
+                Self::check(text).map(|()| Self(Arc::clone(text)))
+            }
+
             /// Whether the text is such a name, for whoever does not need the name itself.
             ///
             /// # Errors

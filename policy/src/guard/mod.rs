@@ -109,7 +109,8 @@ fn selection<'p>(ward: &Ward<'_>, policies: &'p PolicySet, facts: &Facts) -> Res
         several => Selection::union(several),
     };
     let everywhere = selected.everywhere();
-    let labels = facts.clusters().get(ward.cluster.as_str()).map_or(LabelsOf::Unknown, LabelsOf::Known);
+    let labels =
+        facts.clusters().get(ward.cluster.as_str()).map_or(LabelsOf::Unknown, |labels| LabelsOf::Known(labels));
     if !placement::usable(&everywhere, ward.cluster.as_str(), labels) {
         return Err(Box::new(placement::not_usable(&everywhere, ward.tenant, ward.cluster.as_str(), facts)));
     }

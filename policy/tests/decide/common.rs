@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use sluicegate_policy::{Admitted, verdict::Common};
+use sluicegate_policy::{
+    Admitted, Declaration, Facts, LabelsByName, LabelsOf, Unseen, Verdict, decide, verdict::Common,
+};
 
-use crate::world::World;
+use crate::world::{World, config, labels};
 
 fn admitted(world: &World, common: &mut Common, patch: Value) -> Admitted {
     let mut admitted = world.accepts(patch);
@@ -81,4 +83,38 @@ fn what_is_shared_has_a_bound() {
     kept.remove(0);
     kept.push(admitted(&world, &mut common, every(7200)));
     assert!(known(&mut common, &kept, 7200));
+}
+
+#[test]
+fn names_are_in_memory_once() {
+    let world = World::new().namespace("team-a", &[]);
+    let (set, mut facts) = (world.set(), world.facts_with(&config("team-a", "shop", json!({}))));
+    let cart = config("team-a", "cart", json!({}));
+    facts.declare(Declaration::of(&cart, &set, &facts, None));
+    let decided = ["shop", "cart"].map(|name| match decide(&config("team-a", name, json!({})), &set, &facts) {
+        Verdict::Admitted(admitted) => admitted,
+        other => panic!("{other:?}"),
+    });
+    let [shop, cart] = decided.each_ref().map(|admitted| admitted.resolved());
+    assert!(Arc::ptr_eq(&shop.home, &cart.home));
+    assert_eq!(shop.home.as_ptr(), shop.tenant.as_str().as_ptr());
+    assert_eq!(shop.tenant.as_str().as_ptr(), cart.tenant.as_str().as_ptr());
+    assert_eq!(shop.cluster.value.as_str().as_ptr(), cart.cluster.value.as_str().as_ptr());
+    assert_eq!(shop.namespace.value.as_str().as_ptr(), cart.namespace.value.as_str().as_ptr());
+    // Two verdicts on one FluxConfig have the name of its declaration.
+    match decide(&config("team-a", "shop", json!({"wait": true})), &set, &facts) {
+        Verdict::Admitted(again) => assert!(Arc::ptr_eq(&again.resolved().name, &shop.name)),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn facts_share_labels_with_whoever_keeps_them() {
+    let found = Arc::new(labels(&[("plan", "gold"), ("sluicegate.dev/tenant", "team-b")]));
+    let kept = LabelsByName::from([("team-a".into(), Arc::clone(&found))]);
+    let facts = Facts::of(Unseen::Absent, &kept, kept.clone());
+    let LabelsOf::Known(known) = facts.labels("team-a") else { panic!("they were told") };
+    assert!(std::ptr::eq(known, &*found));
+    assert!(Arc::ptr_eq(&facts.clusters()["team-a"], &found));
+    assert_eq!(facts.tenant("team-a").unwrap().as_str(), "team-b");
 }

@@ -49,10 +49,10 @@ pub(super) fn validate(request: &Request<'_>, snapshot: &Snapshot, budget: Budge
                     );
                 }
             }
-            if clusters.get(&name) == Some(&labels) {
+            if clusters.get(&*name).is_some_and(|known| **known == labels) {
                 return answer;
             }
-            Arc::make_mut(&mut clusters).insert(name, labels);
+            Arc::make_mut(&mut clusters).insert(name.into(), labels.into());
         }
     }
     let after = snapshot.over(snapshot.namespaces.clone(), clusters);

@@ -62,7 +62,7 @@ pub(super) fn validate(request: &Request<'_>, snapshot: &Snapshot, budget: Budge
     }
     let name = if request.name.is_empty() { new.metadata.name } else { request.name.to_string() };
     let mut namespaces = snapshot.namespaces.clone();
-    Arc::make_mut(&mut namespaces).insert(name.clone(), new.metadata.labels.unwrap_or_default());
+    Arc::make_mut(&mut namespaces).insert(name.as_str().into(), new.metadata.labels.unwrap_or_default().into());
     let after = snapshot.over(namespaces, snapshot.clusters.clone());
     let here = |config: &FluxConfig| config.metadata.namespace.as_deref() == Some(&name);
     match impact::cut_off(snapshot, &after, here, budget).warning() {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use foldhash::{HashMap, HashMapExt as _};
 use sluicegate_crds::{GuardMode, TENANT_LABEL};
 use sluicegate_policy::{
-    Facts, Labels, Placer, PolicySet,
+    Facts, LabelsByName, Placer, PolicySet,
     grammar::{ClusterId, ImagePattern, NamespaceName, TenantName},
     guard::{EXEMPT, Evaluator, Residents, Ward},
     violations,
@@ -41,7 +41,7 @@ impl Guarded {
         here: &BTreeMap<String, GuardMode>,
         policies: &PolicySet,
         facts: &Facts,
-        namespaces: &BTreeMap<String, Labels>,
+        namespaces: &LabelsByName,
         configs: &Configs,
         residents: &ResidentsOf,
     ) -> Self {
@@ -57,8 +57,8 @@ impl Guarded {
         };
         let mut wards = HashMap::new();
         for (namespace, labels) in namespaces {
-            if let Some(tenant) = labels.get(TENANT_LABEL).filter(|_| !EXEMPT.contains(&namespace.as_str())) {
-                wards.insert(namespace.clone(), builder.ward(tenant, namespace, residents.get(namespace)));
+            if let Some(tenant) = labels.get(TENANT_LABEL).filter(|_| !EXEMPT.contains(&&**namespace)) {
+                wards.insert(namespace.to_string(), builder.ward(tenant, namespace, residents.get(&**namespace)));
             }
         }
         Self { enforces: true, wards }

@@ -17,7 +17,7 @@ use sluicegate_operator::{
     object::Kind,
     telemetry::health::{Beat, Gate},
 };
-use sluicegate_policy::{CompiledPolicy, InvalidPolicy, Labels, PolicySet, compile, guard::Residents};
+use sluicegate_policy::{CompiledPolicy, InvalidPolicy, Labels, LabelsByName, PolicySet, compile, guard::Residents};
 use tokio::{
     sync::mpsc,
     time::{sleep, timeout},
@@ -62,8 +62,8 @@ struct Cluster {
 struct Known {
     policies: BTreeMap<String, (Policy, Result<Arc<CompiledPolicy>, InvalidPolicy>)>,
     set: PolicySet,
-    namespaces: Arc<BTreeMap<String, Labels>>,
-    clusters: Arc<BTreeMap<String, Labels>>,
+    namespaces: Arc<LabelsByName>,
+    clusters: Arc<LabelsByName>,
     configs: Arc<Configs>,
     here: BTreeMap<String, GuardMode>,
     residents: ResidentsOf,
@@ -163,7 +163,7 @@ impl Known {
     }
 
     fn forget(&mut self, watched: Watched, names: &HashSet<(String, String)>) {
-        let gone = |name: &String| !names.contains(&(String::new(), name.clone()));
+        let gone = |name: &str| !names.contains(&(String::new(), name.to_owned()));
         let changes: Vec<Change> = match watched {
             Watched::FluxConfig => {
                 let gone = self.configs.keys().filter(|key| !names.contains(*key)).cloned();
@@ -172,9 +172,12 @@ impl Known {
             Watched::FluxPolicy => {
                 self.policies.keys().filter(|name| gone(name)).map(|name| Change::Policy(name.clone(), None)).collect()
             }
-            Watched::FluxCluster => {
-                self.clusters.keys().filter(|name| gone(name)).map(|name| Change::Cluster(name.clone(), None)).collect()
-            }
+            Watched::FluxCluster => self
+                .clusters
+                .keys()
+                .filter(|name| gone(name))
+                .map(|name| Change::Cluster(name.to_string(), None))
+                .collect(),
             Watched::TenantGuard => {
                 let gone = |namespace: &&String| !names.contains(&((*namespace).clone(), TENANT_GUARD.to_owned()));
                 self.residents.keys().filter(gone).map(|name| Change::Guard(name.clone(), None)).collect()
@@ -183,7 +186,7 @@ impl Known {
                 .namespaces
                 .keys()
                 .filter(|name| gone(name))
-                .map(|name| Change::Namespace(name.clone(), None))
+                .map(|name| Change::Namespace(name.to_string(), None))
                 .collect(),
         };
         for change in changes {
@@ -201,11 +204,12 @@ impl Known {
     }
 }
 
-fn put(map: &mut Arc<BTreeMap<String, Labels>>, name: String, labels: Option<Labels>) -> bool {
-    map.get(&name) != labels.as_ref() && set(Arc::make_mut(map), name, labels)
+fn put(map: &mut Arc<LabelsByName>, name: String, labels: Option<Labels>) -> bool {
+    let labels = labels.map(Arc::new);
+    map.get(&*name) != labels.as_ref() && set(Arc::make_mut(map), name.into(), labels)
 }
 
-fn set<T: PartialEq>(map: &mut BTreeMap<String, T>, name: String, value: Option<T>) -> bool {
+fn set<K: Ord, T: PartialEq>(map: &mut BTreeMap<K, T>, name: K, value: Option<T>) -> bool {
     if map.get(&name) == value.as_ref() {
         return false;
     }

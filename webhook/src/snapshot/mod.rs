@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use arc_swap::{ArcSwapOption, Guard};
 use sluicegate_crds::{FluxConfig, GuardMode};
-use sluicegate_policy::{Declaration, Facts, Labels, Placer, PolicySet, Unseen, since};
+use sluicegate_policy::{Declaration, Facts, LabelsByName, Placer, PolicySet, Unseen, since};
 
 pub use guarded::{Guarded, ResidentsOf, Standing};
 pub use keeper::keep;
@@ -27,9 +27,9 @@ pub struct Snapshot {
     /// Namespaces, FluxClusters and FluxConfigs, as the engine takes them.
     pub facts: Facts,
     /// Labels of the Namespaces.
-    pub namespaces: Arc<BTreeMap<String, Labels>>,
+    pub namespaces: Arc<LabelsByName>,
     /// Labels of the FluxClusters.
-    pub clusters: Arc<BTreeMap<String, Labels>>,
+    pub clusters: Arc<LabelsByName>,
     /// The FluxConfigs.
     pub configs: Arc<Configs>,
     /// Tenants' namespaces on the cluster that the webhook runs on, where it is the guard.
@@ -40,8 +40,8 @@ impl Snapshot {
     /// Gathers the facts. Nothing is guarded yet.
     pub fn new(
         policies: PolicySet,
-        namespaces: Arc<BTreeMap<String, Labels>>,
-        clusters: Arc<BTreeMap<String, Labels>>,
+        namespaces: Arc<LabelsByName>,
+        clusters: Arc<LabelsByName>,
         configs: Arc<Configs>,
     ) -> Self {
         let facts = facts(&policies, &namespaces, &clusters, &configs);
@@ -62,21 +62,13 @@ impl Snapshot {
     }
 
     /// The same policies over other Namespaces and FluxClusters, guarding nothing.
-    pub fn over(&self, namespaces: Arc<BTreeMap<String, Labels>>, clusters: Arc<BTreeMap<String, Labels>>) -> Self {
+    pub fn over(&self, namespaces: Arc<LabelsByName>, clusters: Arc<LabelsByName>) -> Self {
         Self::new(self.policies.clone(), namespaces, clusters, self.configs.clone())
     }
 }
 
-fn facts(
-    policies: &PolicySet,
-    namespaces: &BTreeMap<String, Labels>,
-    clusters: &BTreeMap<String, Labels>,
-    configs: &Configs,
-) -> Facts {
-    fn borrowed(map: &BTreeMap<String, Labels>) -> impl Iterator<Item = (&str, &Labels)> {
-        map.iter().map(|(name, labels)| (name.as_str(), labels))
-    }
-    let mut facts = Facts::of(Unseen::Absent, borrowed(namespaces), borrowed(clusters));
+fn facts(policies: &PolicySet, namespaces: &LabelsByName, clusters: &LabelsByName, configs: &Configs) -> Facts {
+    let mut facts = Facts::of(Unseen::Absent, namespaces, clusters.clone());
     let declarations: Vec<Declaration> = {
         let mut placer = Placer::new(policies, &facts);
         configs.values().map(|config| placer.place(config).declaration(since(config))).collect()

@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 use sluicegate_crds::{FluxConfig, FluxPolicy, GuardMode};
-use sluicegate_policy::{Labels, PolicySet, guard::Residents};
+use sluicegate_policy::{Labels, LabelsByName, PolicySet, guard::Residents};
 use sluicegate_webhook::{
     decide::{Budget, Hook, decide},
     review::{Answer, Reading, read},
@@ -64,7 +64,7 @@ pub fn guarded_by(mode: GuardMode, policy: Value, configs: &[Value]) -> Snapshot
     let mut namespaces = (*snapshot.namespaces).clone();
     for (namespace, tenant) in tenants {
         let labels = Labels::from([("sluicegate.dev/tenant".to_owned(), tenant.to_owned())]);
-        namespaces.insert(namespace.to_owned(), labels);
+        namespaces.insert(namespace.into(), labels.into());
     }
     snapshot = snapshot.over(Arc::new(namespaces), snapshot.clusters.clone());
     let resident = |accounts: &[&str], images: &[&str]| {
@@ -88,9 +88,9 @@ pub fn with(policies: Vec<(&str, Value)>, configs: &[Value]) -> Snapshot {
             serde_json::from_value(object).unwrap()
         })
         .collect();
-    let named = |pairs: &[(&str, &str)]| -> BTreeMap<String, Labels> {
+    let named = |pairs: &[(&str, &str)]| -> LabelsByName {
         let labels = |label: &str| Labels::from([("env".to_owned(), label.to_owned())]);
-        pairs.iter().map(|(name, label)| ((*name).to_owned(), labels(label))).collect()
+        pairs.iter().map(|(name, label)| ((*name).into(), labels(label).into())).collect()
     };
     let configs: Configs = configs
         .iter()

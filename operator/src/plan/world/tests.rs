@@ -68,7 +68,9 @@ fn all(world: &World) -> Vec<Change> {
     changes.extend(
         world.clusters.iter().map(|(id, cluster)| Change::Cluster(id.clone(), Some(Box::new((**cluster).clone())))),
     );
-    changes.extend(world.namespaces.iter().map(|(name, labels)| Change::Namespace(name.clone(), Some(labels.clone()))));
+    changes.extend(
+        world.namespaces.iter().map(|(name, labels)| Change::Namespace(name.to_string(), Some((**labels).clone()))),
+    );
     changes.extend(world.configs.iter().map(|(key, known)| Change::config(key.clone(), json!(known.config.unpack()))));
     changes
 }

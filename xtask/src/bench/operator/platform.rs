@@ -134,7 +134,7 @@ impl Platform {
     fn admitted(&self, whom: For, number: usize) -> anyhow::Result<Vec<(FluxConfig, Admitted)>> {
         let mut facts = Facts::new(Unseen::Absent);
         let tenant = whom.tenant(number);
-        facts.namespace(&tenant, Labels::from([("kubernetes.io/metadata.name".to_owned(), tenant.clone())]));
+        facts.namespace(tenant.as_str(), Labels::from([("kubernetes.io/metadata.name".to_owned(), tenant.clone())]));
         facts.cluster(CLUSTER, Labels::new());
         let configs: Vec<FluxConfig> =
             self.configs_of(whom, number).map(serde_json::from_value).collect::<Result<_, _>>()?;

@@ -270,10 +270,10 @@ mod tests {
             let key = (config.metadata.namespace.clone().unwrap(), config.metadata.name.clone().unwrap());
             (key, Arc::new(config))
         });
-        let named = |names: Vec<String>| names.into_iter().map(|name| (name, Labels::new())).collect();
+        let named = |names: Vec<String>| names.into_iter().map(|name| (name.into(), Labels::new().into())).collect();
         let clusters = list("fluxclusters")
             .map(|text| from_str::<Value>(text).unwrap()["metadata"]["name"].as_str().unwrap().to_owned());
-        let label = |tenant: String| (tenant.clone(), Labels::from([(TENANT_LABEL.to_owned(), tenant)]));
+        let label = |tenant: String| (tenant.as_str().into(), Labels::from([(TENANT_LABEL.to_owned(), tenant)]).into());
         let resident = |tenant: String| (tenant, Residents { operator: USER.to_owned(), ..Residents::default() });
         Snapshot::new(
             policies,
