@@ -94,6 +94,16 @@ impl Declaration {
         }))
     }
 
+    /// Namespace of the FluxConfig on the management cluster.
+    pub fn home(&self) -> &Arc<str> {
+        &self.0.home
+    }
+
+    /// Name of the FluxConfig.
+    pub fn name(&self) -> &Arc<str> {
+        &self.0.name
+    }
+
     /// The tenant.
     pub fn tenant(&self) -> Option<&TenantName> {
         self.0.tenant.as_ref()

@@ -118,6 +118,32 @@ fn a_namespace_without_an_owner_is_adopted_and_survives() {
 }
 
 #[test]
+fn a_home_that_is_deployed_to_is_guarded_and_survives() {
+    on_plane("home", async |platform| {
+        let tenant = platform.tenant("team").await?;
+        let destinations = json!([{"clusters": ["local"], "namespaces": [tenant.name], "createNamespace": true}]);
+        let defaults = json!({"namespace": tenant.name});
+        platform.policy("teams", &[&tenant], json!({"destinations": destinations, "defaults": defaults})).await?;
+        declare(&tenant).await?;
+        let home = || async { platform.space.get("v1", "Namespace", "", &tenant.name).await };
+        let labelled = || async {
+            let found = home().await?.unwrap_or_default();
+            Ok((found["metadata"]["labels"]["sluicegate.dev/tenant"] == tenant.name.as_str()).then_some(()))
+        };
+        platform.space.wait("the tenant's label, by which the guard knows it", SOON, labelled).await?;
+        let guard = || async { platform.space.get("sluicegate.dev/v1alpha1", "TenantGuard", &tenant.name, "sluicegate").await };
+        platform.space.wait("its TenantGuard", SOON, guard).await?;
+        tenant.remove("shop", START).await?;
+        let given_back = || async {
+            let left = home().await?.expect("it was there before us");
+            assert!(left["metadata"]["deletionTimestamp"].is_null(), "{}", left["metadata"]);
+            Ok(left["metadata"]["labels"]["app.kubernetes.io/managed-by"].is_null().then_some(()))
+        };
+        platform.space.wait("the home as it was", SOON, given_back).await
+    });
+}
+
+#[test]
 fn a_namespace_that_an_administrator_gives_to_another_tenant_is_left_alone() {
     on_plane("given", async |platform| {
         let tenant = platform.tenant("team").await?;

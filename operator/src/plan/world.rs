@@ -338,7 +338,6 @@ impl World {
         for (key, read) in replaced {
             let ReadConfig { config: packed, error, status } = *read;
             let config = packed.unpack();
-            let key = self.configs.get_key_value(&key).map_or(key, |(known, _)| known.clone());
             let same = self.configs.get(&key).is_some_and(|known| {
                 let before = known.config.unpack();
                 before.spec == config.spec
@@ -353,6 +352,13 @@ impl World {
                 continue;
             }
             let mut declaration = Declaration::of(&config, &self.set, facts, since(&config));
+            // With the texts of the declaration, so that they are in memory once.
+            let declared = ConfigKey::new(declaration.home().clone(), declaration.name().clone());
+            let key = match self.configs.get_key_value(&key) {
+                Some((known, _)) => known.clone(),
+                None if declared == key => declared,
+                None => key,
+            };
             dirty.configs.insert(key.clone());
             // Others hear only what it declares.
             let before = self.configs.get(&key);

@@ -261,7 +261,7 @@ pub fn render(agent: &AgentId, members: &[Member<'_>], site: &Site) -> Result<Re
         return Err(RenderError::NoApiServer { cluster: agent.cluster.clone() });
     }
     let mut output = Output::new(agent);
-    namespaces::render(&settings, &items, site, &mut output)?;
+    namespaces::render(&settings, &items, &mut output)?;
     network::render(&settings, site, &mut output);
     workloads::render(&settings, &mut output);
     for item in &items {

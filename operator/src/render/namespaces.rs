@@ -6,7 +6,7 @@ use serde_json::json;
 use sluicegate_crds::Placement;
 
 use super::{
-    Item, RenderError, Site,
+    Item, RenderError,
     output::Output,
     settings::{Settings, place, quantities},
     workloads::canonical,
@@ -21,7 +21,6 @@ const QUOTA: &str = "sluicegate";
 pub(super) fn render(
     settings: &Settings<'_>,
     items: &[Item<'_>],
-    site: &Site,
     output: &mut Output<'_>,
 ) -> Result<(), RenderError> {
     if settings.placement != Placement::Namespace {
@@ -34,9 +33,8 @@ pub(super) fn render(
     let created: BTreeMap<&str, &str> = items
         .iter()
         .filter(|item| item.resolved.terms.create_namespace.value)
+        // Also one that FluxConfigs live in: it is not removed, but without its tenant's label nothing guards it.
         .map(|item| (item.target(), item.tenant()))
-        // The namespace of a FluxConfig is there before it, and is not the operator's to remove.
-        .filter(|(target, _)| !(site.management && items.iter().any(|item| *item.resolved.home == **target)))
         .collect();
     for (target, tenant) in created {
         output.add_to("", Kind::Namespace, target, &Owner::Tenant(tenant.to_owned()), json!({}));
