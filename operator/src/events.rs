@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::runtime::events::{Event, Recorder};
+use kube::{
+    Client,
+    runtime::events::{Event, Recorder, Reporter},
+};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tracing::{debug, warn};
 
@@ -12,6 +15,8 @@ use crate::cluster::client::Permit;
 
 /// Events that wait; about as many as other components of Kubernetes let wait.
 const WAITING: usize = 1000;
+/// Events that are remembered, so that one that comes again counts as a series. kube remembers all of six minutes, each whole.
+const REMEMBERED: usize = 100;
 /// Time between two.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -37,7 +42,9 @@ impl Events {
 }
 
 /// Writes events, one after the other, for as long as there are any to come.
-pub async fn write(recorder: Recorder, permit: Permit, mut events: Receiver<Told>) {
+pub async fn write(client: Client, reporter: Reporter, permit: Permit, mut events: Receiver<Told>) {
+    let mut recorder = Recorder::new(client.clone(), reporter.clone());
+    let mut remembered = 0;
     while let Some((event, about)) = events.recv().await {
         // Whoever leads now tells of what it does.
         if !permit() {
@@ -45,6 +52,11 @@ pub async fn write(recorder: Recorder, permit: Permit, mut events: Receiver<Told
         }
         if let Err(error) = recorder.publish(&event, &about).await {
             warn!(%error, "cannot write an event");
+        }
+        remembered += 1;
+        if remembered == REMEMBERED {
+            recorder = Recorder::new(client.clone(), reporter.clone());
+            remembered = 0;
         }
         tokio::time::sleep(PAUSE).await;
     }

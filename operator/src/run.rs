@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
-use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::events::Reporter;
 use serde_json::json;
 use sluicegate_crds::{API_VERSION, FluxPolicy};
 use tokio::sync::{Notify, watch};
@@ -82,7 +82,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()> + Send + 'stat
     let management = ClusterClient::new(connection.clone(), permit.clone(), metrics.clone());
     let reporter = Reporter { controller: "sluicegate-operator".to_owned(), instance: Some(options.pod.clone()) };
     let (events, told_events) = Events::new();
-    let writer = events::write(Recorder::new(client.clone(), reporter), permit.clone(), told_events);
+    let writer = events::write(client.clone(), reporter, permit.clone(), told_events);
     let context = Context::new(management, options.namespace.clone(), metrics.clone(), events, election.leadership());
 
     let health = Health::default();

@@ -131,7 +131,8 @@ fn a_home_that_is_deployed_to_is_guarded_and_survives() {
             Ok((found["metadata"]["labels"]["sluicegate.dev/tenant"] == tenant.name.as_str()).then_some(()))
         };
         platform.space.wait("the tenant's label, by which the guard knows it", SOON, labelled).await?;
-        let guard = || async { platform.space.get("sluicegate.dev/v1alpha1", "TenantGuard", &tenant.name, "sluicegate").await };
+        let guard =
+            || async { platform.space.get("sluicegate.dev/v1alpha1", "TenantGuard", &tenant.name, "sluicegate").await };
         platform.space.wait("its TenantGuard", SOON, guard).await?;
         tenant.remove("shop", START).await?;
         let given_back = || async {

@@ -18,11 +18,7 @@ const QUOTA: &str = "sluicegate";
 
 /// # Errors
 /// A quantity of a quota is none.
-pub(super) fn render(
-    settings: &Settings<'_>,
-    items: &[Item<'_>],
-    output: &mut Output<'_>,
-) -> Result<(), RenderError> {
+pub(super) fn render(settings: &Settings<'_>, items: &[Item<'_>], output: &mut Output<'_>) -> Result<(), RenderError> {
     if settings.placement != Placement::Namespace {
         let labels = json!({"metadata": {"labels": {
             "pod-security.kubernetes.io/enforce": "restricted",

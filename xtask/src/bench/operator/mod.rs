@@ -52,7 +52,7 @@ pub struct Options {
 
 /// Agents of one cluster that the operator works on at the same time, and requests of each.
 const AGENTS: usize = 16;
-const REQUESTS: usize = 8;
+const REQUESTS: usize = 4;
 /// FluxConfigs that it works on at the same time.
 const CONFIGS: usize = 16;
 /// Of a resync, what comes late would have come by then: clusters are looked at every ten seconds.
