@@ -23,8 +23,8 @@ use crate::{
     render::AgentId,
 };
 
-/// Requests of one reconcile at the same time. Sixteen agents are worked on at once, and each request under way is a connection:
-/// with eight the API server is no faster, and there are 5 MiB more of buffers.
+/// Requests of one reconcile at the same time. Sixteen agents are worked on at once, and each request under way is a connection
+/// of some 40 KiB.
 const CONCURRENCY: usize = 4;
 /// Field manager of a suspension that is no part of a manifest. It ends with the first apply that does not ask for it.
 const SUSPENDER: &str = "sluicegate-suspend";

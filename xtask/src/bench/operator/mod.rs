@@ -123,6 +123,7 @@ fn once(configs: usize, name: &str, programs: &Programs, folder: &Path) -> anyho
     complete(&platform, &converged)?;
     let digest = statuses(&plane, configs, None)?;
     let (settled, peak) = plane.memory()?;
+    plane.wait_for_clusters(limit)?;
     plane.stop_operator()?;
 
     let restarted = plane.start_operator()?;

@@ -297,6 +297,22 @@ impl Plane {
         }
     }
 
+    /// Waits until the FluxClusters say how they are. The operator tells it ten seconds after its start, when few FluxConfigs
+    /// have long converged.
+    pub(super) fn wait_for_clusters(&self, limit: Duration) -> anyhow::Result<()> {
+        let began = Instant::now();
+        loop {
+            let clusters =
+                self.api.get("/apis/sluicegate.dev/v1alpha1/fluxclusters")?.context("no FluxClusters are served")?;
+            let mut items = clusters["items"].as_array().into_iter().flatten();
+            if items.all(|cluster| cluster["status"]["conditions"].is_array()) {
+                return Ok(());
+            }
+            ensure!(began.elapsed() < limit, "a FluxCluster has no status after {} s", limit.as_secs());
+            sleep(POLL);
+        }
+    }
+
     /// Changes an object as an administrator does; the moment before.
     pub(super) fn change(&self, object: Value) -> anyhow::Result<Timestamp> {
         self.runtime.block_on(async {
