@@ -101,8 +101,17 @@ impl Machine {
     pub fn step(&mut self, now: Instant, observed: Option<Record>) -> Action {
         self.expire(now);
         let Some(record) = observed else {
-            // Deleted under our feet: somebody else may have made and got a new one by now.
-            self.hold = None;
+            let held = self.hold.take().is_some();
+            // Deleted under our feet. Who held it may not know yet, and has the right to write for as long as before; mostly it
+            // makes the Lease anew.
+            if let Some((last, since)) = &self.seen
+                && !(held || last.holder.is_empty() || last.holder == self.identity)
+            {
+                let free = self.free(last, *since);
+                if now < free {
+                    return Action::Wait(free);
+                }
+            }
             self.seen = None;
             return Action::Create(self.next_term());
         };
@@ -119,7 +128,7 @@ impl Machine {
             };
         }
         self.hold = None;
-        let free = since + record.lease.unwrap_or(self.timing.lease);
+        let free = self.free(&record, since);
         if record.holder.is_empty() || now >= free { Action::Replace(self.next_term()) } else { Action::Wait(free) }
     }
 
@@ -155,6 +164,11 @@ impl Machine {
                 now
             }
         }
+    }
+
+    /// When a Lease that does not change any more is free.
+    fn free(&self, record: &Record, since: Instant) -> Instant {
+        since + record.lease.unwrap_or(self.timing.lease)
     }
 
     fn next_term(&self) -> i32 {

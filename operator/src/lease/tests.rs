@@ -93,7 +93,19 @@ fn loses_when_another_one_holds_it_or_when_it_is_gone() {
 fn a_deleted_lease_does_not_lower_the_term() {
     let (mut machine, now) = machine();
     machine.step(now, Some(record("other", 41, "9")));
-    assert_eq!(machine.step(now + SECOND, None), Action::Create(42));
+    assert_eq!(machine.step(now + 15 * SECOND, None), Action::Create(42));
+}
+
+#[test]
+fn a_deleted_lease_is_respected_for_as_long_as_its_holder_may_not_know() {
+    let (mut machine, now) = machine();
+    machine.step(now, Some(record("other", 4, "9")));
+    assert_eq!(machine.step(now + SECOND, None), Action::Wait(now + 15 * SECOND));
+    // Its holder makes it anew.
+    assert_eq!(machine.step(now + 3 * SECOND, Some(record("other", 5, "10"))), Action::Wait(now + 18 * SECOND));
+    // One that was released belongs to nobody.
+    machine.step(now + 4 * SECOND, Some(record("", 5, "11")));
+    assert_eq!(machine.step(now + 5 * SECOND, None), Action::Create(6));
 }
 
 #[test]
@@ -285,6 +297,24 @@ async fn a_leader_that_is_cut_off_stops_before_the_other_begins() {
         first.link.send_replace(Link::Up);
         sleep(60 * SECOND).await;
         assert!(second.guard.may_write() && !first.guard.may_write());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_somebody_deletes_makes_no_second_leader() {
+    // Wherever in their rounds it is deleted.
+    for millis in (0..2500).step_by(130) {
+        let world = World::default();
+        let first = world.candidate("first");
+        leads(&first, &[]).await;
+        let second = world.candidate("second");
+        sleep(30 * SECOND + Duration::from_millis(millis)).await;
+        world.lease.lock().unwrap().1 = None;
+        for _ in 0..3000 {
+            sleep(Duration::from_millis(10)).await;
+            assert!(!second.guard.may_write(), "the first one may write for {:?}", first.term());
+        }
+        assert_eq!(first.term(), Some(2), "it made the Lease anew");
     }
 }
 
