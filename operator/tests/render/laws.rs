@@ -317,16 +317,15 @@ fn homes_of_one_tenant_do_not_meet() {
 }
 
 #[test]
-fn the_namespace_of_a_flux_config_is_not_the_operators_to_remove() {
+fn a_home_that_is_deployed_to_is_labelled_like_any_target() {
     let mut world = World::new();
-    let namespaces = |world: &World| -> Vec<String> {
+    for management in [true, false] {
+        world.site.management = management;
         let (_, rendered) = world.agent(&smallest("shop/app"));
-        let found = rendered.objects.iter().filter(|object| object.key.kind == Kind::Namespace);
-        found.map(|object| object.key.name.clone()).collect()
-    };
-    assert_eq!(namespaces(&world), ["sluicegate-shop"]);
-    world.site.management = false;
-    assert_eq!(namespaces(&world), ["shop", "sluicegate-shop"]);
+        let is_home = |object: &&Object| object.key.kind == Kind::Namespace && object.key.name == "shop";
+        let home = rendered.objects.iter().find(is_home).expect("guards know it by its label");
+        assert_eq!(home.manifest["metadata"]["labels"]["sluicegate.dev/tenant"], "shop");
+    }
 }
 
 #[test]
