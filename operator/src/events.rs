@@ -43,8 +43,8 @@ impl Events {
 
 /// Writes events, one after the other, for as long as there are any to come.
 pub async fn write(client: Client, reporter: Reporter, permit: Permit, mut events: Receiver<Told>) {
-    let mut recorder = Recorder::new(client.clone(), reporter.clone());
-    let mut remembered = 0;
+    let fresh = || Recorder::new(client.clone(), reporter.clone());
+    let (mut recorder, mut remembered) = (fresh(), 0);
     while let Some((event, about)) = events.recv().await {
         // Whoever leads now tells of what it does.
         if !permit() {
@@ -55,8 +55,7 @@ pub async fn write(client: Client, reporter: Reporter, permit: Permit, mut event
         }
         remembered += 1;
         if remembered == REMEMBERED {
-            recorder = Recorder::new(client.clone(), reporter.clone());
-            remembered = 0;
+            (recorder, remembered) = (fresh(), 0);
         }
         tokio::time::sleep(PAUSE).await;
     }

@@ -107,6 +107,9 @@ kinds! {
 }
 
 impl Kind {
+    /// Kinds whose objects are copied to agents.
+    pub const COPIED: [Kind; 2] = [Kind::Secret, Kind::ConfigMap];
+
     /// `apiVersion` as it stands in a manifest.
     pub fn api_version(self) -> String {
         if self.group().is_empty() { self.version().to_owned() } else { format!("{}/{}", self.group(), self.version()) }
@@ -126,6 +129,11 @@ impl Kind {
     /// Whether Flux reconciles it.
     pub const fn is_flux(self) -> bool {
         matches!(self.stage(), Stage::Source | Stage::Delivery)
+    }
+
+    /// Whether it is one of [`COPIED`](Self::COPIED).
+    pub fn is_copied(self) -> bool {
+        Self::COPIED.contains(&self)
     }
 }
 

@@ -303,6 +303,11 @@ impl Facts {
         self.claims(cluster, namespace).iter().filter(of_tenant).map(|claim| (&*claim.home, &*claim.name))
     }
 
+    /// Labels of a FluxCluster.
+    pub fn cluster_labels(&self, id: &str) -> LabelsOf<'_> {
+        self.clusters.get(id).map_or(LabelsOf::Unknown, |labels| LabelsOf::Known(labels))
+    }
+
     /// All FluxClusters, by id.
     pub fn clusters(&self) -> &LabelsByName {
         &self.clusters

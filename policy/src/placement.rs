@@ -148,7 +148,7 @@ fn place<'p>(
         Some(at) => &mut on[at],
         None => {
             let id = existing(&wanted, everywhere, facts)?;
-            let policies = all.on(id.as_str(), labels(&id, facts));
+            let policies = all.on(id.as_str(), facts.cluster_labels(id.as_str()));
             on.push_mut(OnCluster { id, policies, default: None })
         }
     };
@@ -157,7 +157,7 @@ fn place<'p>(
         _ => {
             let namespace = namespace(config, everywhere, tenant, &known.id)?;
             let set = (config.spec.cluster.is_some(), config.spec.namespace.is_some());
-            let at = (&known.id, labels(&known.id, facts));
+            let at = (&known.id, facts.cluster_labels(known.id.as_str()));
             let granted = destination(everywhere, tenant, at, &namespace.value, set)?;
             if config.spec.namespace.is_none() {
                 known.default = Some((namespace.clone(), granted));
@@ -172,10 +172,6 @@ fn place<'p>(
         granted,
         policies: known.policies.clone(),
     })
-}
-
-fn labels<'f>(cluster: &ClusterId, facts: &'f Facts) -> LabelsOf<'f> {
-    facts.clusters().get(cluster.as_str()).map_or(LabelsOf::Unknown, |labels| LabelsOf::Known(labels))
 }
 
 fn bad_tenant(home: &str, facts: &Facts) -> Violation {

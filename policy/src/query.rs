@@ -100,7 +100,7 @@ pub fn ask(
     clusters
         .into_iter()
         .map(|id| {
-            let labels = facts.clusters().get(id).map_or(LabelsOf::Unknown, |labels| LabelsOf::Known(labels));
+            let labels = facts.cluster_labels(id);
             let place = Place { tenant, id, labels, namespace };
             let answered = if placement::usable(&everywhere, id, labels) {
                 one(question, &place, &everywhere, &selection.on(id, labels))

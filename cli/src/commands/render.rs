@@ -164,7 +164,6 @@ impl Args {
             flux_version: cluster.and_then(|cluster| cluster.spec.flux.as_ref()?.version.clone()),
             api_servers: self.api_servers.iter().filter(|of| of.cluster == id).map(|of| of.value).collect(),
             operator,
-            management: cluster.is_some_and(|cluster| cluster.spec.connection.in_cluster.is_some()),
         }
     }
 }

@@ -230,7 +230,7 @@ impl Runtime {
     pub fn forget(&self, agent: &str) {
         lock(&self.units).remove(agent);
         let mut copies = lock(&self.copies);
-        for kind in COPIED {
+        for kind in Kind::COPIED {
             copies.remove(&(kind, agent.into()));
         }
     }
@@ -244,7 +244,7 @@ impl Runtime {
     /// of which there is none is asked for once; it is `wanted` when we have made one.
     pub fn watch_copies(self: &Arc<Self>, namespace: &str, wanted: impl Fn(Kind) -> bool) -> bool {
         let mut copies = lock(&self.copies);
-        for kind in COPIED {
+        for kind in Kind::COPIED {
             let wanted = wanted(kind);
             let place = (kind, Box::from(namespace));
             match copies.get(&place) {
@@ -353,12 +353,9 @@ impl Runtime {
     }
 }
 
-/// Kinds whose objects are copied to agents.
-const COPIED: [Kind; 2] = [Kind::Secret, Kind::ConfigMap];
-
 /// Kinds that are watched everywhere. Secrets and ConfigMaps are not: there is no right to.
 fn cluster_wide() -> impl Iterator<Item = Kind> {
-    Kind::ALL.iter().copied().filter(|kind| !COPIED.contains(kind))
+    Kind::ALL.iter().copied().filter(|kind| !kind.is_copied())
 }
 
 fn ours() -> String {

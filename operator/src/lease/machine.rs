@@ -101,16 +101,15 @@ impl Machine {
     pub fn step(&mut self, now: Instant, observed: Option<Record>) -> Action {
         self.expire(now);
         let Some(record) = observed else {
-            let held = self.hold.take().is_some();
-            // Deleted under our feet. Who held it may not know yet, and has the right to write for as long as before; mostly it
-            // makes the Lease anew.
+            self.hold = None;
+            // Deleted under our feet. Another one that held it may not know yet, and has the right to write for as long as
+            // before; mostly it makes the Lease anew.
             if let Some((last, since)) = &self.seen
-                && !(held || last.holder.is_empty() || last.holder == self.identity)
+                && last.holder != self.identity
+                && let free = self.free(last, *since)
+                && now < free
             {
-                let free = self.free(last, *since);
-                if now < free {
-                    return Action::Wait(free);
-                }
+                return Action::Wait(free);
             }
             self.seen = None;
             return Action::Create(self.next_term());
@@ -129,7 +128,7 @@ impl Machine {
         }
         self.hold = None;
         let free = self.free(&record, since);
-        if record.holder.is_empty() || now >= free { Action::Replace(self.next_term()) } else { Action::Wait(free) }
+        if now < free { Action::Wait(free) } else { Action::Replace(self.next_term()) }
     }
 
     /// A write of ours succeeded. Its time counts from before it was sent: others may have seen it any time after.
@@ -166,9 +165,9 @@ impl Machine {
         }
     }
 
-    /// When a Lease that does not change any more is free.
+    /// When a Lease is free that was first seen then and does not change: at once where nobody holds it.
     fn free(&self, record: &Record, since: Instant) -> Instant {
-        since + record.lease.unwrap_or(self.timing.lease)
+        if record.holder.is_empty() { since } else { since + record.lease.unwrap_or(self.timing.lease) }
     }
 
     fn next_term(&self) -> i32 {

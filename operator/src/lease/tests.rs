@@ -232,6 +232,15 @@ impl World {
         }
     }
 
+    /// One that has led for half a minute and so long, and one that stands by.
+    async fn pair(&self, longer: Duration) -> (Candidate, Candidate) {
+        let first = self.candidate("first");
+        leads(&first, &[]).await;
+        let second = self.candidate("second");
+        sleep(30 * SECOND + longer).await;
+        (first, second)
+    }
+
     fn holder(&self) -> String {
         self.lease.lock().unwrap().1.as_ref().map(|lease| Record::read(lease).holder).unwrap_or_default()
     }
@@ -263,10 +272,7 @@ async fn takes_over_within_20_seconds_when_the_leader_is_killed() {
     // Wherever in its round the leader is killed.
     for millis in (0..2500).step_by(130) {
         let world = World::default();
-        let first = world.candidate("first");
-        leads(&first, &[]).await;
-        let second = world.candidate("second");
-        sleep(30 * SECOND + Duration::from_millis(millis)).await;
+        let (first, second) = world.pair(Duration::from_millis(millis)).await;
         first.task.abort();
         let killed = Instant::now();
         sleep(10 * SECOND).await;
@@ -281,10 +287,7 @@ async fn takes_over_within_20_seconds_when_the_leader_is_killed() {
 async fn a_leader_that_is_cut_off_stops_before_the_other_begins() {
     for link in [Link::Cut, Link::Refused] {
         let world = World::default();
-        let mut first = world.candidate("first");
-        leads(&first, &[]).await;
-        let second = world.candidate("second");
-        sleep(30 * SECOND).await;
+        let (mut first, second) = world.pair(Duration::ZERO).await;
         first.link.send_replace(link);
         let cut = Instant::now();
         first.leadership.mark_unchanged();
@@ -305,10 +308,7 @@ async fn a_lease_that_somebody_deletes_makes_no_second_leader() {
     // Wherever in their rounds it is deleted.
     for millis in (0..2500).step_by(130) {
         let world = World::default();
-        let first = world.candidate("first");
-        leads(&first, &[]).await;
-        let second = world.candidate("second");
-        sleep(30 * SECOND + Duration::from_millis(millis)).await;
+        let (first, second) = world.pair(Duration::from_millis(millis)).await;
         world.lease.lock().unwrap().1 = None;
         for _ in 0..3000 {
             sleep(Duration::from_millis(10)).await;
@@ -321,10 +321,7 @@ async fn a_lease_that_somebody_deletes_makes_no_second_leader() {
 #[tokio::test(start_paused = true)]
 async fn a_clean_stop_hands_over_at_once() {
     let world = World::default();
-    let mut first = world.candidate("first");
-    leads(&first, &[]).await;
-    let second = world.candidate("second");
-    sleep(30 * SECOND).await;
+    let (mut first, second) = world.pair(Duration::ZERO).await;
     first.stop.take().unwrap().send(()).unwrap();
     (&mut first.task).await.unwrap();
     assert_eq!(world.holder(), "");
@@ -335,10 +332,7 @@ async fn a_clean_stop_hands_over_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_stand_by_that_stops_leaves_the_lease_alone() {
     let world = World::default();
-    let first = world.candidate("first");
-    leads(&first, &[]).await;
-    let mut second = world.candidate("second");
-    sleep(30 * SECOND).await;
+    let (first, mut second) = world.pair(Duration::ZERO).await;
     second.stop.take().unwrap().send(()).unwrap();
     second.task.await.unwrap();
     assert_eq!(world.holder(), "first");

@@ -114,7 +114,7 @@ pub async fn reconcile(context: &Context, runtime: &Arc<Runtime>, agent: &Arc<st
     let mut difference = Difference::between(desired, full, &inventory, &members, &unknown);
     // What was not listed yet is not missing.
     if !runtime.store.is_whole(agent) {
-        difference.removals.retain(|removal| !matches!(removal.key.kind, Kind::Secret | Kind::ConfigMap));
+        difference.removals.retain(|removal| !removal.key.kind.is_copied());
     }
     let waiting = difference.waiting.clone();
     let applied = apply::carry_out(runtime, agent, &inventory, &context.plan, difference).await;
@@ -182,7 +182,6 @@ pub fn site(context: &Context, runtime: &Runtime) -> Site {
         flux_version: spec.and_then(|spec| spec.flux?.version),
         api_servers: runtime.info().api_servers,
         operator: runtime.account.clone(),
-        management: runtime.management,
     }
 }
 
@@ -241,7 +240,7 @@ fn pass_on_requests(desired: &mut BTreeMap<Key, Object>, members: &Members) {
 /// Whether the operator has bound itself to Secrets in the agent's namespace.
 fn has_copies(inventory: &Inventory, agent: &str) -> bool {
     inventory.iter().any(|(key, _)| {
-        matches!(key.kind, Kind::Secret | Kind::ConfigMap)
+        key.kind.is_copied()
             || (key.kind == Kind::RoleBinding && key.namespace == agent && key.name == OPERATOR_SECRETS)
     })
 }

@@ -91,8 +91,6 @@ pub struct Site {
     pub api_servers: Vec<SocketAddr>,
     /// Who the operator is on that cluster.
     pub operator: Account,
-    /// It is the management cluster, so FluxConfigs live on it.
-    pub management: bool,
 }
 
 /// A user of a cluster.

@@ -318,14 +318,10 @@ fn homes_of_one_tenant_do_not_meet() {
 
 #[test]
 fn a_home_that_is_deployed_to_is_labelled_like_any_target() {
-    let mut world = World::new();
-    for management in [true, false] {
-        world.site.management = management;
-        let (_, rendered) = world.agent(&smallest("shop/app"));
-        let is_home = |object: &&Object| object.key.kind == Kind::Namespace && object.key.name == "shop";
-        let home = rendered.objects.iter().find(is_home).expect("guards know it by its label");
-        assert_eq!(home.manifest["metadata"]["labels"]["sluicegate.dev/tenant"], "shop");
-    }
+    let (_, rendered) = World::new().agent(&smallest("shop/app"));
+    let is_home = |object: &&Object| object.key.kind == Kind::Namespace && object.key.name == "shop";
+    let home = rendered.objects.iter().find(is_home).expect("guards know it by its label");
+    assert_eq!(home.manifest["metadata"]["labels"]["sluicegate.dev/tenant"], "shop");
 }
 
 #[test]

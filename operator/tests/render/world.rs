@@ -31,7 +31,6 @@ impl World {
                     namespace: "sluicegate-system".to_owned(),
                     name: "sluicegate-operator".to_owned(),
                 },
-                management: true,
             },
         }
     }

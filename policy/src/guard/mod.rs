@@ -25,7 +25,7 @@ use sluicegate_crds::{GuardedImages, GuardedList, GuardedSources, PatternIndex, 
 
 use crate::{
     compile::{CompiledPolicy, Rules},
-    facts::{Facts, LabelsOf},
+    facts::Facts,
     grammar::{Bindings, ClusterId, ImagePattern, NamespaceName, TenantName, UrlPattern},
     image, placement,
     rule::Rule,
@@ -109,8 +109,7 @@ fn selection<'p>(ward: &Ward<'_>, policies: &'p PolicySet, facts: &Facts) -> Res
         several => Selection::union(several),
     };
     let everywhere = selected.everywhere();
-    let labels =
-        facts.clusters().get(ward.cluster.as_str()).map_or(LabelsOf::Unknown, |labels| LabelsOf::Known(labels));
+    let labels = facts.cluster_labels(ward.cluster.as_str());
     if !placement::usable(&everywhere, ward.cluster.as_str(), labels) {
         return Err(Box::new(placement::not_usable(&everywhere, ward.tenant, ward.cluster.as_str(), facts)));
     }

@@ -1,6 +1,6 @@
 //! The namespaces of tenants on the cluster that the webhook runs on: what each may run and fetch, worked out beforehand.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use foldhash::{HashMap, HashMapExt as _};
 use sluicegate_crds::{GuardMode, TENANT_LABEL};
@@ -20,7 +20,7 @@ pub type ResidentsOf = BTreeMap<String, Residents>;
 #[derive(Debug, Default)]
 pub struct Guarded {
     enforces: bool,
-    wards: HashMap<String, Result<Evaluator, String>>,
+    wards: HashMap<Arc<str>, Result<Evaluator, String>>,
 }
 
 /// What is known of a namespace.
@@ -58,7 +58,7 @@ impl Guarded {
         let mut wards = HashMap::new();
         for (namespace, labels) in namespaces {
             if let Some(tenant) = labels.get(TENANT_LABEL).filter(|_| !EXEMPT.contains(&&**namespace)) {
-                wards.insert(namespace.to_string(), builder.ward(tenant, namespace, residents.get(&**namespace)));
+                wards.insert(namespace.clone(), builder.ward(tenant, namespace, residents.get(&**namespace)));
             }
         }
         Self { enforces: true, wards }

@@ -164,6 +164,9 @@ impl Known {
 
     fn forget(&mut self, watched: Watched, names: &HashSet<(String, String)>) {
         let gone = |name: &str| !names.contains(&(String::new(), name.to_owned()));
+        let unlisted = |labels: &LabelsByName, change: fn(String) -> Change| -> Vec<Change> {
+            labels.keys().filter(|name| gone(name)).map(|name| change(name.to_string())).collect()
+        };
         let changes: Vec<Change> = match watched {
             Watched::FluxConfig => {
                 let gone = self.configs.keys().filter(|key| !names.contains(*key)).cloned();
@@ -172,22 +175,12 @@ impl Known {
             Watched::FluxPolicy => {
                 self.policies.keys().filter(|name| gone(name)).map(|name| Change::Policy(name.clone(), None)).collect()
             }
-            Watched::FluxCluster => self
-                .clusters
-                .keys()
-                .filter(|name| gone(name))
-                .map(|name| Change::Cluster(name.to_string(), None))
-                .collect(),
+            Watched::FluxCluster => unlisted(&self.clusters, |id| Change::Cluster(id, None)),
             Watched::TenantGuard => {
                 let gone = |namespace: &&String| !names.contains(&((*namespace).clone(), TENANT_GUARD.to_owned()));
                 self.residents.keys().filter(gone).map(|name| Change::Guard(name.clone(), None)).collect()
             }
-            Watched::Namespace => self
-                .namespaces
-                .keys()
-                .filter(|name| gone(name))
-                .map(|name| Change::Namespace(name.to_string(), None))
-                .collect(),
+            Watched::Namespace => unlisted(&self.namespaces, |name| Change::Namespace(name, None)),
         };
         for change in changes {
             self.take(change);

@@ -90,7 +90,6 @@ impl Platform {
                 namespace: rights::OPERATOR_NAMESPACE.to_owned(),
                 name: rights::OPERATOR.to_owned(),
             },
-            management: true,
         };
         Ok(Self { configs, policies: PolicySet::compile(&policies), site })
     }
