@@ -162,8 +162,10 @@ fn the_kustomization_names_every_file_and_no_other() {
     let named: BTreeSet<PathBuf> = named.map(|name| PathBuf::from(name.as_str().unwrap())).collect();
     let mut there = files();
     there.remove(Path::new("kustomization.yaml"));
-    // In place of `guard/`, for administrators who choose it.
-    assert!(there.remove(Path::new("guard-webhook/webhook-configuration.yaml")));
+    // For administrators who choose them: in place of `guard/`, and in place of installing Flux' own kinds themselves.
+    for chosen in ["guard-webhook/webhook-configuration.yaml", "flux-crds/rbac.yaml"] {
+        assert!(there.remove(Path::new(chosen)), "{chosen}");
+    }
     assert_eq!(named, there);
 }
 

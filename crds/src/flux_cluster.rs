@@ -4,7 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Condition, bounds};
+use crate::{Condition, SecretReference, bounds};
 
 /// A cluster that teams may name by its logical id (`metadata.name`). Its labels are what `clusterSelector`s match.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -80,7 +80,8 @@ pub struct KubeconfigSecretReference {
 /// The Flux release on a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.crds) || self.crds != 'Managed' || has(self.artifact)").message("crds: Managed needs artifact, the OCI artifact with the release's manifests"))]
+#[x_kube(validation = Rule::new("!has(self.crds) || self.crds != 'Managed' || has(self.artifact)").message("crds: Managed needs artifact, the OCI repository with the releases' manifests"))]
+#[x_kube(validation = Rule::new("!has(self.artifactSecretRef) || has(self.artifact)").message("artifactSecretRef needs artifact"))]
 pub struct ClusterFlux {
     /// Release, such as `2.9.3`, or a range such as `2.9.x`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -89,10 +90,14 @@ pub struct ClusterFlux {
     /// Who installs the Flux CRDs. External when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crds: Option<CrdManagement>,
-    /// OCI artifact with the release's manifests, for `crds: Managed`.
+    /// OCI repository with the releases' manifests, for `crds: Managed`, such as `oci://ghcr.io/fluxcd/flux-manifests`. The tag
+    /// is the release: `v2.9.3`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = bounds::URL))]
     pub artifact: Option<String>,
+    /// Secret of the type `kubernetes.io/dockerconfigjson` in the operator's namespace, for a registry that asks who pulls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_secret_ref: Option<SecretReference>,
 }
 
 /// Who installs the Flux CRDs.
@@ -101,7 +106,7 @@ pub enum CrdManagement {
     /// Somebody else; Sluicegate only checks them.
     #[default]
     External,
-    /// Sluicegate, from the release's OCI artifact.
+    /// Sluicegate, from the release's OCI artifact. They never go back to an older release, and stay when this is taken away.
     Managed,
 }
 
@@ -129,7 +134,7 @@ pub struct FluxClusterStatus {
     /// Version of the API server, such as `v1.35.4`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubernetes_version: Option<String>,
-    /// Flux release found.
+    /// Release of the Flux CRDs, where Sluicegate manages them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flux_version: Option<String>,
     /// Agents that run there.

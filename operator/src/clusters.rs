@@ -16,7 +16,7 @@ use crate::{
     },
     context::{Context, ContextListener},
     fields::{self, Fingerprint},
-    guard,
+    flux_crds, guard,
     object::Kind,
     reconcile::{self, agent::Next},
     render::Account,
@@ -150,6 +150,7 @@ async fn whoami(client: &ClusterClient) -> ApiResult<Account> {
 fn start(context: &Arc<Context>, runtime: &Arc<Runtime>) {
     runtime.start();
     guard::start(context, runtime);
+    flux_crds::start(context, runtime);
     for agent in context.plan.agents(&runtime.id) {
         runtime.queue.push(Arc::from(agent.namespace.as_str()));
     }
@@ -210,6 +211,11 @@ async fn tell(context: &Context, id: &str, cluster: &FluxCluster) -> ApiResult<(
         .map(Kind::name)
         .collect();
     let missing = (!missing.is_empty()).then(|| format!("the cluster does not have {}", missing.join(", ")));
+    let crds = runtime.as_ref().and_then(|runtime| flux_crds::state(cluster, runtime));
+    let applying = || "their CRDs are being applied".to_owned();
+    let problem_of_crds =
+        crds.as_ref().and_then(|crds| crds.problem.clone().or_else(|| crds.release.is_none().then(applying)));
+    let unusable = problem_of_crds.or(missing);
     let guard = guard::in_force(cluster, &info.admission);
     let platform: Vec<String> = info.platform_flux.into_iter().collect();
     let status = status::flux_cluster(&ClusterSeen {
@@ -220,7 +226,8 @@ async fn tell(context: &Context, id: &str, cluster: &FluxCluster) -> ApiResult<(
             (None, None) => Ok(()),
         },
         kubernetes_version: info.kubernetes_version.as_deref(),
-        flux: missing.as_deref().map_or(Ok(None), Err),
+        flux: unusable.as_deref().map_or(Ok(()), Err),
+        flux_version: crds.and_then(|crds| crds.release).map(|release| release.version),
         agents: agents.len(),
         tenants: tenants.len(),
         guard: guard.as_ref().map(|mode| *mode).map_err(String::as_str),

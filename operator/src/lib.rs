@@ -10,9 +10,11 @@
 pub mod cluster;
 mod clusters;
 mod context;
+mod errors;
 mod events;
 mod fields;
 pub mod flux;
+mod flux_crds;
 mod guard;
 pub mod lease;
 pub mod object;

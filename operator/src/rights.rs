@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 use sluicegate_policy::guard;
 
 use crate::{
-    flux::controllers::{CONTROLLERS, Controller},
+    flux::{
+        controllers::{CONTROLLERS, Controller},
+        crds,
+    },
     object::{Kind, MANAGED_BY_LABEL, MANAGER, Stage},
     reconcile::guests,
     render::RECONCILER,
@@ -21,6 +24,8 @@ pub const WEBHOOK_CONFIGURATION: &str = "sluicegate-guard";
 pub const OPERATOR: &str = "sluicegate-operator";
 /// ClusterRole with which the operator reads and writes copies, bound by itself where there are some.
 pub const OPERATOR_SECRETS: &str = "sluicegate-operator-secrets";
+/// ClusterRole with which the operator manages the CRDs of Flux, where an administrator binds it.
+pub const FLUX_CRDS: &str = "sluicegate-operator-flux-crds";
 /// ClusterRole of the controllers that impersonate the reconciler of an agent with one tenant.
 pub const IMPERSONATE: &str = "sluicegate-impersonate";
 /// ClusterRole of the controllers that impersonate the reconcilers of a pool.
@@ -231,6 +236,18 @@ pub fn operator_management_role() -> Role {
     )
 }
 
+/// The operator's rights on the CRDs of Flux, for clusters whose FluxCluster says `crds: Managed`.
+///
+/// `create` with names allows what a server-side apply makes, whose request has the name in its path; a POST has none.
+pub fn flux_crds_role() -> Role {
+    let verbs = ["get", "create", "patch"];
+    Role::cluster(
+        FLUX_CRDS,
+        "the operator installs the CRDs of Flux, and no others",
+        vec![rule("apiextensions.k8s.io", &["customresourcedefinitions"], &verbs).named(crds::NAMES)],
+    )
+}
+
 /// The operator's rights in its own namespace: the Secrets that administrators put there, and its Lease.
 pub fn operator_namespace_role() -> Role {
     Role {
@@ -245,6 +262,19 @@ pub fn operator_namespace_role() -> Role {
     }
 }
 
+/// Binds a role to the operator's account.
+fn binding(role: &Role) -> Value {
+    let mut manifest = role.manifest();
+    let kind = if role.namespace.is_some() { "Role" } else { "ClusterRole" };
+    manifest["kind"] = json!(format!("{kind}Binding"));
+    manifest["roleRef"] = json!({"apiGroup": RBAC, "kind": kind, "name": role.name});
+    manifest["subjects"] = json!([{"kind": "ServiceAccount", "name": OPERATOR, "namespace": OPERATOR_NAMESPACE}]);
+    if let Some(fields) = manifest.as_object_mut() {
+        fields.remove("rules");
+    }
+    manifest
+}
+
 /// The generated files by name: a header, and the documents of each.
 pub fn files() -> Vec<(&'static str, &'static str, Vec<Value>)> {
     let mut shared = agent_roles();
@@ -253,17 +283,6 @@ pub fn files() -> Vec<(&'static str, &'static str, Vec<Value>)> {
         json!({"apiVersion": "v1", "kind": kind, "metadata": {
             "name": OPERATOR, "namespace": OPERATOR_NAMESPACE, "labels": {MANAGED_BY_LABEL: MANAGER},
         }})
-    };
-    let binding = |role: &Role| {
-        let mut manifest = role.manifest();
-        let kind = if role.namespace.is_some() { "Role" } else { "ClusterRole" };
-        manifest["kind"] = json!(format!("{kind}Binding"));
-        manifest["roleRef"] = json!({"apiGroup": RBAC, "kind": kind, "name": role.name});
-        manifest["subjects"] = json!([{"kind": "ServiceAccount", "name": OPERATOR, "namespace": OPERATOR_NAMESPACE}]);
-        if let Some(fields) = manifest.as_object_mut() {
-            fields.remove("rules");
-        }
-        manifest
     };
     let (management, namespace) = (operator_management_role(), operator_namespace_role());
     vec![
@@ -287,6 +306,16 @@ pub fn files() -> Vec<(&'static str, &'static str, Vec<Value>)> {
     ]
 }
 
+/// The generated file of `deploy/flux-crds`: a header, and its documents.
+pub fn flux_crds_file() -> (&'static str, &'static str, Vec<Value>) {
+    let role = flux_crds_role();
+    (
+        "rbac.yaml",
+        "For clusters whose FluxCluster says `crds: Managed`. On others than the management cluster the binding is to the user of the kubeconfig.",
+        vec![role.manifest(), binding(&role)],
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -294,7 +323,7 @@ mod tests {
 
     fn all() -> Vec<Role> {
         let mut roles = agent_roles();
-        roles.extend([operator_role(), operator_management_role(), operator_namespace_role()]);
+        roles.extend([operator_role(), operator_management_role(), operator_namespace_role(), flux_crds_role()]);
         roles
     }
 

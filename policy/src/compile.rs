@@ -225,11 +225,7 @@ pub fn check_cluster(cluster: &FluxCluster) -> Vec<Violation> {
     if let Some(kubeconfig) = &connection.kubeconfig
         && let Err(error) = ObjectName::check(&kubeconfig.secret_ref.name)
     {
-        errors.push(
-            Violation::new(Rule::InvalidValue, "spec.connection.kubeconfig.secretRef.name", show::no_name(&error))
-                .value(kubeconfig.secret_ref.name.as_str())
-                .help("write the name of a Secret in the operator's namespace"),
-        );
+        errors.push(no_secret("spec.connection.kubeconfig.secretRef.name", &kubeconfig.secret_ref.name, &error));
     }
     if let Some(flux) = &cluster.spec.flux {
         if let Some(version) = &flux.version
@@ -244,20 +240,36 @@ pub fn check_cluster(cluster: &FluxCluster) -> Vec<Violation> {
         if flux.crds == Some(sluicegate_crds::CrdManagement::Managed) && flux.artifact.is_none() {
             errors.push(
                 Violation::new(Rule::MissingField, "spec.flux", "crds: Managed needs artifact")
-                    .help("set artifact to the OCI artifact with the release's manifests"),
+                    .help("set artifact to the OCI repository with the releases' manifests"),
             );
         }
         if let Some(artifact) = &flux.artifact
-            && let Err(error) = grammar::SourceUrl::parse(artifact)
+            && let Some(why) = match grammar::SourceUrl::parse(artifact) {
+                Err(error) => Some(error.reason().to_string()),
+                Ok(url) if url.scheme() != grammar::Scheme::Oci => Some("the artifact is no OCI repository".to_owned()),
+                Ok(_) => None,
+            }
         {
             errors.push(
-                Violation::new(Rule::InvalidUrl, "spec.flux.artifact", error.reason().to_string())
+                Violation::new(Rule::InvalidUrl, "spec.flux.artifact", why)
                     .value(artifact.as_str())
-                    .help("write it as in oci://ghcr.io/fluxcd/flux-manifests"),
+                    .help("write it as in oci://ghcr.io/fluxcd/flux-manifests; the tag is the release"),
             );
+        }
+        if let Some(secret) = &flux.artifact_secret_ref
+            && let Err(error) = ObjectName::check(&secret.name)
+        {
+            errors.push(no_secret("spec.flux.artifactSecretRef.name", &secret.name, &error));
         }
     }
     errors
+}
+
+/// A name that no Secret can have.
+fn no_secret(field: &'static str, name: &str, error: &grammar::NameError) -> Violation {
+    Violation::new(Rule::InvalidValue, field, show::no_name(error))
+        .value(name)
+        .help("write the name of a Secret in the operator's namespace")
 }
 
 struct Compiler {

@@ -4,13 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use kube::{
     api::{DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy},
-    core::{DynamicObject, Request, Resource},
+    core::{DynamicObject, ObjectMeta, PartialObjectMeta, Request, Resource},
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{connect::Connection, streams::Stream};
 use crate::{
+    errors::with_causes,
     object::{Key, Kind, MANAGER},
     telemetry::metrics::{Answer, Metrics, Verb},
 };
@@ -68,13 +69,7 @@ impl From<kube::Error> for ApiError {
             kube::Error::Api(status) => {
                 ApiError::Refused { code: status.code, reason: status.reason.clone(), message: status.message.clone() }
             }
-            other => {
-                let causes = std::iter::successors(std::error::Error::source(&other), |error| error.source());
-                ApiError::Unreachable(causes.fold(other.to_string(), |text, cause| {
-                    let cause = cause.to_string();
-                    if text.contains(&cause) { text } else { format!("{text}: {cause}") }
-                }))
-            }
+            other => ApiError::Unreachable(with_causes(&other)),
         }
     }
 }
@@ -155,6 +150,19 @@ impl ClusterClient {
         self.ask(Verb::Get, Ok(request)).await
     }
 
+    /// The metadata of an object below a path, such as `/api/v1/namespaces/x/secrets`; `None` where there is none.
+    ///
+    /// # Errors
+    /// Every other answer.
+    pub async fn metadata(&self, path: &str, name: &str) -> ApiResult<Option<ObjectMeta>> {
+        let request = Request::new(path).get_metadata(name, &GetParams::default());
+        match self.ask::<PartialObjectMeta>(Verb::Get, request).await {
+            Ok(object) => Ok(Some(object.metadata)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The objects of a path, such as `/api/v1/namespaces/x/secrets`, that match a label selector.
     ///
     /// # Errors
@@ -201,6 +209,16 @@ impl ClusterClient {
             request(key.kind, &key.namespace).patch(&key.name, &parameters, &Patch::Apply(manifest)),
         )
         .await
+    }
+
+    /// The same of an object below a path; its metadata are the answer.
+    ///
+    /// # Errors
+    /// The API server's refusal, or that there was none.
+    pub async fn apply_path(&self, path: &str, name: &str, manifest: &Value) -> ApiResult<ObjectMeta> {
+        let parameters = PatchParams::apply(MANAGER).force();
+        let request = Request::new(path).patch_metadata(name, &parameters, &Patch::Apply(manifest));
+        self.write::<PartialObjectMeta>(Verb::Patch, request).await.map(|object| object.metadata)
     }
 
     /// A JSON merge patch. Its fields are `manager`'s: under a name other than [`MANAGER`] they count as added by others, so

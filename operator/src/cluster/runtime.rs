@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     fields::Fingerprint,
+    flux::releases::Release,
     object::{AGENT_LABEL, ConfigKey, Key, Kind, MANAGED_BY_LABEL, MANAGER, helm_chart, labelled_config},
     reconcile::{Report, health::Vitals},
     render::Account,
@@ -58,6 +59,15 @@ pub struct Info {
     pub platform_flux: Option<String>,
     /// ValidatingAdmissionPolicyBindings and ValidatingWebhookConfigurations of Sluicegate.
     pub admission: BTreeSet<String>,
+}
+
+/// How far the cluster's Flux CRDs are, where the operator manages them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FluxCrds {
+    /// The release that this process has applied or found in place.
+    pub release: Option<&'static Release>,
+    /// Why they are not those that are wanted.
+    pub problem: Option<String>,
 }
 
 impl Info {
@@ -129,6 +139,7 @@ pub struct Runtime {
     /// Namespaces whose TenantGuard is to be looked at.
     pub guards: Queue<Arc<str>>,
     info: RwLock<Info>,
+    flux_crds: Mutex<FluxCrds>,
     turns: Arc<Semaphore>,
     /// Something failed: it is asked whether the cluster answers.
     doubt: Arc<Notify>,
@@ -166,6 +177,7 @@ impl Runtime {
             queue: Queue::default(),
             guards: Queue::default(),
             info: RwLock::default(),
+            flux_crds: Mutex::default(),
             turns: Arc::new(Semaphore::new(TURNS)),
             doubt: Arc::default(),
             units: Mutex::default(),
@@ -202,6 +214,19 @@ impl Runtime {
     /// What is known of it as a whole.
     pub fn info(&self) -> Info {
         self.info.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How far its Flux CRDs are.
+    pub fn flux_crds(&self) -> FluxCrds {
+        lock(&self.flux_crds).clone()
+    }
+
+    /// Takes note of how far its Flux CRDs are. Agents that waited for another release are looked at.
+    pub fn set_flux_crds(&self, now: FluxCrds) {
+        let before = std::mem::replace(&mut *lock(&self.flux_crds), now.clone());
+        if before.release != now.release {
+            self.try_again();
+        }
     }
 
     /// Works on what a reconcile left for the next one.

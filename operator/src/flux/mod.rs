@@ -2,7 +2,9 @@
 //!
 //! Nothing here is Sluicegate's choice; what is chosen is in [`render`](crate::render).
 
+pub mod artifact;
 pub mod controllers;
+pub mod crds;
 pub mod hint;
 mod ranges;
 pub mod releases;

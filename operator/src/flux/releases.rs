@@ -90,6 +90,11 @@ pub fn resolve(range: &str) -> Result<&'static Release, ReleaseError> {
         .ok_or_else(|| ReleaseError::NoMatch { range: range.to_owned() })
 }
 
+/// The release of exactly this version.
+pub fn exact(version: &str) -> Option<&'static Release> {
+    RELEASES.iter().find(|release| release.version == version)
+}
+
 /// The newest release that is known: what an agent gets when nobody says.
 pub fn newest() -> &'static Release {
     const NEWEST: &Release = &RELEASES[RELEASES.len() - 1];

@@ -21,6 +21,7 @@ use super::{
 use crate::{
     cluster::Runtime,
     context::Context,
+    flux_crds,
     object::{ConfigKey, Key, Kind, Object, Owner, REQUESTED_AT_ANNOTATION},
     plan::Planned,
     render::{self, AgentId, CopySource, Member, RenderError, Rendered, Site},
@@ -102,8 +103,9 @@ pub async fn reconcile(context: &Context, runtime: &Arc<Runtime>, agent: &Arc<st
     });
     context.secrets.uses(&runtime.id, agent, platform);
 
+    let waits = staying.as_ref().and_then(|rendered| flux_crds::waits(context, runtime, rendered.release));
     let (mut desired, filled) = objects(staying, context).await;
-    let (full, filled_full) = objects(full, context).await;
+    let (mut full, filled_full) = objects(full, context).await;
     let polled = filled.polled || filled_full.polled;
     pass_on_requests(&mut desired, &members);
     let scale = runtime.unit(agent, |unit| unit.vitals.scale(&members, &inventory, Timestamp::now()));
@@ -111,6 +113,12 @@ pub async fn reconcile(context: &Context, runtime: &Arc<Runtime>, agent: &Arc<st
     health::lay_down(scale, &mut desired);
     let mut unknown = filled.unknown;
     unknown.extend(filled_full.unknown);
+    if waits.is_some() {
+        // What runs goes on running as it is.
+        full.retain(|key, _| key.kind != Kind::Deployment);
+        desired.retain(|key, _| key.kind != Kind::Deployment);
+        unknown.extend(deployments.iter().cloned());
+    }
     let mut difference = Difference::between(desired, full, &inventory, &members, &unknown);
     // What was not listed yet is not missing.
     if !runtime.store.is_whole(agent) {
@@ -151,6 +159,7 @@ pub async fn reconcile(context: &Context, runtime: &Arc<Runtime>, agent: &Arc<st
     all_blocked.extend(filled.blocked);
     all_blocked.extend(blocked);
     all_blocked.extend(failures);
+    all_blocked.extend(waits.map(|why| (Owner::Agent, why)));
     let waiting = waiting.into_iter().filter(|(_, key)| inventory.contains_key(key)).collect();
     tell(context, runtime, agent, Report { seen, waiting, blocked: all_blocked, waits_for, health });
     if is_gone && context.plan.members(&id).is_empty() {

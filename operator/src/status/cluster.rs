@@ -25,8 +25,10 @@ pub struct ClusterSeen<'a> {
     pub reachable: Result<(), &'a str>,
     /// Version of its API server.
     pub kubernetes_version: Option<&'a str>,
-    /// The Flux release on it where it can be told, or why Flux' kinds cannot be used.
-    pub flux: Result<Option<&'a str>, &'a str>,
+    /// Whether Flux' kinds can be used, or why not.
+    pub flux: Result<(), &'a str>,
+    /// The release of its Flux CRDs, where the operator manages them.
+    pub flux_version: Option<&'a str>,
     /// Agents that run there.
     pub agents: usize,
     /// Tenants that deploy there.
@@ -81,12 +83,7 @@ pub fn flux_cluster(seen: &ClusterSeen<'_>) -> FluxClusterStatus {
             .kubernetes_version
             .map(text)
             .or_else(|| known.and_then(|status| status.kubernetes_version.clone())),
-        flux_version: seen
-            .flux
-            .ok()
-            .flatten()
-            .map(text)
-            .or_else(|| known.and_then(|status| status.flux_version.clone())),
+        flux_version: seen.flux_version.map(text).or_else(|| known.and_then(|status| status.flux_version.clone())),
         agents: Some(count(seen.agents)),
         tenants: Some(count(seen.tenants)),
         guard: seen.guard.ok(),

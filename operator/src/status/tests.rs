@@ -776,7 +776,8 @@ fn a_cluster_is_ready_when_it_answers_and_has_flux_and_its_guard() {
         generation: Some(1),
         reachable: Ok(()),
         kubernetes_version: Some("v1.35.4"),
-        flux: Ok(Some("2.9.3")),
+        flux: Ok(()),
+        flux_version: Some("2.9.3"),
         agents: 2,
         tenants: 3,
         guard: Ok(GuardMode::Native),
@@ -796,7 +797,8 @@ fn a_cluster_is_ready_when_it_answers_and_has_flux_and_its_guard() {
         old: Some(&status),
         reachable: Err("connection refused"),
         kubernetes_version: None,
-        flux: Ok(None),
+        flux: Ok(()),
+        flux_version: None,
         ..fine
     });
     assert_eq!(
