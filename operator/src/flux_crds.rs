@@ -131,6 +131,7 @@ async fn keep(context: Arc<Context>, runtime: Weak<Runtime>) {
         let delay = match outcome {
             Ok(()) => {
                 failures = 0;
+                runtime.set_flux_crds(FluxCrds { problem: None, ..runtime.flux_crds() });
                 LOOK
             }
             Err(problem) => {

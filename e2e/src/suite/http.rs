@@ -46,6 +46,25 @@ pub fn serve(
     credential: &Credential,
     answer: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static,
 ) -> Result<()> {
+    serve_requests(socket, credential, move |request| {
+        let mut response = Response::new(Bytes::from(answer(request.body())));
+        response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+        std::future::ready(response)
+    })
+}
+
+/// Serves HTTPS on a socket until the runtime ends.
+///
+/// # Errors
+/// Where the certificate cannot be used.
+pub fn serve_requests<F>(
+    socket: TcpListener,
+    credential: &Credential,
+    answer: impl Fn(Request<Bytes>) -> F + Send + Sync + 'static,
+) -> Result<()>
+where
+    F: Future<Output = Response<Bytes>> + Send + 'static,
+{
     let certificate = CertificateDer::from_pem_slice(credential.certificate.as_bytes())
         .map_err(|error| service_error("a certificate", error))?;
     let key =
@@ -69,12 +88,10 @@ pub fn serve(
                 let service = service_fn(move |request: Request<Incoming>| {
                     let answer = Arc::clone(&answer);
                     async move {
-                        let body = request.into_body().collect().await?.to_bytes();
-                        let mut response = Response::new(Full::new(Bytes::from(answer(&body))));
-                        response
-                            .headers_mut()
-                            .insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
-                        Ok::<_, hyper::Error>(response)
+                        let (head, body) = request.into_parts();
+                        let body = body.collect().await?.to_bytes();
+                        let response = answer(Request::from_parts(head, body)).await;
+                        Ok::<_, hyper::Error>(response.map(Full::new))
                     }
                 });
                 let _ =

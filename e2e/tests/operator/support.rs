@@ -21,6 +21,7 @@ use tokio::sync::{Mutex, OnceCell};
 
 pub(crate) const API: &str = "sluicegate.dev/v1alpha1";
 pub(crate) const CONFIG: (&str, &str) = (API, "FluxConfig");
+pub(crate) const CRD: (&str, &str) = ("apiextensions.k8s.io/v1", "CustomResourceDefinition");
 pub(crate) const DEPLOYMENT: (&str, &str) = ("apps/v1", "Deployment");
 pub(crate) const KUSTOMIZATION: (&str, &str) = ("kustomize.toolkit.fluxcd.io/v1", "Kustomization");
 pub(crate) const GIT_REPOSITORY: (&str, &str) = ("source.toolkit.fluxcd.io/v1", "GitRepository");
