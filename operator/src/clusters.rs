@@ -29,9 +29,15 @@ const WORKERS: usize = 16;
 /// How often clusters are looked at when nothing tells of a change.
 const LOOK: Duration = Duration::from_secs(10);
 
+/// A cluster that is connected, and what its agents were rendered with.
+struct Connected {
+    how: Fingerprint,
+    flux_version: Option<String>,
+}
+
 /// Connects clusters as FluxClusters come and go, for ever.
 pub async fn run(context: Arc<Context>, management: Connection, permit: Permit, changed: Arc<Notify>) {
-    let mut connected: BTreeMap<String, Fingerprint> = BTreeMap::new();
+    let mut connected: BTreeMap<String, Connected> = BTreeMap::new();
     loop {
         // Nobody to tell: the look comes in any case.
         let _ = tokio::time::timeout(LOOK, changed.notified()).await;
@@ -54,14 +60,21 @@ pub async fn run(context: Arc<Context>, management: Connection, permit: Permit, 
                     continue;
                 }
             };
-            let fingerprint = wanted.fingerprint();
-            if connected.get(id) == Some(&fingerprint) {
+            let how = wanted.fingerprint();
+            let flux_version = cluster.spec.flux.as_ref().and_then(|flux| flux.version.clone());
+            if let Some(known) = connected.get_mut(id).filter(|known| known.how == how) {
+                if known.flux_version != flux_version {
+                    known.flux_version = flux_version;
+                    if let Some(runtime) = context.cluster(id) {
+                        runtime.try_again();
+                    }
+                }
                 continue;
             }
             match connect(&context, id, &wanted, &management, &permit).await {
                 Ok(runtime) => {
                     info!(cluster = id, "connected");
-                    connected.insert(id.clone(), fingerprint);
+                    connected.insert(id.clone(), Connected { how, flux_version });
                     context.set_cluster(id, Ok(runtime.clone()));
                     start(&context, &runtime);
                 }

@@ -240,7 +240,7 @@ impl Runtime {
     }
 
     /// Has everything looked at as if nothing had failed.
-    fn try_again(&self) {
+    pub fn try_again(&self) {
         let mut agents = self.store.agents();
         let mut units = lock(&self.units);
         for (agent, unit) in units.iter_mut() {
