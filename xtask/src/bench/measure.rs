@@ -1,10 +1,10 @@
-//! Running one program and measuring it.
+//! Running one program and measuring it, and what one has used that runs.
 //!
-//! The program is the only child of a small process of its own, this very binary called again: `getrusage` tells the peak
+//! The program that is run is the only child of a small process of its own, this very binary called again: `getrusage` tells the peak
 //! memory of children as one number for all of them, and a child starts with the peak of the process that forked it.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{self, Stdio};
 use std::time::{Duration, Instant};
@@ -14,6 +14,9 @@ use clap::Args;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
 use serde::{Deserialize, Serialize};
+
+/// The kernel counts the time of processes in hundredths of a second.
+pub(super) const TICKS: f64 = 100.0;
 
 /// A program to run.
 #[derive(Clone, Debug)]
@@ -97,4 +100,30 @@ pub(super) fn run(command: &Command) -> anyhow::Result<()> {
     };
     serde_json::to_writer(std::io::stdout().lock(), &run)?;
     Ok(())
+}
+
+/// Time of processors that a process has used, in seconds, with or without its children that have ended; 0 of one that is gone.
+pub(super) fn of_process(pid: u32, children: bool) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name may hold spaces; it ends with the last parenthesis.
+    let fields = stat.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default();
+    // utime stime cutime cstime
+    let fields = fields.split_whitespace().skip(11).take(if children { 4 } else { 2 });
+    let ticks: f64 = fields.filter_map(|text| text.parse::<f64>().ok()).sum();
+    ticks / TICKS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_used_some_time() {
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_millis(50) {
+            std::hint::spin_loop();
+        }
+        assert!(of_process(std::process::id(), false) > 0.0);
+        assert_eq!(of_process(u32::MAX, true), 0.0);
+    }
 }

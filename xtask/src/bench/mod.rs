@@ -6,7 +6,7 @@
 //!
 //! Calls go one way: [`check`] makes a [`corpus`], lists the [`programs`] (the [`peers`] among them), has each of them
 //! [`measure`]d in turn, compares the verdicts, asks the [`targets`] and writes the [`table`]. [`operator`] and [`webhook`] have
-//! folders of their own, and share the last two.
+//! folders of their own, and share the last two. What is others' program is a [`tool`].
 
 mod check;
 mod corpus;
@@ -16,6 +16,7 @@ mod peers;
 mod programs;
 mod table;
 mod targets;
+mod tool;
 mod webhook;
 
 use std::io::{self, Write as _};
@@ -29,7 +30,7 @@ pub enum Bench {
     Check(check::Options),
     /// The operator against a bare client on a control plane of its own; exit code 1 where a target is missed
     Operator(operator::Options),
-    /// The webhook against one of the same stack that allows everything; exit code 1 where a target is missed
+    /// The webhook against one of the same stack that allows everything, Kyverno and Gatekeeper; exit code 1 where a target is missed
     Webhook(webhook::Options),
     /// Runs one program and prints what it cost, as JSON
     #[command(hide = true)]

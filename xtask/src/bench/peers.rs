@@ -1,18 +1,15 @@
-//! Other tools that can check manifests against a policy, with a policy of the same meaning in their language.
-//!
-//! They are built from source in the exact versions of the Go modules under `e2e/modules`, whose `go.sum` pins every byte, and
-//! kept outside of the checkout. Their policy is one text in Rego; only where the object comes from differs.
+//! Other tools that can check manifests against a policy, with a policy of the same meaning in their language. It is one text
+//! in Rego; only where the object comes from differs.
 
-use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
 use super::corpus::{PLATFORM, Verdicts};
+use super::tool::Tool;
 
 const VERDICT: &str = include_str!("policies/verdict.rego");
 /// Package of the policy.
@@ -38,44 +35,23 @@ impl Peer {
         }
     }
 
-    /// Folder under `e2e/modules`, Go module, and the command in it.
-    fn source(self) -> (&'static str, &'static str, &'static str) {
+    /// The program.
+    pub(super) fn tool(self) -> Tool {
         match self {
-            Self::Opa => ("opa", "github.com/open-policy-agent/opa", ""),
-            Self::Conftest => ("conftest", "github.com/open-policy-agent/conftest", ""),
-            Self::Gator => ("gator", "github.com/open-policy-agent/gatekeeper/v3", "/cmd/gator"),
+            Self::Opa => Tool { name: "opa", folder: "opa", module: "github.com/open-policy-agent/opa", command: "" },
+            Self::Conftest => Tool {
+                name: "conftest",
+                folder: "conftest",
+                module: "github.com/open-policy-agent/conftest",
+                command: "",
+            },
+            Self::Gator => Tool {
+                name: "gator",
+                folder: "gatekeeper",
+                module: "github.com/open-policy-agent/gatekeeper/v3",
+                command: "/cmd/gator",
+            },
         }
-    }
-
-    /// Builds it, if that has not been done, and returns the program and its version.
-    pub(super) fn build(self) -> anyhow::Result<(PathBuf, String)> {
-        let (folder, module, command) = self.source();
-        let folder = crate::process::root().join("e2e/modules").join(folder);
-        let manifest = folder.join("go.mod");
-        let text = fs::read_to_string(&manifest).with_context(|| manifest.display().to_string())?;
-        let version = text
-            .lines()
-            .find_map(|line| line.trim().trim_start_matches("require ").strip_prefix(module)?.split_whitespace().next())
-            .with_context(|| format!("{} does not require {module}", manifest.display()))?;
-        let name = self.source().0;
-        let program = cache()?.join(format!("{name}-{version}"));
-        if program.exists() {
-            return Ok((program, version.to_owned()));
-        }
-        super::say(&format!("building {name} {version} from source; this is done once and takes minutes"));
-        // A name that is not the final one, so that a build that is broken off leaves nothing behind.
-        let partial = program.with_extension(format!("{}.partial", std::process::id()));
-        let status = Command::new("go")
-            .args(["build", "-trimpath", "-mod=readonly", "-ldflags=-s -w", "-o"])
-            .arg(&partial)
-            .arg(format!("{module}{command}"))
-            .current_dir(&folder)
-            .env("CGO_ENABLED", "0")
-            .status()
-            .context("go, which builds the tools to compare with; --no-peers does without them")?;
-        ensure!(status.success(), "go build of {name} {version} ended with {status}");
-        fs::rename(&partial, &program)?;
-        Ok((program, version.to_owned()))
     }
 
     /// Writes its policy to the folder `policy`, and returns the arguments with which it checks the folder `tenants`.
@@ -143,18 +119,6 @@ impl Peer {
             }
         }
     }
-}
-
-/// Where built programs are kept.
-fn cache() -> anyhow::Result<PathBuf> {
-    let base = env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .filter(|path| path.is_absolute())
-        .or_else(|| env::home_dir().map(|home| home.join(".cache")))
-        .context("neither XDG_CACHE_HOME nor a home folder is known")?;
-    let folder = base.join("sluicegate/bin");
-    fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-    Ok(folder)
 }
 
 /// The policy for a program that has the object at `object`.

@@ -47,7 +47,7 @@ pub(super) fn build(peers: bool, folder: &Path) -> anyhow::Result<Vec<Program>> 
         program(Role::CheckWithReports, "sluicegate check, all reports", &check),
     ];
     for peer in Peer::ALL.into_iter().filter(|_| peers) {
-        let (path, version) = peer.build()?;
+        let (path, version) = peer.tool().build()?;
         programs.push(program(Role::Peer(peer), &format!("{} {version}", peer.name()), &path));
     }
     Ok(programs)

@@ -20,6 +20,7 @@ use tokio::runtime::Runtime;
 
 use super::audit::Written;
 use super::platform::{BARE_GROUP, Write};
+use crate::bench::measure::{TICKS, of_process};
 use crate::process::root;
 
 /// Nothing but what is measured writes to the API server; without it Deployments get no ReplicaSets and namespaces no accounts.
@@ -27,8 +28,6 @@ const PAUSED: &str = "kube-controller-manager";
 /// When the operator has written nothing for so long, it is done.
 const QUIET: Duration = Duration::from_secs(3);
 const POLL: Duration = Duration::from_millis(50);
-/// The kernel counts the time of processes in hundredths of a second.
-const TICKS: f64 = 100.0;
 
 /// The programs that are measured.
 pub(super) struct Programs {
@@ -356,17 +355,6 @@ impl Plane {
     }
 }
 
-/// Time of processors that a process has used, in seconds, with or without its children that have ended; 0 of one that is gone.
-fn of_process(pid: u32, children: bool) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The name may hold spaces; it ends with the last parenthesis.
-    let fields = stat.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default();
-    // utime stime cutime cstime
-    let fields = fields.split_whitespace().skip(11).take(if children { 4 } else { 2 });
-    let ticks: f64 = fields.filter_map(|text| text.parse::<f64>().ok()).sum();
-    ticks / TICKS
-}
-
 impl Gauges {
     fn read(text: &str) -> Self {
         let sum = |name: &str, wanted: &dyn Fn(&str) -> bool| -> u64 {
@@ -401,15 +389,5 @@ mod tests {
         metrics.reconciled(Reconciled::Changed, Duration::from_millis(1));
         metrics.reconciled(Reconciled::Failed, Duration::from_millis(1));
         assert_eq!(Gauges::read(&metrics.text().unwrap()), Gauges { writes: 3, reconciles: 2, queued: 7 });
-    }
-
-    #[test]
-    fn this_process_has_used_some_time() {
-        let began = Instant::now();
-        while began.elapsed() < Duration::from_millis(50) {
-            std::hint::spin_loop();
-        }
-        assert!(of_process(std::process::id(), false) > 0.0);
-        assert_eq!(of_process(u32::MAX, true), 0.0);
     }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
@@ -108,10 +108,10 @@ impl Loader {
         fs::write(&self.job, serde_json::to_vec(&job)?).context("what the load is told")?;
         let output = Command::new(&self.program)
             .stdin(fs::File::open(&self.job)?)
-            .stderr(Stdio::inherit())
             .output()
             .with_context(|| self.program.display().to_string())?;
-        ensure!(output.status.success(), "the load ended with {}", output.status);
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "the load ended with {}: {}", output.status, said.trim());
         let outcome: Outcome = serde_json::from_slice(&output.stdout).context("what the load says")?;
         ensure!(outcome.groups.iter().all(|group| group.answers > 0), "nothing was answered in {seconds} s");
         Ok(outcome)

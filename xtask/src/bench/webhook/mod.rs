@@ -2,11 +2,12 @@
 //! that allows everything; and through an API server, with webhook, with guard and with neither.
 //!
 //! Calls go one way: [`run`] has [`direct`] start the [`subject`]s, ours on a [`platform`] that a [`stand_in`] for the API
-//! server holds, and send them [`load`]; has [`plane`] do the same through a real API server; and hands the [`report`] what
-//! they have found.
+//! server holds, and send them [`load`]; has [`plane`] do the same through a real API server, and [`peers`] with the admission
+//! servers of others; and hands the [`report`] what they have found.
 
 mod direct;
 mod load;
+mod peers;
 mod plane;
 mod platform;
 mod record;
@@ -44,9 +45,12 @@ pub struct Options {
     /// How often each is asked, in turn; the round in the middle counts
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Leave out the requests through an API server, which need root
+    /// Leave out the requests through an API server, which need root, and with them Kyverno and Gatekeeper
     #[arg(long)]
     no_api_server: bool,
+    /// Leave out Kyverno and Gatekeeper, which are built with Go once
+    #[arg(long)]
+    no_peers: bool,
     /// Name of the control plane
     #[arg(long, default_value = "benchhook")]
     name: String,
@@ -82,6 +86,8 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
             (Programs { ours, bare }, programs::copied(["--example", "load_admission"], folder)?)
         }
     };
+    // What cannot be built is told before minutes were spent on measuring.
+    let peers = if options.no_api_server || options.no_peers { Vec::new() } else { peers::build()? };
     let loader = Loader::new(load, folder);
     let sorted = |numbers: &[u32]| {
         let mut numbers: Vec<usize> = numbers.iter().map(|number| *number as usize).collect();
@@ -98,10 +104,16 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
         Vec::new()
     } else {
         let seconds = options.seconds * f64::from(options.rounds);
-        plane::measure(&options.name, programs.ours, &THROUGH, seconds, &loader)?
+        plane::measure(&options.name, programs.ours.clone(), &THROUGH, seconds, &loader)?
     };
-    let judged = report::judge(&cells, &passages);
-    let text = format!("{}\n{}", report::draw(&cells, &passages, rounds, options.seconds), table::targets(&judged));
+    let beside = if peers.is_empty() {
+        Vec::new()
+    } else {
+        peers::measure(&peers, &options.name, &plan, &programs, &loader, folder)?
+    };
+    let judged = report::judge(&cells, &passages, &beside);
+    let text =
+        format!("{}\n{}", report::draw(&cells, &passages, &beside, rounds, options.seconds), table::targets(&judged));
     std::io::Write::write_all(&mut std::io::stdout().lock(), text.as_bytes())?;
     if options.write_docs {
         table::write_docs("webhook", &text)?;

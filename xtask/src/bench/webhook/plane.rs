@@ -175,11 +175,11 @@ fn pod(namespace: &str, owner: &str) -> Value {
     })
 }
 
-/// A control plane with webhook and guard; it ends with this.
-struct Plane {
-    cluster: Cluster,
-    api: Api,
-    runtime: Runtime,
+/// A control plane; it ends with this.
+pub(super) struct Plane {
+    pub(super) cluster: Cluster,
+    pub(super) api: Api,
+    pub(super) runtime: Runtime,
 }
 
 impl Drop for Plane {
@@ -196,13 +196,7 @@ pub(super) fn measure(
     seconds: f64,
     loader: &Loader,
 ) -> anyhow::Result<Vec<Passage>> {
-    say("starting a control plane");
-    let cluster = own_control_plane(&std::env::current_exe()?, name)?;
-    let plane = Plane {
-        api: Api::new(&cluster.layout().kubeconfig())?,
-        runtime: tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?,
-        cluster,
-    };
+    let plane = Plane::start(name)?;
     plane.install()?;
     let front = Front::open(&plane.cluster)?;
     let replica = Replica::of(&plane.cluster, "bench", program, &["--log-level", "warn"])?;
@@ -211,7 +205,7 @@ pub(super) fn measure(
     plane.runtime.block_on(install_configurations(&plane.cluster, front.address()))?;
     plane.lead_to_the_webhook()?;
     plane.wait_until_in_force()?;
-    plane.cluster.pause(PAUSED)?;
+    plane.calm()?;
     let server = plane.server()?;
     let mut passages = Vec::new();
     for object in Object::ALL {
@@ -248,6 +242,22 @@ pub(super) fn measure(
 }
 
 impl Plane {
+    /// Starts one.
+    pub(super) fn start(name: &str) -> anyhow::Result<Self> {
+        say("starting a control plane");
+        let cluster = own_control_plane(&std::env::current_exe()?, name)?;
+        Ok(Self {
+            api: Api::new(&cluster.layout().kubeconfig())?,
+            runtime: tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?,
+            cluster,
+        })
+    }
+
+    /// Has nobody write to it but the bench and what the bench has started.
+    pub(super) fn calm(&self) -> anyhow::Result<()> {
+        Ok(self.cluster.pause(PAUSED)?)
+    }
+
     /// Kinds, rights, guard, a policy, and the namespaces with what belongs into them.
     fn install(&self) -> anyhow::Result<()> {
         let policy = platform::one_for_all("bench-*", CLUSTER);

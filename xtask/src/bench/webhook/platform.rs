@@ -206,6 +206,11 @@ fn policy(tenant: &str) -> Value {
     object("FluxPolicy", json!({"name": tenant}), spec)
 }
 
+/// The namespaces that requests are about.
+pub(super) fn namespaces(tenants: usize) -> Vec<Value> {
+    asked(tenants).map(|tenant| namespace(&name(tenant))).collect()
+}
+
 fn namespace(tenant: &str) -> Value {
     let labels = json!({"kubernetes.io/metadata.name": tenant, "example.com/tier": "tenant", TENANT_LABEL: tenant});
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": tenant, "labels": labels}})

@@ -3,13 +3,14 @@
 use std::fmt::Write as _;
 
 use super::load::Shape;
+use super::peers::{CONNECTIONS, Peer};
 use super::plane::Way;
 use super::platform::Question;
 use crate::bench::table::{machine, thousands};
 use crate::bench::targets::{Target, mebibytes};
 
 /// Number of tenants at which the promises hold.
-const AT: usize = 10_000;
+pub(super) const AT: usize = 10_000;
 
 /// What a request cost one of the two.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,11 +30,20 @@ pub(super) struct Cell {
     pub(super) question: Question,
     pub(super) shape: Shape,
     pub(super) ours: Cost,
-    pub(super) bare: Cost,
-    /// Ours to the bare webhook's; of the round in the middle, for each by itself.
+    /// The bare webhook's, or that of another tool.
+    pub(super) other: Cost,
+    /// Ours to the other's; of the round in the middle, for each by itself.
     pub(super) throughput: f64,
     pub(super) cpu: f64,
     pub(super) median: f64,
+}
+
+/// What was measured of an admission server of others.
+#[derive(Clone, Debug)]
+pub(super) struct Beside {
+    pub(super) peer: Peer,
+    pub(super) version: String,
+    pub(super) cell: Cell,
 }
 
 /// What a create through an API server took on a way.
@@ -68,15 +78,15 @@ pub(super) fn middle(tenants: usize, question: Question, shape: Shape, rounds: &
         question,
         shape,
         ours: cost(&|(ours, _)| *ours),
-        bare: cost(&|(_, bare)| *bare),
-        throughput: of(&|(ours, bare)| ours.per_second / bare.per_second),
-        cpu: of(&|(ours, bare)| ours.cpu_micros / bare.cpu_micros),
-        median: of(&|(ours, bare)| ours.median_micros / bare.median_micros),
+        other: cost(&|(_, other)| *other),
+        throughput: of(&|(ours, other)| ours.per_second / other.per_second),
+        cpu: of(&|(ours, other)| ours.cpu_micros / other.cpu_micros),
+        median: of(&|(ours, other)| ours.median_micros / other.median_micros),
     }
 }
 
 /// Judges every promise for which what it needs was measured.
-pub(super) fn judge(cells: &[Cell], passages: &[Passage]) -> Vec<Target> {
+pub(super) fn judge(cells: &[Cell], passages: &[Passage], beside: &[Beside]) -> Vec<Target> {
     let mut targets = Vec::new();
     let largest: Vec<&Cell> = cells.iter().filter(|cell| cell.tenants == AT).collect();
     let at = format!("{} tenants", thousands(AT));
@@ -118,7 +128,29 @@ pub(super) fn judge(cells: &[Cell], passages: &[Passage]) -> Vec<Target> {
             }
         }
     }
+    targets.extend(Peer::ALL.into_iter().flat_map(|peer| to_peer(peer, beside)));
     targets
+}
+
+/// How much less than another tool ours takes, of all that the two were asked.
+fn to_peer(peer: Peer, beside: &[Beside]) -> Vec<Target> {
+    let cells = || beside.iter().filter(|measured| measured.peer == peer).map(|measured| &measured.cell);
+    let least = cells().map(|cell| cell.throughput).min_by(f64::total_cmp);
+    let most = cells().map(|cell| cell.cpu).max_by(f64::total_cmp);
+    let (Some(least), Some(most)) = (least, most) else { return Vec::new() };
+    let (at, name) = (format!("{} tenants, {CONNECTIONS} connections", thousands(AT)), peer.name());
+    vec![
+        Target {
+            promise: format!("{at}: at least 10 times the throughput of {name}"),
+            measured: format!("{least:.1} times"),
+            met: least >= 10.0,
+        },
+        Target {
+            promise: format!("{at}: at most 1/20 of {name}'s time of processors for a request"),
+            measured: format!("1/{:.1}", most.recip()),
+            met: most <= 0.05,
+        },
+    ]
 }
 
 /// Flat with connections, linear in tenants.
@@ -158,7 +190,7 @@ fn memory(cells: &[Cell]) -> Vec<Target> {
 }
 
 /// The machine and the measurements.
-pub(super) fn draw(cells: &[Cell], passages: &[Passage], rounds: usize, seconds: f64) -> String {
+pub(super) fn draw(cells: &[Cell], passages: &[Passage], beside: &[Beside], rounds: usize, seconds: f64) -> String {
     let mut text = format!("{}; {rounds} times {seconds} s of each, in turn; the round in the middle.\n\n", machine());
     text.push_str(
         "| question | bytes | tenants | connections | requests/s | bare | ratio | CPU, µs a request | bare | ratio | median, µs | bare | ratio | p99, µs | bare | MiB | bare |\n\
@@ -166,7 +198,7 @@ pub(super) fn draw(cells: &[Cell], passages: &[Passage], rounds: usize, seconds:
     );
     // Writing to a String cannot fail.
     for cell in cells {
-        let Cell { tenants, question, shape, ours, bare, throughput, cpu, median } = cell;
+        let Cell { tenants, question, shape, ours, other: bare, throughput, cpu, median } = cell;
         let connections = match shape.streams {
             1 => shape.connections.to_string(),
             streams => format!("{}, HTTP/2 × {streams}", shape.connections),
@@ -209,6 +241,38 @@ pub(super) fn draw(cells: &[Cell], passages: &[Passage], rounds: usize, seconds:
             passage.to_neither,
         );
     }
+    text.push_str(&draw_peers(beside));
+    text
+}
+
+/// Others beside ours.
+fn draw_peers(beside: &[Beside]) -> String {
+    if beside.is_empty() {
+        return String::new();
+    }
+    let mut text = format!(
+        "\nBeside others, {} tenants for ours, {CONNECTIONS} connections:\n\n\
+         | beside | question | requests/s | ours | ratio | CPU, µs a request | ours | ratio | MiB | ours |\n\
+         | :--- | :--- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+        thousands(AT)
+    );
+    for Beside { peer, version, cell } in beside {
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "| {} {version} | {} | {} | {} | {:.1} | {:.1} | {:.1} | 1/{:.1} | {:.0} | {:.0} |",
+            peer.name(),
+            cell.question.name(),
+            thousands(cell.other.per_second as usize),
+            thousands(cell.ours.per_second as usize),
+            cell.throughput,
+            cell.other.cpu_micros,
+            cell.ours.cpu_micros,
+            cell.cpu.recip(),
+            mebibytes(cell.other.resident),
+            mebibytes(cell.ours.resident),
+        );
+    }
     text
 }
 
@@ -224,7 +288,7 @@ mod tests {
         let ours = Cost { resident: resident << 20, ..cost() };
         let shape = Shape::of(connections);
         let question = Question::Validate;
-        Cell { tenants, question, shape, ours, bare: cost(), throughput: 0.8, cpu: 1.5, median: 1.5 }
+        Cell { tenants, question, shape, ours, other: cost(), throughput: 0.8, cpu: 1.5, median: 1.5 }
     }
 
     fn all() -> Vec<Cell> {
@@ -236,13 +300,13 @@ mod tests {
     }
 
     fn missed(cells: &[Cell], passages: &[Passage]) -> Vec<String> {
-        judge(cells, passages).into_iter().filter(|target| !target.met).map(|target| target.promise).collect()
+        judge(cells, passages, &[]).into_iter().filter(|target| !target.met).map(|target| target.promise).collect()
     }
 
     #[test]
     fn a_run_within_every_bound_misses_nothing() {
         let passages = [passage(Way::Allows, 100.0), passage(Way::Guard, 130.0), passage(Way::LongGuard, 136.0)];
-        assert_eq!(judge(&all(), &passages).len(), 7);
+        assert_eq!(judge(&all(), &passages, &[]).len(), 7);
         assert_eq!(missed(&all(), &passages), Vec::<String>::new());
     }
 
@@ -272,7 +336,7 @@ mod tests {
 
     #[test]
     fn what_was_not_measured_is_not_judged() {
-        assert!(judge(&[cell(100, 16, 10)], &[passage(Way::Neither, 1.0)]).is_empty());
+        assert!(judge(&[cell(100, 16, 10)], &[passage(Way::Neither, 1.0)], &[]).is_empty());
     }
 
     #[test]
@@ -280,7 +344,37 @@ mod tests {
         let round = |ours: f64, bare: f64| (Cost { per_second: ours, ..cost() }, Cost { per_second: bare, ..cost() });
         let rounds = [round(90.0, 100.0), round(40.0, 50.0), round(10.0, 100.0)];
         let cell = middle(10, Question::Validate, Shape::of(1), &rounds);
-        assert_eq!((cell.ours.per_second, cell.bare.per_second), (40.0, 100.0));
+        assert_eq!((cell.ours.per_second, cell.other.per_second), (40.0, 100.0));
         assert!((cell.throughput - 0.8).abs() < 1e-9, "{}", cell.throughput);
+    }
+
+    fn beside(peer: Peer, throughput: f64, cpu: f64) -> Beside {
+        Beside { peer, version: "v1.2.3".to_owned(), cell: Cell { throughput, cpu, ..cell(AT, CONNECTIONS, 100) } }
+    }
+
+    #[test]
+    fn other_tools_are_judged_by_the_question_where_they_are_nearest() {
+        let kyverno = [beside(Peer::Kyverno, 30.0, 0.02), beside(Peer::Kyverno, 10.0, 0.05)];
+        let judged = judge(&[], &[], &kyverno);
+        assert_eq!(judged.len(), 2);
+        assert!(judged.iter().all(|target| target.met && target.promise.contains("Kyverno")), "{judged:?}");
+        assert_eq!([&*judged[0].measured, &judged[1].measured], ["10.0 times", "1/20.0"]);
+        let gatekeeper = [beside(Peer::Gatekeeper, 9.9, 0.01), beside(Peer::Gatekeeper, 40.0, 0.051)];
+        let judged = judge(&[], &[], &[&kyverno[..], &gatekeeper].concat());
+        let missed: Vec<&str> =
+            judged.iter().filter(|target| !target.met).map(|target| target.promise.as_str()).collect();
+        assert!(missed.len() == 2 && missed.iter().all(|promise| promise.contains("Gatekeeper")), "{missed:?}");
+    }
+
+    #[test]
+    fn other_tools_have_a_table_where_they_were_measured() {
+        assert!(!draw(&[], &[], &[], 1, 1.0).contains("Beside"));
+        let text = draw(&[], &[], &[beside(Peer::Gatekeeper, 25.0, 0.04)], 1, 1.0);
+        assert!(
+            text.ends_with(
+                "| Gatekeeper v1.2.3 | FluxConfig, judged | 1,000 | 1,000 | 25.0 | 10.0 | 10.0 | 1/25.0 | 10 | 100 |\n"
+            ),
+            "{text}"
+        );
     }
 }

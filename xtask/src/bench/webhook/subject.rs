@@ -1,4 +1,5 @@
-//! The webhooks that are measured: the program as it runs in a cluster, on a platform of its own, and the bare one.
+//! The webhooks that are measured: the program as it runs in a cluster, on a platform of its own, the bare one, and those of
+//! others.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -20,11 +21,14 @@ use super::stand_in::StandIn;
 const READY: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(50);
 
-/// Files of a certificate.
+/// Names of a certificate's files.
+const CHAIN: &str = "tls.crt";
+const KEY: &str = "tls.key";
+
+/// A certificate and its key, in a folder.
 pub(super) struct Certificate {
     material: Material,
-    chain: PathBuf,
-    key: PathBuf,
+    folder: PathBuf,
 }
 
 impl Certificate {
@@ -33,14 +37,23 @@ impl Certificate {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs().try_into()?;
         let material = next(None, &[Ipv4Addr::LOCALHOST.to_string()], now, &Ages::default())?;
         let material = material.context("a certificate")?;
-        let (chain, key) = (folder.join("tls.crt"), folder.join("tls.key"));
-        fs::write(&chain, &material.chain)?;
-        fs::write(&key, &material.key)?;
-        Ok(Self { material, chain, key })
+        fs::write(folder.join(CHAIN), &material.chain)?;
+        fs::write(folder.join(KEY), &material.key)?;
+        Ok(Self { material, folder: folder.to_owned() })
+    }
+
+    /// The folder that has it as `tls.crt` and `tls.key`.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The authorities that vouch for it, in PEM.
+    pub(super) fn bundle(&self) -> &str {
+        &self.material.bundle
     }
 
     fn arguments(&self, command: &mut Command) {
-        command.arg("--certificate-file").arg(&self.chain).arg("--key-file").arg(&self.key);
+        command.arg("--certificate-file").arg(self.folder.join(CHAIN)).arg("--key-file").arg(self.folder.join(KEY));
     }
 }
 
@@ -57,7 +70,8 @@ impl Drop for Subject {
     }
 }
 
-fn free() -> anyhow::Result<SocketAddr> {
+/// A port that nobody listens on now.
+pub(super) fn free() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("a free port")?.local_addr()?)
 }
 
@@ -76,34 +90,41 @@ impl Subject {
         let mut command = ending(program);
         command.arg("webhook").arg("--kubeconfig").arg(&kubeconfig);
         command.args(["--probes", &probes.to_string(), "--log-level", "warn"]);
-        let subject = Self::start(command, certificate, listen)?;
+        let subject = Self::serving(command, certificate, listen)?;
         subject.wait("sluicegate webhook", || is_ready(probes))
     }
 
     /// Starts the bare webhook.
     pub(super) fn bare(program: &Path, certificate: &Certificate) -> anyhow::Result<Self> {
         let listen = free()?;
-        let subject = Self::start(ending(program), certificate, listen)?;
+        let subject = Self::serving(ending(program), certificate, listen)?;
         subject.wait("the bare webhook", || TcpStream::connect(listen).is_ok())
     }
 
-    fn start(mut command: Command, certificate: &Certificate, listen: SocketAddr) -> anyhow::Result<Self> {
+    fn serving(mut command: Command, certificate: &Certificate, listen: SocketAddr) -> anyhow::Result<Self> {
         command.args(["--listen", &listen.to_string()]);
         certificate.arguments(&mut command);
-        // Both get the same, and nothing of the caller's.
-        command.env_remove("KUBECONFIG").env_remove("RUST_LOG").stdin(Stdio::null()).stdout(Stdio::null());
+        command.stdout(Stdio::null());
+        Self::start(command, listen, certificate.bundle())
+    }
+
+    /// Starts a program that serves at this address, with a certificate of these authorities.
+    pub(super) fn start(mut command: Command, listen: SocketAddr, trusted: &str) -> anyhow::Result<Self> {
+        // All get the same, and nothing of the caller's.
+        command.env_remove("KUBECONFIG").env_remove("RUST_LOG").stdin(Stdio::null());
         let child = spawn(command)?;
         let server = Server {
             address: listen,
             server_name: Ipv4Addr::LOCALHOST.to_string(),
-            trusted: certificate.material.bundle.clone(),
+            trusted: trusted.to_owned(),
             identity: None,
             process: child.id(),
         };
         Ok(Self { child, server })
     }
 
-    fn wait(mut self, what: &str, is_ready: impl Fn() -> bool) -> anyhow::Result<Self> {
+    /// Waits until it is ready.
+    pub(super) fn wait(mut self, what: &str, is_ready: impl Fn() -> bool) -> anyhow::Result<Self> {
         let began = Instant::now();
         while !is_ready() {
             if let Some(status) = self.child.try_wait()? {
@@ -119,7 +140,7 @@ impl Subject {
 }
 
 /// A program that ends with this one.
-fn ending(program: &Path) -> Command {
+pub(super) fn ending(program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "TERM", "--"]).arg(program);
     command
