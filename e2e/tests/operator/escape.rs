@@ -74,7 +74,7 @@ impl Prison {
     /// Somebody of the team, with a role of Kubernetes in the target namespace.
     async fn member(&self, role: &str) -> Result<User> {
         let user = self.platform.space.user("member", None).await?;
-        self.bind(&user, "ClusterRole", role).await?;
+        self.bind(&user, "ClusterRole", role, ("v1", "ConfigMap")).await?;
         Ok(user)
     }
 
@@ -90,13 +90,14 @@ impl Prison {
         let metadata = json!({"name": "flux", "namespace": self.team.target()});
         self.platform.space.apply(json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata, "rules": rules})).await?;
         let user = self.member("edit").await?;
-        self.bind(&user, "Role", "flux").await?;
+        self.bind(&user, "Role", "flux", HELM_RELEASE).await?;
         Ok(user)
     }
 
-    async fn bind(&self, user: &User, kind: &str, role: &str) -> Result<()> {
+    /// Gives a role, and waits until it is in force: until objects of a kind can be listed that could not before.
+    async fn bind(&self, user: &User, kind: &str, role: &str, listed: (&str, &str)) -> Result<()> {
         self.platform.space.bind(user, &self.team.target(), &format!("member-{role}"), (kind, role)).await?;
-        let api = crate::support::api_of(user.client.clone(), ("v1", "ConfigMap"), &self.team.target());
+        let api = crate::support::api_of(user.client.clone(), listed, &self.team.target());
         let allowed = || async { Ok(api.list(&kube::api::ListParams::default()).await.ok().map(|_| ())) };
         self.platform.space.wait("the binding's effect", 30, allowed).await
     }
