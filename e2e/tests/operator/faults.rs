@@ -122,7 +122,16 @@ async fn settled(platform: &Platform) -> Result<Snapshot> {
     let deadline = Instant::now() + Duration::from_secs(180);
     let (mut last, mut since) = (Snapshot::default(), Instant::now());
     loop {
-        let all = Snapshot::take(&platform.space, &["fault-t"]).await?;
+        let all = match Snapshot::take(&platform.space, &["fault-t"]).await {
+            Ok(all) => all,
+            Err(error) if Instant::now() > deadline => return Err(error),
+            // An API server that has just come back refuses lists for a moment.
+            Err(_) => {
+                since = Instant::now();
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                continue;
+            }
+        };
         let now = all.only(|key, value| {
             let owned = !value["metadata"]["labels"][AGENT_LABEL].is_null();
             let derived = ["Pod", "ReplicaSet", "Event"].contains(&key.kind.as_str());
