@@ -122,46 +122,44 @@ async fn keep(context: Arc<Context>, runtime: Weak<Runtime>) {
         let outcome = match Wanted::of(&context, &runtime) {
             None => {
                 applied = None;
-                runtime.set_flux_crds(FluxCrds::default());
-                Ok(())
+                Ok(None)
             }
             Some(Err(problem)) => Err(problem),
-            Some(Ok(wanted)) => bring(&runtime, wanted, &mut applied).await,
+            Some(Ok(wanted)) => bring(&runtime, wanted, &mut applied).await.map(Some),
         };
-        let delay = match outcome {
-            Ok(()) => {
+        let (now, delay) = match outcome {
+            Ok(release) => {
                 failures = 0;
-                runtime.set_flux_crds(FluxCrds { problem: None, ..runtime.flux_crds() });
-                LOOK
+                (FluxCrds { release, problem: None }, LOOK)
             }
             Err(problem) => {
                 let known = runtime.flux_crds();
                 if known.problem.as_ref() != Some(&problem) {
                     warn!(cluster = %runtime.id, problem, "the CRDs of Flux");
-                    runtime.set_flux_crds(FluxCrds { problem: Some(problem), ..known });
                 }
                 failures += 1;
-                backoff(failures)
+                (FluxCrds { problem: Some(problem), ..known }, backoff(failures))
             }
         };
+        runtime.set_flux_crds(now);
         drop(runtime);
         sleep(delay).await;
     }
 }
 
-/// Sees to it that the cluster has the CRDs that are wanted.
-async fn bring(runtime: &Runtime, wanted: Wanted, applied: &mut Option<Applied>) -> Result<(), String> {
+/// Sees to it that the cluster has the CRDs that are wanted; the release that they are of.
+async fn bring(runtime: &Runtime, wanted: Wanted, applied: &mut Option<Applied>) -> Result<&'static Release, String> {
+    let release = wanted.release;
     if let Some(applied) = applied.as_mut().filter(|applied| applied.wanted == wanted) {
         if applied.compared.elapsed() < COMPARE {
-            return Ok(());
+            return Ok(release);
         }
         if is_as_applied(runtime, applied).await? {
             applied.compared = Instant::now();
-            return Ok(());
+            return Ok(release);
         }
     }
     *applied = None;
-    let release = wanted.release;
     let failed = |why: String| format!("the CRDs of Flux {release} are not applied: {why}");
     let artifact = wanted.repository.pull(release).await.map_err(|error| failed(error.to_string()))?;
     let reference = artifact.reference;
@@ -186,8 +184,7 @@ async fn bring(runtime: &Runtime, wanted: Wanted, applied: &mut Option<Applied>)
     }
     info!(cluster = %runtime.id, artifact = reference, crds = generations.len(), "the CRDs of Flux are in place");
     *applied = Some(Applied { wanted, artifact: reference, generations, compared: Instant::now() });
-    runtime.set_flux_crds(FluxCrds { release: Some(release), problem: None });
-    Ok(())
+    Ok(release)
 }
 
 async fn is_as_applied(runtime: &Runtime, applied: &Applied) -> Result<bool, String> {

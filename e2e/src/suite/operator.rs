@@ -43,7 +43,7 @@ pub struct Operator {
     arguments: Vec<String>,
     program: PathBuf,
     log: PathBuf,
-    environment: Vec<(&'static str, PathBuf)>,
+    authorities: Option<PathBuf>,
     child: Mutex<Option<Child>>,
 }
 
@@ -84,7 +84,7 @@ impl Operator {
             arguments: arguments.into_iter().map(str::to_owned).collect(),
             program,
             log: cluster.layout().log(&format!("{subcommand}-{name}")),
-            environment: Vec::new(),
+            authorities: None,
             child: Mutex::new(None),
         })
     }
@@ -92,7 +92,7 @@ impl Operator {
     /// The same that also trusts the authorities in a file, as an administrator has it do by `SSL_CERT_FILE`.
     #[must_use]
     pub fn trusting(mut self, authorities: PathBuf) -> Operator {
-        self.environment.push(("SSL_CERT_FILE", authorities));
+        self.authorities = Some(authorities);
         self
     }
 
@@ -115,7 +115,10 @@ impl Operator {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "TERM", "--"]).arg(&self.program).args(&self.arguments);
         command.stdin(Stdio::null()).stdout(log).stderr(errors);
-        command.env("RUST_BACKTRACE", "1").env_remove("KUBECONFIG").envs(self.environment.iter().cloned());
+        command
+            .env("RUST_BACKTRACE", "1")
+            .env_remove("KUBECONFIG")
+            .envs(self.authorities.iter().map(|file| ("SSL_CERT_FILE", file)));
         *child = Some(spawn(command)?);
         Ok(())
     }

@@ -133,11 +133,7 @@ impl ClusterClient {
     /// # Errors
     /// Every other answer.
     pub async fn get(&self, key: &Key) -> ApiResult<Option<Value>> {
-        match self.ask(Verb::Get, request(key.kind, &key.namespace).get(&key.name, &GetParams::default())).await {
-            Ok(object) => Ok(Some(object)),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error),
-        }
+        found(self.ask(Verb::Get, request(key.kind, &key.namespace).get(&key.name, &GetParams::default())).await)
     }
 
     /// Any path of the API, such as `/version`.
@@ -156,11 +152,7 @@ impl ClusterClient {
     /// Every other answer.
     pub async fn metadata(&self, path: &str, name: &str) -> ApiResult<Option<ObjectMeta>> {
         let request = Request::new(path).get_metadata(name, &GetParams::default());
-        match self.ask::<PartialObjectMeta>(Verb::Get, request).await {
-            Ok(object) => Ok(Some(object.metadata)),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error),
-        }
+        found(self.ask::<PartialObjectMeta>(Verb::Get, request).await.map(|object| object.metadata))
     }
 
     /// The objects of a path, such as `/api/v1/namespaces/x/secrets`, that match a label selector.
@@ -323,6 +315,15 @@ pub enum OwnPatch<'a> {
     Apply(&'a Value),
     /// The whole status: what it does not name is removed.
     Status(&'a Value),
+}
+
+/// `None` where the API server says that there is none.
+fn found<T>(answer: ApiResult<T>) -> ApiResult<Option<T>> {
+    match answer {
+        Ok(object) => Ok(Some(object)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn request(kind: Kind, namespace: &str) -> Request {

@@ -61,20 +61,20 @@ pub struct Info {
     pub admission: BTreeSet<String>,
 }
 
-/// How far the cluster's Flux CRDs are, where the operator manages them.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct FluxCrds {
-    /// The release that this process has applied or found in place.
-    pub release: Option<&'static Release>,
-    /// Why they are not those that are wanted.
-    pub problem: Option<String>,
-}
-
 impl Info {
     /// Whether the cluster was asked at all.
     pub fn is_known(&self) -> bool {
         self.kubernetes_version.is_some() || self.unreachable.is_some()
     }
+}
+
+/// How far a cluster's Flux CRDs are, where the operator manages them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FluxCrds {
+    /// The release that this process has applied.
+    pub release: Option<&'static Release>,
+    /// Why they are not those that are wanted.
+    pub problem: Option<String>,
 }
 
 /// What a reconcile left for the next one.
