@@ -79,10 +79,10 @@ pub(super) fn validate(mut request: Request<'_>, snapshot: &Snapshot) -> Answer 
 }
 
 /// The object, as it was read with the request or as its text says.
-fn manifest(object: Option<Object<'_>>) -> Result<Manifest<FluxConfigSpec>, String> {
+fn manifest(object: Option<Object<'_>>) -> Result<Box<Manifest<FluxConfigSpec>>, String> {
     match object {
-        Some(Object::Config(read)) => Ok(*read),
-        object => read(object.as_ref()),
+        Some(Object::Config(read)) => Ok(read),
+        object => read(object.as_ref()).map(Box::new),
     }
 }
 
@@ -105,16 +105,14 @@ fn can_wait(violation: &Violation) -> bool {
     violation.rule == Rule::UnknownDependency
 }
 
-fn config(request: &Request<'_>, object: Manifest<FluxConfigSpec>) -> FluxConfig {
-    let metadata = object.metadata;
+fn config(request: &Request<'_>, object: Box<Manifest<FluxConfigSpec>>) -> FluxConfig {
+    let Manifest { metadata, spec } = *object;
     let name = match (&*request.name, metadata.name.as_str(), metadata.generate_name.as_str()) {
         ("", "", "") => String::new(),
         // Any name will do: the API server makes one later, and asks again with it.
         ("", "", base) => format!("{}{GENERATED}", base.chars().take(GENERATE_FROM).collect::<String>()),
         ("", name, _) | (name, ..) => name.to_owned(),
     };
-    let mut config = FluxConfig::new(&name, object.spec);
-    config.metadata =
-        ObjectMeta { name: Some(name), namespace: Some(request.namespace.to_string()), ..ObjectMeta::default() };
-    config
+    let namespace = Some(request.namespace.to_string());
+    FluxConfig { metadata: ObjectMeta { name: Some(name), namespace, ..ObjectMeta::default() }, spec, status: None }
 }

@@ -12,17 +12,27 @@ const WARNING: usize = 256;
 const WARNINGS: usize = 12;
 
 /// One operation of a JSON Patch (RFC 6902): an addition. No others are needed, and none can remove anything.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PatchOperation {
-    op: &'static str,
-    path: String,
+    field: &'static str,
     value: Value,
 }
 
 impl PatchOperation {
     /// Adds a field, by its path in an object such as `spec.source.ref`. The objects around it must be there.
-    pub fn add(field: &str, value: Value) -> Self {
-        Self { op: "add", path: format!("/{}", field.replace('.', "/")), value }
+    pub fn add(field: &'static str, value: Value) -> Self {
+        Self { field, value }
+    }
+
+    /// Writes it as JSON.
+    fn write(&self, patch: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+        patch.extend_from_slice(br#"{"op":"add","path":"/"#);
+        // Names of fields have nothing in them that is special in JSON or in a pointer (RFC 6901).
+        patch.extend(self.field.bytes().map(|byte| if byte == b'.' { b'/' } else { byte }));
+        patch.extend_from_slice(br#"","value":"#);
+        serde_json::to_writer(&mut *patch, &self.value)?;
+        patch.push(b'}');
+        Ok(())
     }
 }
 
@@ -77,27 +87,50 @@ impl Answer {
     }
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Review<'a> {
-    api_version: &'static str,
-    kind: &'static str,
-    response: Response<'a>,
+/// The answer to the question with this uid, as it is sent: an AdmissionReview with a response.
+///
+/// # Errors
+/// Where a patch has a value that is no JSON, which values that came as JSON are not.
+pub fn encode(uid: &str, answer: &Answer) -> Result<Vec<u8>, serde_json::Error> {
+    let patch = json_patch(&answer.patch)?;
+    let mut sent = String::with_capacity(256 + 2 * patch.len());
+    sent.push_str(r#"{"apiVersion":""#);
+    sent.push_str(API_VERSION);
+    sent.push_str(r#"","kind":""#);
+    sent.push_str(KIND);
+    sent.push_str(r#"","response":{"uid":"#);
+    sent.push_str(&serde_json::to_string(uid)?);
+    sent.push_str(r#","allowed":"#);
+    sent.push_str(if answer.is_allowed() { "true" } else { "false" });
+    if let Some(message) = &answer.refusal {
+        sent.push_str(r#","status":"#);
+        sent.push_str(&serde_json::to_string(&Status { code: 403, reason: "Forbidden", message })?);
+    }
+    if !patch.is_empty() {
+        sent.push_str(r#","patchType":"JSONPatch","patch":""#);
+        // Nothing in its alphabet is special in JSON.
+        STANDARD.encode_string(&patch, &mut sent);
+        sent.push('"');
+    }
+    if !answer.warnings.is_empty() {
+        sent.push_str(r#","warnings":"#);
+        sent.push_str(&serde_json::to_string(&warnings(&answer.warnings))?);
+    }
+    sent.push_str("}}");
+    Ok(sent.into_bytes())
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Response<'a> {
-    uid: &'a str,
-    allowed: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<Status<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    patch_type: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    patch: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    warnings: Vec<String>,
+/// A JSON Patch; empty where there is nothing to change.
+fn json_patch(operations: &[PatchOperation]) -> Result<Vec<u8>, serde_json::Error> {
+    let mut patch = Vec::with_capacity(128 * operations.len());
+    for operation in operations {
+        patch.push(if patch.is_empty() { b'[' } else { b',' });
+        operation.write(&mut patch)?;
+    }
+    if !patch.is_empty() {
+        patch.push(b']');
+    }
+    Ok(patch)
 }
 
 #[derive(Serialize)]
@@ -107,28 +140,13 @@ struct Status<'a> {
     message: &'a str,
 }
 
-/// The answer to the question with this uid, as it is sent.
-///
-/// # Errors
-/// Where a patch has a value that is no JSON, which values that came as JSON are not.
-pub fn encode(uid: &str, answer: &Answer) -> Result<Vec<u8>, serde_json::Error> {
-    let patch = match answer.patch.as_slice() {
-        [] => None,
-        patch => Some(STANDARD.encode(serde_json::to_vec(patch)?)),
-    };
-    let mut warnings: Vec<String> = answer.warnings.iter().take(WARNINGS).map(|warning| cut(warning)).collect();
-    if let more @ 1.. = answer.warnings.len().saturating_sub(WARNINGS) {
+/// As many of them, and of each as much, as clients show.
+fn warnings(all: &[String]) -> Vec<String> {
+    let mut warnings: Vec<String> = all.iter().take(WARNINGS).map(|warning| cut(warning)).collect();
+    if let more @ 1.. = all.len().saturating_sub(WARNINGS) {
         warnings.push(format!("… and {more} more warnings"));
     }
-    let response = Response {
-        uid,
-        allowed: answer.refusal.is_none(),
-        status: answer.refusal.as_deref().map(|message| Status { code: 403, reason: "Forbidden", message }),
-        patch_type: patch.as_ref().map(|_| "JSONPatch"),
-        patch,
-        warnings,
-    };
-    serde_json::to_vec(&Review { api_version: API_VERSION, kind: KIND, response })
+    warnings
 }
 
 fn cut(warning: &str) -> String {

@@ -6,12 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use sluicegate_crds::{FluxConfig, FluxPolicy, GuardMode};
 use sluicegate_policy::{Labels, LabelsByName, PolicySet, guard::Residents};
 use sluicegate_webhook::{
     decide::{Budget, Hook, decide},
-    review::{Answer, Reading, read},
+    review::{Answer, Reading, encode, read},
     snapshot::{Configs, Snapshot},
 };
 
@@ -318,6 +319,8 @@ impl Ask {
     pub fn patch(&self, snapshot: &Snapshot) -> Value {
         let answer = self.at(Hook::Complete, snapshot);
         assert!(answer.is_allowed(), "completion denies nothing: {:?}", answer.refusal());
-        json!(answer.patch())
+        let sent: Value = serde_json::from_slice(&encode("1", &answer).unwrap()).unwrap();
+        let Some(patch) = sent["response"]["patch"].as_str() else { return json!([]) };
+        serde_json::from_slice(&STANDARD.decode(patch).unwrap()).unwrap()
     }
 }

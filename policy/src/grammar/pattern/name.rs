@@ -12,6 +12,8 @@ pub struct NamePattern {
     text: Box<str>,
     /// What stands between the stars; one more than there are stars.
     groups: Box<[Box<[Piece]>]>,
+    /// Without star and placeholder.
+    is_literal: bool,
 }
 
 impl NamePattern {
@@ -49,7 +51,8 @@ impl NamePattern {
             };
             fail(PatternReason::Name(reason), offset, canonical)
         })?;
-        Ok(Self { text: text.into(), groups: groups.into() })
+        let is_literal = matches!(&*groups, [group] if matches!(&**group, [Piece::Text(_)]));
+        Ok(Self { text: text.into(), groups: groups.into(), is_literal })
     }
 
     /// The text of the pattern.
@@ -62,8 +65,8 @@ impl NamePattern {
     /// is not a DNS label matches nothing.
     #[must_use]
     pub fn matches(&self, name: &str, bindings: &Bindings<'_>) -> bool {
-        // Most patterns do not fit; only a name that does is worth judging.
-        self.fits(name, bindings) && is_dns_label(name)
+        // What a literal is was judged as a name. Most patterns do not fit; only a name that does is worth judging.
+        if self.is_literal { *self.text == *name } else { self.fits(name, bindings) && is_dns_label(name) }
     }
 
     fn fits(&self, name: &str, bindings: &Bindings<'_>) -> bool {
@@ -105,7 +108,7 @@ impl NamePattern {
     /// Whether it has neither star nor placeholder, so that it is the one name that it matches.
     #[must_use]
     pub fn is_literal(&self) -> bool {
-        matches!(&*self.groups, [group] if matches!(&**group, [Piece::Text(_)]))
+        self.is_literal
     }
 
     /// Whether it matches every name.

@@ -45,6 +45,11 @@ impl Question {
         }
     }
 
+    /// Whether it is about a FluxConfig, and not about a pod.
+    pub(super) fn is_flux_config(self) -> bool {
+        matches!(self, Self::Complete | Self::Validate)
+    }
+
     /// The review as an API server sent it.
     fn recorded(self) -> &'static str {
         match self {
