@@ -25,19 +25,25 @@ const ALONE_THREADS: &str = "2";
 const FLAKES: usize = 3;
 
 /// Runs all of them: a cluster is started for those that share one, and ended whatever happens; those about clusters themselves
-/// start their own. Gives the tests that passed, and not at once.
-pub fn test(attempts: u32) -> Result<Vec<String>> {
+/// start their own. The suites get `environment` beside this process's own. Gives the tests that passed, and not at once.
+pub fn test(attempts: u32, environment: &[(&str, &str)]) -> Result<Vec<String>> {
     // Built first, so that the cluster does not wait for the compiler.
     run(cargo().args(["build", "--package", "sluicegate-cli", "--quiet"]))?;
     run(cargo().args(["test", "--package", "sluicegate-e2e", "--no-run", "--quiet"]))?;
     let xtask = std::env::current_exe().context("cannot find this program")?;
     let shared = || {
         let mut command = Command::new(&xtask);
-        command.current_dir(root()).args(["cluster", "run", "--"]).arg(cargo().get_program());
+        command.current_dir(root()).envs(environment.iter().copied());
+        command.args(["cluster", "run", "--"]).arg(cargo().get_program());
+        command
+    };
+    let alone = || {
+        let mut command = cargo();
+        command.envs(environment.iter().copied());
         command
     };
     let mut flaky = again(attempts, shared, &SHARING, SHARING_THREADS)?;
-    flaky.extend(again(attempts, cargo, &[ALONE], ALONE_THREADS)?);
+    flaky.extend(again(attempts, alone, &[ALONE], ALONE_THREADS)?);
     Ok(flaky)
 }
 

@@ -21,12 +21,20 @@ const TO_BUILD: u64 = 8 * GIB;
 /// What has to be free where it is.
 const TO_RUN: u64 = 4 * GIB;
 
+/// What the suites read to run at full size. A test that has a small and a whole version names its variable in
+/// docs/development.md.
+const LONG: [(&str, &str); 3] =
+    [("SLUICEGATE_E2E_FULL", "1"), ("SLUICEGATE_E2E_KILLS", "200"), ("SLUICEGATE_E2E_ROUNDS", "20")];
+
 /// Arguments of `test`.
 #[derive(clap::Args)]
 pub struct Args {
     /// Only the quick part, without a cluster
     #[arg(long)]
     unit: bool,
+    /// Also the long proofs: every measurement at full size, 200 kills of the operator, 20 rounds of clusters
+    #[arg(long, conflicts_with = "unit")]
+    long: bool,
     /// How often a test that needs a cluster is tried before it counts as failed
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     flake_attempts: u32,
@@ -51,7 +59,8 @@ impl Args {
             run(cargo().args(["test", "--package", "sluicegate-e2e", "--lib", "--quiet"]))
         })?;
         if !self.unit {
-            let flaky = step("tests on a real cluster", || suites::test(self.flake_attempts))?;
+            let environment: &[_] = if self.long { &LONG } else { &[] };
+            let flaky = step("tests on a real cluster", || suites::test(self.flake_attempts, environment))?;
             step("the demo, on a cluster of its own", the_demo)?;
             if !flaky.is_empty() {
                 println!("\npassed, but not at the first attempt: {}", flaky.join(", "));
