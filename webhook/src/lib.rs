@@ -16,4 +16,4 @@ pub mod server;
 pub mod snapshot;
 pub mod telemetry;
 
-pub use run::{Certificate, Options, RunError, run};
+pub use run::{Certificate, ClientCertificates, Options, RunError, run};

@@ -16,6 +16,7 @@ use crate::{
     certificates::{
         Serving,
         authority::Ages,
+        clients::{AuthorityFile, Clients},
         files::{Files, FilesError},
         managed::Managed,
     },
@@ -33,6 +34,15 @@ pub enum Certificate {
     Managed(Vec<String>),
 }
 
+/// Clients are to have certificates.
+#[derive(Clone, Debug)]
+pub struct ClientCertificates {
+    /// The authority that signs them.
+    pub authority: AuthorityFile,
+    /// Names of which a certificate must have one; any where there are none.
+    pub names: Vec<String>,
+}
+
 /// What the webhook is told at its start.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -46,6 +56,8 @@ pub struct Options {
     pub probes: SocketAddr,
     /// The certificate.
     pub certificate: Certificate,
+    /// Who may ask; everybody when absent.
+    pub clients: Option<ClientCertificates>,
     /// How long certificates of our own live.
     pub ages: Ages,
     /// After it is told to end it goes on for so long, until nobody is sent here any more.
@@ -66,7 +78,7 @@ pub enum RunError {
         /// Why.
         source: std::io::Error,
     },
-    /// The files with the certificate cannot be used.
+    /// The files with the certificate, or with the authority of clients, cannot be used.
     #[error(transparent)]
     Files(#[from] FilesError),
 }
@@ -108,7 +120,21 @@ pub async fn run(options: Options, stop: impl Future<Output = ()> + Send + 'stat
             tokio::spawn(managed.keep(serving.clone(), metrics.clone(), beat, certificate));
         }
     }
-    let server = Server::new(current, serving, metrics, Limits::default());
+    let clients = match options.clients {
+        None => None,
+        Some(ClientCertificates { authority, names }) => {
+            let clients = Arc::new(Clients::named(names));
+            authority.load(&clients).await?;
+            Some((authority, clients))
+        }
+    };
+    let accepted = clients.as_ref().map(|(_, clients)| clients.clone());
+    let server = Server::new(current, serving, accepted, metrics, Limits::default().within(files()));
+    if let Some((authority, clients)) = clients {
+        let beat = health.task("the authority of clients", Duration::from_secs(180));
+        let served = server.clone();
+        tokio::spawn(authority.follow(clients, beat, move || served.clients_changed()));
+    }
     let beat = health.task("the runtime", Duration::from_secs(60));
     let ticks = tokio::spawn(async move {
         let mut ticks = interval(Duration::from_secs(1));
@@ -130,4 +156,12 @@ pub async fn run(options: Options, stop: impl Future<Output = ()> + Send + 'stat
     let served = server.serve(listener, ending).await;
     ticks.abort();
     served.map_err(|source| RunError::Listen { address: options.listen, source })
+}
+
+/// How many files this process may have open, which is made as many as its parent allows: where that is left at the usual 1,024,
+/// connections would use them up.
+fn files() -> u64 {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let Ok((now, most)) = getrlimit(Resource::RLIMIT_NOFILE) else { return 1024 };
+    if setrlimit(Resource::RLIMIT_NOFILE, most, most).is_ok() { most } else { now }
 }

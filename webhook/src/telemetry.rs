@@ -73,6 +73,58 @@ impl Outcome {
     }
 }
 
+/// Why the webhook ended a connection by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndedBy {
+    /// There were too many handshakes, and newer ones.
+    NewerHandshakes,
+    /// There were too many connections, newer ones, and no review was answered on it.
+    NewerConnections,
+    /// There were too many connections, and it was the one of its peer that was used longest ago.
+    LongestIdle,
+    /// Its peer held most bytes of unfinished requests, and there were too many of those.
+    Memory,
+    /// It was let in and asked no review in time.
+    NoReview,
+    /// It was not used for a long time.
+    Idle,
+    /// Its client certificate is no longer accepted.
+    Certificate,
+    /// All others were being answered: it was not let in.
+    NoRoom,
+}
+
+impl EndedBy {
+    const ALL: [EndedBy; 8] = [
+        EndedBy::NewerHandshakes,
+        EndedBy::NewerConnections,
+        EndedBy::LongestIdle,
+        EndedBy::Memory,
+        EndedBy::NoReview,
+        EndedBy::Idle,
+        EndedBy::Certificate,
+        EndedBy::NoRoom,
+    ];
+
+    fn label(self) -> &'static str {
+        match self {
+            EndedBy::NewerHandshakes => "newer_handshakes",
+            EndedBy::NewerConnections => "newer_connections",
+            EndedBy::LongestIdle => "longest_idle",
+            EndedBy::Memory => "memory",
+            EndedBy::NoReview => "no_review",
+            EndedBy::Idle => "idle",
+            EndedBy::Certificate => "client_certificate",
+            EndedBy::NoRoom => "no_room",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByReason {
+    reason: &'static str,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByOutcome {
     outcome: &'static str,
@@ -94,6 +146,8 @@ pub struct Metrics {
     duration: Histogram,
     connections: Gauge,
     refused_connections: Count,
+    ended_connections: Family<ByReason, Count>,
+    held_bytes: Gauge,
     watch_restarts: Family<ByKind, Count>,
     policies: Gauge,
     configs: Gauge,
@@ -118,6 +172,8 @@ impl Default for Metrics {
             duration: Histogram::new(BUCKETS),
             connections: Gauge::default(),
             refused_connections: Count::default(),
+            ended_connections: Family::default(),
+            held_bytes: Gauge::default(),
             watch_restarts: Family::default(),
             policies: Gauge::default(),
             configs: Gauge::default(),
@@ -125,6 +181,9 @@ impl Default for Metrics {
         };
         for watched in Watched::ALL {
             metrics.watch_restarts.get_or_create_owned(&ByKind { kind: watched.label() });
+        }
+        for reason in EndedBy::ALL {
+            metrics.ended_connections.get_or_create_owned(&ByReason { reason: reason.label() });
         }
         metrics.register();
         metrics
@@ -141,6 +200,16 @@ impl Metrics {
             "refused_connections",
             "Connections that ended before a request: foreign or old TLS, silence, malformed HTTP",
             self.refused_connections.clone(),
+        );
+        registry.register(
+            "ended_connections",
+            "Connections that the webhook ended or did not let in, by reason",
+            self.ended_connections.clone(),
+        );
+        registry.register(
+            "held_bytes",
+            "Bytes of request bodies that have not come whole, or whose answers are waited for",
+            self.held_bytes.clone(),
         );
         registry.register("watch_restarts", "Watches that had to begin again", self.watch_restarts.clone());
         registry.register("policies", "FluxPolicies in the snapshot", self.policies.clone());
@@ -167,6 +236,16 @@ impl Metrics {
     /// A connection ended before a request.
     pub fn refused_connection(&self) {
         self.refused_connections.inc();
+    }
+
+    /// A connection was ended, or not let in.
+    pub fn ended_connection(&self, why: EndedBy) {
+        self.ended_connections.get_or_create_owned(&ByReason { reason: why.label() }).inc();
+    }
+
+    /// So many bytes of bodies are held now.
+    pub fn holds_bytes(&self, bytes: usize) {
+        self.held_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// A watch had to begin again.
@@ -208,6 +287,19 @@ mod tests {
         for outcome in Outcome::ALL {
             let line = format!("sluicegate_webhook_requests_total{{outcome=\"{}\"}} 1\n", outcome.label());
             assert!(text.contains(&line), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_reason_is_counted_as_itself_and_there_from_the_beginning() {
+        let metrics = Metrics::default();
+        for count in 0..2 {
+            let text = metrics.text().unwrap();
+            for reason in EndedBy::ALL {
+                let series = format!("sluicegate_webhook_ended_connections_total{{reason=\"{}\"}}", reason.label());
+                assert!(text.contains(&format!("{series} {count}\n")), "{text}");
+                metrics.ended_connection(reason);
+            }
         }
     }
 }

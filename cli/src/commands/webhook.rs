@@ -4,8 +4,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use sluicegate_operator::telemetry::log::{self, Format};
 use sluicegate_webhook::{
-    Certificate, Options,
-    certificates::{authority::Ages, files::Files},
+    Certificate, ClientCertificates, Options,
+    certificates::{authority::Ages, clients::AuthorityFile, files::Files},
     install,
 };
 
@@ -36,6 +36,14 @@ pub(super) struct Args {
     /// Name or address in the webhook's own certificate; may be repeated; absent: the name of its Service
     #[arg(long = "name", value_name = "NAME", conflicts_with = "certificate_file")]
     names: Vec<String>,
+    /// Serve only clients with a certificate of this authority (PEM): the API servers, which must be told to present theirs.
+    /// The file is read again when it changes; absent: everybody who can connect is answered
+    #[arg(long, value_name = "FILE")]
+    client_ca: Option<PathBuf>,
+    /// Name that a client's certificate must have, as its common name or as a DNS name; may be repeated, one is enough; absent:
+    /// any name
+    #[arg(long = "client-name", value_name = "NAME", requires = "client_ca")]
+    client_names: Vec<String>,
     /// Seconds that a certificate of the webhook's own lives
     #[arg(long, value_name = "SECONDS", default_value_t = 90 * 24 * 60 * 60, hide = true)]
     certificate_age: u64,
@@ -67,6 +75,9 @@ impl Args {
             listen: self.listen,
             probes: self.probes,
             certificate,
+            clients: self
+                .client_ca
+                .map(|path| ClientCertificates { authority: AuthorityFile { path }, names: self.client_names }),
             ages: Ages {
                 authority: Duration::from_secs(self.authority_age),
                 serving: Duration::from_secs(self.certificate_age),

@@ -1,7 +1,15 @@
 //! The HTTP server for metrics and probes: `/metrics`, `/healthz` (the loops turn), `/readyz` (the caches are filled; a
 //! stand-by is ready too). Connections, headers and times are bounded; a connection serves one request.
+//!
+//! Anybody who reaches the port can hold connections, and a probe that is not answered within a second ends the process. So a
+//! newcomer never waits for a place: where there are too many connections, one of those that are there is cut.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -10,7 +18,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::Notify,
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -19,10 +27,11 @@ use tracing::{debug, warn};
 use super::{
     health::Health,
     metrics::{CONTENT_TYPE, Exposition},
+    peers::{Candidate, Peer, first_to_go},
 };
 
-/// Most connections at the same time; more wait in the kernel.
-const CONNECTIONS: usize = 64;
+/// Most connections at the same time.
+const CONNECTIONS: usize = 128;
 /// How long a client may take to send its headers.
 const HEADERS_WITHIN: Duration = Duration::from_secs(5);
 /// How long a connection may last, the slowest reader included.
@@ -39,41 +48,40 @@ pub async fn serve(
     health: Health,
     stop: impl Future<Output = ()> + Send,
 ) {
-    let serve = |stream, slot| {
-        let (metrics, health) = (Arc::clone(&metrics), health.clone());
-        async move {
-            connection(stream, &*metrics, &health).await;
-            drop(slot);
-        }
+    let places = Places::default();
+    let serve = |stream, address: SocketAddr| {
+        let (metrics, health, place) = (Arc::clone(&metrics), health.clone(), places.take(address.ip()));
+        Some(async move {
+            tokio::select! {
+                () = place.is_lost() => debug!("a connection for metrics or probes was cut to let another in"),
+                () = connection(stream, &*metrics, &health) => {}
+            }
+        })
     };
-    accept(&listener, &Arc::new(Semaphore::new(CONNECTIONS)), stop, serve).await;
+    accept(&listener, stop, serve).await;
 }
 
-/// Accepts connections, each with a slot, until `stop` is ready, and gives those that are open then. More than there are slots
-/// wait in the kernel.
+/// Accepts every connection at once until `stop` is ready, and gives those that are open then. `serve` bounds them: it ends
+/// others, or gives `None` for a connection that it does not serve.
 pub async fn accept<F: Future<Output = ()> + Send + 'static>(
     listener: &TcpListener,
-    slots: &Arc<Semaphore>,
     stop: impl Future<Output = ()> + Send,
-    serve: impl Fn(TcpStream, Option<OwnedSemaphorePermit>) -> F + Send + Sync,
+    serve: impl Fn(TcpStream, SocketAddr) -> Option<F> + Send + Sync,
 ) -> JoinSet<()> {
     let mut stop = std::pin::pin!(stop);
     let mut connections = JoinSet::new();
     loop {
-        let next = async {
-            // A semaphore that is never closed always gives a permit.
-            let slot = Arc::clone(slots).acquire_owned().await.ok();
-            (slot, listener.accept().await)
-        };
-        let (slot, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             biased;
             () = &mut stop => return connections,
-            next = next => next,
+            accepted = listener.accept() => accepted,
         };
         while connections.try_join_next().is_some() {}
         match accepted {
-            Ok((stream, _)) => {
-                connections.spawn(serve(stream, slot));
+            Ok((stream, address)) => {
+                if let Some(connection) = serve(stream, address) {
+                    connections.spawn(connection);
+                }
             }
             Err(error) => {
                 // Out of file descriptors, for example: that passes.
@@ -81,6 +89,58 @@ pub async fn accept<F: Future<Output = ()> + Send + 'static>(
                 sleep(Duration::from_millis(100)).await;
             }
         }
+    }
+}
+
+/// The connections that are open, at most [`CONNECTIONS`].
+#[derive(Clone, Default)]
+struct Places(Arc<Mutex<Vec<Taken>>>);
+
+struct Taken {
+    lost: Arc<Notify>,
+    peer: Peer,
+    since: Instant,
+}
+
+/// A connection's place, until it is dropped.
+struct Place {
+    places: Places,
+    lost: Arc<Notify>,
+}
+
+impl Places {
+    /// A place for one more: where all are taken, another connection loses its own.
+    fn take(&self, address: IpAddr) -> Place {
+        let mut taken = self.taken();
+        if taken.len() >= CONNECTIONS {
+            let candidates = taken.iter().enumerate();
+            let candidates =
+                candidates.map(|(key, one)| Candidate { key, peer: one.peer, weight: 1, since: one.since });
+            if let Some(Candidate { key, .. }) = first_to_go(candidates) {
+                taken.swap_remove(key).lost.notify_one();
+            }
+        }
+        let lost = Arc::new(Notify::new());
+        taken.push(Taken { lost: Arc::clone(&lost), peer: address.into(), since: Instant::now() });
+        Place { places: self.clone(), lost }
+    }
+
+    fn taken(&self) -> std::sync::MutexGuard<'_, Vec<Taken>> {
+        // Every change is whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// Ready when somebody else has it.
+    async fn is_lost(&self) {
+        self.lost.notified().await;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.taken().retain(|one| !Arc::ptr_eq(&one.lost, &self.lost));
     }
 }
 
@@ -236,14 +296,40 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn silent_clients_keep_nobody_out_for_ever() {
-        let server = server().await;
-        let mut silent = Vec::new();
-        for _ in 0..CONNECTIONS {
-            silent.push(TcpStream::connect(server.address).await.unwrap());
+    async fn whatever_clients_hold_a_probe_is_answered_at_once() {
+        const HELD: [(&str, &str); 4] = [
+            ("nothing", ""),
+            ("half a request", "GET /healthz HTTP/1.1\r\nHost:"),
+            ("a request that is answered and never read", "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"),
+            ("a body that does not come", "POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"),
+        ];
+        for (what, sent) in HELD {
+            let server = server().await;
+            let mut held = Vec::new();
+            for _ in 0..3 * CONNECTIONS {
+                let mut stream = TcpStream::connect(server.address).await.unwrap();
+                let _ = stream.write_all(sent.as_bytes()).await;
+                held.push(stream);
+            }
+            // Kubelets wait for one second. Silent clients are only ended after five.
+            let answer = timeout(Duration::from_secs(4), server.get("/healthz")).await;
+            assert_eq!(answer.unwrap_or_else(|_| panic!("{what}: not answered")).0, 200, "{what}");
+            drop(held);
         }
-        assert_eq!(server.get("/healthz").await.0, 200);
-        drop(silent);
+    }
+
+    #[tokio::test]
+    async fn connections_have_a_bound_and_those_that_are_gone_leave_no_trace() {
+        let places = super::Places::default();
+        let address = std::net::IpAddr::from([127, 0, 0, 1]);
+        let held: Vec<_> = (0..3 * CONNECTIONS).map(|_| places.take(address)).collect();
+        assert_eq!(places.taken().len(), CONNECTIONS);
+        for (number, place) in held.iter().enumerate() {
+            let lost = timeout(Duration::ZERO, place.is_lost()).await.is_ok();
+            assert_eq!(lost, number < 2 * CONNECTIONS, "the oldest go first: {number}");
+        }
+        drop(held);
+        assert!(places.taken().is_empty());
     }
 
     #[tokio::test]

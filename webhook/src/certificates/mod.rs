@@ -1,9 +1,12 @@
 //! The serving certificate, and the API server's trust in it: from files that somebody else keeps ([`files`], for cert-manager
 //! and for administrators with an authority of their own), or from an authority of our own in a Secret ([`managed`]).
 //!
+//! Who may be a client at all is said in [`clients`], where administrators want that.
+//!
 //! Whoever accepts connections takes the certificate that stands, so a new one costs no connection.
 
 pub mod authority;
+pub mod clients;
 pub mod files;
 pub mod managed;
 

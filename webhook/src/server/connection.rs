@@ -14,49 +14,39 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{net::TcpStream, time::timeout};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tracing::debug;
 
-use super::{
-    Server,
-    activity::{Activity, End},
-    exchange,
-};
+use super::{Server, activity::End, connections::Seat, exchange};
 
-/// What a connection that was told to end may take for it.
+/// What a connection may take to end when everything ends.
 const END: Duration = Duration::from_secs(10);
+/// What a connection may take to end that is of no use, or whose place is needed.
+const LEAVE: Duration = Duration::from_secs(2);
 /// What somebody who has just connected may take for the first request when everything ends.
 const FIRST: Duration = Duration::from_secs(3);
 
 /// Serves a connection to its end.
-pub(super) async fn run(server: &Arc<Server>, acceptor: &TlsAcceptor, stream: TcpStream) {
+pub(super) async fn run(server: &Arc<Server>, acceptor: &TlsAcceptor, stream: TcpStream, seat: &Arc<Seat>) {
     // Answers are small and somebody waits for each.
     let _ = stream.set_nodelay(true);
-    let stream = match timeout(server.limits.handshake, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => {
-            server.metrics.refused_connection();
-            debug!(error = &error as &dyn std::error::Error, "a TLS handshake broke");
-            return;
-        }
-        Err(_) => {
-            server.metrics.refused_connection();
-            debug!("a TLS handshake took too long");
-            return;
-        }
+    let Some(stream) = handshake(server, acceptor, stream, seat).await else {
+        server.metrics.refused_connection();
+        return;
     };
-    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let activity = server.connections.add();
+    let session = stream.get_ref().1;
+    let is_http2 = session.alpn_protocol() == Some(b"h2");
+    seat.is_established(session.peer_certificates());
     let service = {
-        let (server, activity) = (server.clone(), activity.clone());
+        let (server, seat) = (server.clone(), seat.clone());
         service_fn(move |request| {
-            let (server, open) = (server.clone(), activity.request());
+            let (server, seat) = (server.clone(), seat.clone());
+            seat.activity().begins();
             async move {
-                let mut response = exchange::answer(&server, request).await;
+                let mut response = exchange::answer(&server, &seat, request).await;
                 if !is_http2 && server.is_leaving() {
                     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                 }
-                drop(open);
                 Ok::<_, Infallible>(response)
             }
         })
@@ -74,46 +64,66 @@ pub(super) async fn run(server: &Arc<Server>, acceptor: &TlsAcceptor, stream: Tc
             .keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(10))
             .serve_connection(TokioIo::new(stream), service);
-        drive(server, &activity, connection, |connection| connection.graceful_shutdown()).await;
+        drive(server, seat, connection, |connection| connection.graceful_shutdown()).await;
     } else {
         let connection = http1::Builder::new()
-            // Who looks after connections sees to headers that do not come.
+            // Those who look after connections see to headers that do not come.
             .header_read_timeout(None)
             .max_headers(64)
             .max_buf_size(limits.header_bytes.max(8 * 1024))
             .serve_connection(TokioIo::new(stream), service);
-        drive(server, &activity, connection, |connection| connection.graceful_shutdown()).await;
+        drive(server, seat, connection, |connection| connection.graceful_shutdown()).await;
     }
 }
 
-/// Drives a connection to its end, which it is told of where it is of no use, or when everything ends.
-async fn drive<C>(server: &Server, activity: &Activity, connection: C, tell: impl Fn(Pin<&mut C>))
+/// A handshake, unless it breaks, takes too long, or its place is needed.
+async fn handshake(
+    server: &Server,
+    acceptor: &TlsAcceptor,
+    stream: TcpStream,
+    seat: &Seat,
+) -> Option<TlsStream<TcpStream>> {
+    let mut accepted = pin!(timeout(server.limits.handshake, acceptor.accept(stream)));
+    // A connection that is let in while everything ends is still answered.
+    match seat.activity().drive(accepted.as_mut(), Some(End::Ended)).await {
+        Ok(Ok(Ok(stream))) => return Some(stream),
+        Ok(Ok(Err(error))) => debug!(error = &error as &dyn std::error::Error, "a TLS handshake broke"),
+        Ok(Err(_)) => debug!("a TLS handshake took too long"),
+        Err(_) => debug!("a TLS handshake was cut off to let another connection in"),
+    }
+    None
+}
+
+/// Drives a connection to its end, which it is told of where it is of no use, where its place is needed, or when everything
+/// ends.
+async fn drive<C>(server: &Server, seat: &Seat, connection: C, tell: impl Fn(Pin<&mut C>))
 where
     C: Future<Output = hyper::Result<()>>,
 {
+    let activity = seat.activity();
     let mut connection = pin!(connection);
-    let driven = match activity.drive(connection.as_mut()).await {
+    let driven = match activity.drive(connection.as_mut(), None).await {
         // Its first request is on its way; the answer ends it.
-        Err(End::Ended) if activity.is_new() => timeout(FIRST, &mut connection).await.map_err(|_| End::Ended),
+        Err(End::Ended) if activity.is_new() => {
+            let first = timeout(FIRST, activity.drive(connection.as_mut(), Some(End::Ended)));
+            first.await.unwrap_or(Err(End::Ended))
+        }
         driven => driven,
     };
-    let result = match driven {
-        Ok(result) => result,
-        Err(End::Useless | End::Ended) => {
+    let driven = match driven {
+        Err(end @ (End::Useless | End::Ended)) => {
             tell(connection.as_mut());
-            match timeout(END, connection).await {
-                Ok(result) => result,
-                Err(_) => {
-                    debug!("a connection did not end by itself and is cut");
-                    Ok(())
-                }
-            }
+            let within = if end == End::Useless { LEAVE } else { END };
+            timeout(within, activity.drive(connection.as_mut(), Some(End::Ended))).await.unwrap_or(Err(End::Cut))
         }
+        driven => driven,
     };
-    if let Err(error) = result {
-        debug!(error = &error as &dyn std::error::Error, "a connection broke");
+    match driven {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!(error = &error as &dyn std::error::Error, "a connection broke"),
+        Err(_) => debug!("a connection is cut"),
     }
-    if activity.done() == 0 {
+    if activity.is_new() {
         server.metrics.refused_connection();
     }
 }

@@ -2,20 +2,23 @@
 
 use std::{
     future::poll_fn,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::Arc,
-    task::Poll,
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
 use tokio::time::timeout_at;
 use tracing::{debug, warn};
 
-use super::Server;
+use super::{
+    Server,
+    connections::{Seat, TooMuch},
+};
 use crate::{
     decide::{Budget, Hook, decide, is_long},
     review::{self, Answer, ReviewError},
@@ -43,10 +46,20 @@ impl Unanswered {
     }
 }
 
+impl From<TooMuch> for Unanswered {
+    fn from(_: TooMuch) -> Self {
+        Self::unable(StatusCode::SERVICE_UNAVAILABLE, "too much is asked at the same time")
+    }
+}
+
 /// Answers a request, whatever it is.
-pub(super) async fn answer(server: &Arc<Server>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+pub(super) async fn answer(
+    server: &Arc<Server>,
+    seat: &Arc<Seat>,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
     let began = Instant::now();
-    let (outcome, response) = match review(server, request, began).await {
+    let (outcome, response) = match review(server, seat, request, began).await {
         Ok((outcome, body)) => (outcome, response(StatusCode::OK, "application/json", body)),
         Err(Unanswered { status, why, outcome }) => {
             debug!(%status, why, "not answered");
@@ -66,6 +79,7 @@ fn response(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Re
 
 async fn review(
     server: &Arc<Server>,
+    seat: &Arc<Seat>,
     request: Request<Incoming>,
     began: Instant,
 ) -> Result<(Outcome, Vec<u8>), Unanswered> {
@@ -81,7 +95,25 @@ async fn review(
     }
     let allowed = server.limits.request.min(patience(request.uri().query()));
     let deadline = began + allowed;
-    let body = body(request.into_body(), server.limits.body, deadline).await?;
+    let body = body(request.into_body(), server.limits.body, deadline, seat).await?;
+    // From here on the connection is not ended for another's sake.
+    let _answering = seat.answering();
+    let answer = answer_whole(server, seat, hook, body, began, deadline).await;
+    if answer.is_ok() {
+        seat.reviewed();
+    }
+    answer
+}
+
+/// Answers a review that has come whole.
+async fn answer_whole(
+    server: &Arc<Server>,
+    seat: &Arc<Seat>,
+    hook: Hook,
+    body: Bytes,
+    began: Instant,
+    deadline: Instant,
+) -> Result<(Outcome, Vec<u8>), Unanswered> {
     let snapshot = server.current.get();
     let Some(snapshot) = &*snapshot else {
         return Err(Unanswered::unable(StatusCode::SERVICE_UNAVAILABLE, "the policies are not all known yet"));
@@ -93,12 +125,12 @@ async fn review(
             return Err(Unanswered::malformed(StatusCode::BAD_REQUEST, error.to_string()));
         }
     };
-    let budget = Budget::until(began + allowed.mul_f64(ASIDES));
+    let budget = Budget::until(began + deadline.duration_since(began).mul_f64(ASIDES));
     if !is_long(hook, &question) {
         return decided(hook, question, snapshot, budget);
     }
     drop(question);
-    let answer = long(server, hook, body, snapshot.clone(), budget);
+    let answer = long(server, seat, hook, body, snapshot.clone(), budget);
     match timeout_at(deadline.into(), answer).await {
         Ok(answer) => answer,
         Err(_) => Err(Unanswered::unable(StatusCode::SERVICE_UNAVAILABLE, "there was no time for an answer")),
@@ -108,16 +140,22 @@ async fn review(
 /// An answer that takes its time, beside the threads that serve.
 async fn long(
     server: &Arc<Server>,
+    seat: &Arc<Seat>,
     hook: Hook,
     body: Bytes,
     snapshot: Arc<Snapshot>,
     budget: Budget,
 ) -> Result<(Outcome, Vec<u8>), Unanswered> {
+    let waiting = seat.wait(body.len())?;
     // The semaphore is never closed.
-    let _turn = server.long.acquire().await.ok();
-    let answer = tokio::task::spawn_blocking(move || match review::read(&body, hook.reading()) {
-        Ok(question) => decided(hook, question, &snapshot, budget),
-        Err(error) => Err(Unanswered::malformed(StatusCode::BAD_REQUEST, error.to_string())),
+    let turn = Arc::clone(&server.long).acquire_owned().await.ok();
+    let answer = tokio::task::spawn_blocking(move || {
+        // It goes on where nobody waits for it any more, and counts until it ends.
+        let _counted = (waiting, turn);
+        match review::read(&body, hook.reading()) {
+            Ok(question) => decided(hook, question, &snapshot, budget),
+            Err(error) => Err(Unanswered::malformed(StatusCode::BAD_REQUEST, error.to_string())),
+        }
     });
     match answer.await {
         Ok(answer) => answer,
@@ -150,44 +188,102 @@ fn encoded(uid: &str, answer: &Answer) -> Result<(Outcome, Vec<u8>), Unanswered>
     }
 }
 
-async fn body(mut body: Incoming, most: usize, deadline: Instant) -> Result<Bytes, Unanswered> {
-    let too_long =
-        || Unanswered::malformed(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is longer than {most} bytes"));
+/// What has come of a body. Pieces are put together as they come: a body of many small ones takes no more memory than its
+/// bytes.
+struct Collected {
+    /// A body that comes in one piece stays where it was read.
+    first: Option<Bytes>,
+    all: Vec<u8>,
+    most: usize,
+}
+
+impl Collected {
+    fn too_long(most: usize) -> Unanswered {
+        Unanswered::malformed(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is longer than {most} bytes"))
+    }
+
+    fn len(&self) -> usize {
+        self.first.as_ref().map_or(0, Bytes::len) + self.all.len()
+    }
+
+    /// One more piece, of which `rest` bytes are announced to follow.
+    fn push(&mut self, piece: Bytes, rest: u64) -> Result<(), Unanswered> {
+        if self.len() + piece.len() > self.most {
+            return Err(Self::too_long(self.most));
+        }
+        if self.len() == 0 {
+            self.first = Some(piece);
+            return Ok(());
+        }
+        if let Some(first) = self.first.take() {
+            // What is announced may never come.
+            let rest = usize::try_from(rest).unwrap_or(usize::MAX).min(64 * 1024);
+            self.all.reserve(first.len() + piece.len() + rest);
+            self.all.extend_from_slice(&first);
+        }
+        self.all.extend_from_slice(&piece);
+        Ok(())
+    }
+
+    /// The next piece of a body, whether there was one, and how long it was.
+    fn poll(&mut self, context: &mut Context<'_>, body: &mut Incoming) -> Poll<Result<Option<usize>, Unanswered>> {
+        Poll::Ready(match ready!(Pin::new(&mut *body).poll_frame(context)) {
+            None => Ok(None),
+            Some(Err(error)) => Err(Unanswered::malformed(StatusCode::BAD_REQUEST, error.to_string())),
+            Some(Ok(frame)) => {
+                let piece = frame.into_data().unwrap_or_default();
+                let length = piece.len();
+                self.push(piece, body.size_hint().lower()).map(|()| Some(length))
+            }
+        })
+    }
+
+    fn whole(self) -> Bytes {
+        self.first.unwrap_or_else(|| self.all.into())
+    }
+}
+
+/// A body. Where it is long in coming its bytes are counted until it is whole.
+async fn body(mut body: Incoming, most: usize, deadline: Instant, seat: &Arc<Seat>) -> Result<Bytes, Unanswered> {
     let announced = body.size_hint().lower();
     let most_bytes = u64::try_from(most).unwrap_or(u64::MAX);
     if announced > most_bytes {
         // Who is still writing when the connection ends may never see the answer. A flood is refused unread.
         let is_flood = announced > most_bytes.saturating_mul(4);
         while !is_flood && matches!(timeout_at(deadline.into(), body.frame()).await, Ok(Some(Ok(_)))) {}
-        return Err(too_long());
+        return Err(Collected::too_long(most));
     }
-    let mut collected = pin!(Limited::new(body, most).collect());
-    let result = match at_hand(collected.as_mut()).await {
-        Some(result) => Ok(result),
-        None => timeout_at(deadline.into(), collected).await,
+    let mut collected = Collected { first: None, all: Vec::new(), most };
+    // A body mostly comes with its headers, and a request that waits for nobody needs neither a clock nor to be counted.
+    let mut asked = false;
+    let at_hand = poll_fn(|context| {
+        loop {
+            match collected.poll(context, &mut body) {
+                Poll::Ready(Ok(Some(_))) => {}
+                Poll::Ready(ended) => return Poll::Ready(Some(ended)),
+                Poll::Pending if asked => return Poll::Ready(None),
+                Poll::Pending => {
+                    asked = true;
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+            }
+        }
+    });
+    if let Some(ended) = at_hand.await {
+        return ended.map(|_| collected.whole());
+    }
+    let mut held = seat.hold(collected.len())?;
+    let rest = async {
+        while let Some(length) = poll_fn(|context| collected.poll(context, &mut body)).await? {
+            held.more(length)?;
+        }
+        Ok(())
     };
-    match result {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_long()),
-        Ok(Err(error)) => Err(Unanswered::malformed(StatusCode::BAD_REQUEST, error.to_string())),
+    match timeout_at(deadline.into(), rest).await {
+        Ok(ended) => ended.map(|()| collected.whole()),
         Err(_) => Err(Unanswered::malformed(StatusCode::REQUEST_TIMEOUT, "the body did not come in time")),
     }
-}
-
-/// What is ready by the next time that it is asked. A body mostly comes with its headers, and a request that waits for nobody
-/// need not set a clock.
-async fn at_hand<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
-    let mut asked = false;
-    poll_fn(|context| match future.as_mut().poll(context) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending if asked => Poll::Ready(None),
-        Poll::Pending => {
-            asked = true;
-            context.waker().wake_by_ref();
-            Poll::Pending
-        }
-    })
-    .await
 }
 
 /// How long the API server waits, as it says in the query (`timeout=10s`), less what the way takes.

@@ -14,6 +14,7 @@ use sluicegate_webhook::{
     certificates::{
         Serving,
         authority::{Ages, Material, next},
+        clients::Clients,
     },
     server::{Limits, Server},
     snapshot::Current,
@@ -38,6 +39,7 @@ pub(super) struct Webhook {
     pub(super) serving: Arc<Serving>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) material: Material,
+    pub(super) server: Arc<Server>,
     pub(super) stop: Option<oneshot::Sender<()>>,
     pub(super) served: JoinHandle<std::io::Result<()>>,
 }
@@ -46,7 +48,7 @@ pub(super) fn limits() -> Limits {
     Limits {
         connections: 16,
         handshake: Duration::from_secs(1),
-        headers: Duration::from_secs(1),
+        first_review: Duration::from_secs(1),
         request: Duration::from_secs(1),
         body: 64 * 1024,
         drain: Duration::from_secs(5),
@@ -63,6 +65,11 @@ pub(super) fn material(found: Option<&Material>, ages: &Ages) -> Material {
 }
 
 pub(super) async fn webhook(limits: Limits) -> Webhook {
+    webhook_for(limits, None).await
+}
+
+/// One that serves these clients alone.
+pub(super) async fn webhook_for(limits: Limits, clients: Option<Arc<Clients>>) -> Webhook {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (current, serving, metrics) =
@@ -70,12 +77,12 @@ pub(super) async fn webhook(limits: Limits) -> Webhook {
     let material = material(None, &Ages::default());
     assert!(serving.set(&material.chain, &material.key).unwrap() > NOW);
     current.set(snapshot());
-    let server = Server::new(current.clone(), serving.clone(), metrics.clone(), limits);
+    let server = Server::new(current.clone(), serving.clone(), clients, metrics.clone(), limits);
     let (stop, stopped) = oneshot::channel();
-    let served = tokio::spawn(server.serve(listener, async {
+    let served = tokio::spawn(server.clone().serve(listener, async {
         let _ = stopped.await;
     }));
-    Webhook { address, current, serving, metrics, material, stop: Some(stop), served }
+    Webhook { address, current, serving, metrics, material, server, stop: Some(stop), served }
 }
 
 pub(super) fn review() -> Vec<u8> {

@@ -110,7 +110,7 @@ async fn what_is_a_review_and_cannot_be_read_is_denied_with_its_uid() {
 async fn answers_nothing_before_it_knows_everything() {
     let webhook = webhook(limits()).await;
     let empty = Arc::new(Current::default());
-    let server = Server::new(empty, webhook.serving.clone(), webhook.metrics.clone(), limits());
+    let server = Server::new(empty, webhook.serving.clone(), None, webhook.metrics.clone(), limits());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(server.serve(listener, std::future::pending()));
@@ -278,7 +278,7 @@ async fn a_connection_that_is_not_used_for_a_while_is_kept() {
         assert_eq!(response.status(), 200);
         response.into_body().collect().await.unwrap();
         // Longer than the first request may take.
-        sleep(limits().headers * 2).await;
+        sleep(limits().first_review * 2).await;
         sender.ready().await.unwrap();
     }
 }
