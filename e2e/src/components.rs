@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::error::Result;
 use crate::images::PAUSE_IMAGE;
@@ -71,6 +71,8 @@ pub fn api_server(layout: &Layout, programs: &Programs) -> Result<Component> {
         ],
     });
     write(&layout.path("audit-policy.json"), policy.to_string())?;
+    write(&layout.path("webhook-clients.json"), webhook_clients(layout).to_string())?;
+    write(&layout.path("admission.json"), admission(&layout.path("webhook-clients.json")).to_string())?;
     Ok(Component::new("kube-apiserver", programs.path(KUBERNETES, "kube-apiserver")?)
         .arg("--etcd-servers=http://127.0.0.1:2379")
         .arg(format!("--secure-port={API_PORT}"))
@@ -79,6 +81,7 @@ pub fn api_server(layout: &Layout, programs: &Programs) -> Result<Component> {
         .arg(format!("--service-cluster-ip-range={SERVICE_CIDR}"))
         .arg("--authorization-mode=Node,RBAC")
         .arg("--enable-admission-plugins=NodeRestriction")
+        .arg(format!("--admission-control-config-file={}", layout.path("admission.json").display()))
         .arg("--allow-privileged=true")
         .arg("--service-account-issuer=https://kubernetes.default.svc.cluster.local")
         .arg("--kubelet-preferred-address-types=InternalIP")
@@ -107,6 +110,24 @@ pub fn api_server(layout: &Layout, programs: &Programs) -> Result<Component> {
                 ("proxy-client-key-file", "front-proxy-client.key"),
             ],
         ))
+}
+
+/// Has the API server present a certificate to webhooks that ask for one; others do not see it.
+fn admission(kubeconfig: &Path) -> Value {
+    let clients = json!({
+        "apiVersion": "apiserver.config.k8s.io/v1", "kind": "WebhookAdmissionConfiguration", "kubeConfigFile": kubeconfig,
+    });
+    let plugins = ["MutatingAdmissionWebhook", "ValidatingAdmissionWebhook"]
+        .map(|name| json!({"name": name, "configuration": clients}));
+    json!({"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AdmissionConfiguration", "plugins": plugins})
+}
+
+/// A kubeconfig whose users are named by the webhooks that they are presented to: here every one.
+fn webhook_clients(layout: &Layout) -> Value {
+    let user = json!({
+        "client-certificate": layout.pki("apiserver-webhooks.crt"), "client-key": layout.pki("apiserver-webhooks.key"),
+    });
+    json!({"apiVersion": "v1", "kind": "Config", "users": [{"name": "*", "user": user}]})
 }
 
 /// The controller manager.

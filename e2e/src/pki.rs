@@ -38,7 +38,11 @@ const CLUSTER_CA: &str = "sluicegate-e2e";
 const FRONT_PROXY_CA: &str = "sluicegate-e2e-front-proxy";
 
 impl Authority {
-    fn create(name: &str) -> Result<(Authority, String)> {
+    /// A new authority, and its key in PEM.
+    ///
+    /// # Errors
+    /// Where a key or the certificate cannot be made.
+    pub fn create(name: &str) -> Result<(Authority, String)> {
         let failed = |source| Error::Certificate { whom: name.to_owned(), source };
         let key = KeyPair::generate().map_err(failed)?;
         let pem = key.serialize_pem();
@@ -120,6 +124,9 @@ fn authority_params(name: &str) -> CertificateParams {
     params
 }
 
+/// The name that the API server presents to webhooks which ask for one.
+pub const WEBHOOK_CLIENT: &str = "kube-apiserver-webhooks";
+
 /// Makes every certificate and key that the components need, in the cluster's `pki` folder.
 ///
 /// # Errors
@@ -147,6 +154,7 @@ pub fn create(layout: &Layout, node_address: &str, service_address: &str) -> Res
     ];
     keep("apiserver", authority.server("kube-apiserver", &api_names)?)?;
     keep("apiserver-kubelet", authority.client("kube-apiserver-kubelet-client", &["system:masters"])?)?;
+    keep("apiserver-webhooks", authority.client(WEBHOOK_CLIENT, &[])?)?;
     keep("kubelet-server", authority.server("kubelet", &["node", node_address, "127.0.0.1"])?)?;
     let web_names = [
         "git.sluicegate.test",

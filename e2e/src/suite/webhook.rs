@@ -74,6 +74,11 @@ impl Replica {
         Ok(Replica { process, admission, probes })
     }
 
+    /// Where it serves admission, on the host's loopback.
+    pub fn address(&self) -> SocketAddr {
+        self.admission
+    }
+
     /// Starts it and waits until it is ready.
     ///
     /// # Errors

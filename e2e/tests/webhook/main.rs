@@ -8,6 +8,7 @@
 #[path = "../guard/attempts.rs"]
 mod attempts;
 mod availability;
+mod connections;
 mod differential;
 mod escape;
 mod flux;
