@@ -273,6 +273,48 @@ fn the_image_is_of_this_version() {
     }
 }
 
+/// The objects that the Kustomizations in a page of the documentation make of those in `deploy/`.
+fn patched_by(page: &str) -> Vec<Value> {
+    let text = fs::read_to_string(deploy().join("../docs").join(page)).unwrap();
+    // Blocks in lists are indented as a whole.
+    let blocks = text.split("```").skip(1).step_by(2).filter_map(|block| block.strip_prefix("yaml\n"));
+    let blocks = blocks.map(|block| {
+        let indent = " ".repeat(block.len() - block.trim_start_matches(' ').len());
+        block.lines().map(|line| format!("{}\n", line.strip_prefix(&indent).unwrap_or(line))).collect::<String>()
+    });
+    let kustomizations = blocks
+        .map(|block| serde_saphyr::from_str::<Value>(&block).unwrap_or_else(|error| panic!("{page}: {error}\n{block}")))
+        .filter(|block| block["kind"] == "Kustomization");
+    let patches = kustomizations.flat_map(|block| block["patches"].as_array().cloned().unwrap());
+    patches
+        .map(|patch| {
+            let target = &patch["target"];
+            let mut objects = kind(target["kind"].as_str().unwrap());
+            objects.retain(|object| object["metadata"]["name"] == target["name"]);
+            let mut object = objects.pop().unwrap_or_else(|| panic!("{page}: there is no {target}"));
+            let operations: json_patch::Patch = serde_saphyr::from_str(patch["patch"].as_str().unwrap()).unwrap();
+            json_patch::patch(&mut object, &operations).unwrap();
+            object
+        })
+        .collect()
+}
+
+#[test]
+fn the_patches_in_the_documentation_fit() {
+    let [policy, webhook] = patched_by("admission.md").try_into().unwrap();
+    assert_eq!((judge(&policy), judge(&webhook)), (Ok(()), Ok(())));
+    // Limited is who may ask; probes are not.
+    let [admission, probes] = policy["spec"]["ingress"].as_array().unwrap().clone().try_into().unwrap();
+    assert_eq!(admission["ports"][0]["port"], "https");
+    assert!(admission["from"][0]["ipBlock"]["cidr"].is_string());
+    assert_eq!((&probes["ports"][0]["port"], &probes["from"]), (&json!("probes"), &Value::Null));
+    let (_, matches) = arguments(&webhook);
+    let authority = matches.get_raw("client_ca").unwrap().next().unwrap().to_str().unwrap();
+    let container = &webhook["spec"]["template"]["spec"]["containers"][0];
+    assert!(authority.starts_with(container["volumeMounts"][0]["mountPath"].as_str().unwrap()));
+    assert_eq!(container["volumeMounts"][0]["name"], webhook["spec"]["template"]["spec"]["volumes"][0]["name"]);
+}
+
 /// What a selector of Namespaces leaves out by name.
 fn left_out(selector: &Value) -> BTreeSet<String> {
     let expressions = selector["matchExpressions"].as_array().into_iter().flatten();

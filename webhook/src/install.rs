@@ -341,6 +341,32 @@ fn disruption_budget() -> Value {
     object
 }
 
+/// In: admission, and metrics and probes, as two rules, so that administrators can say for each from where. API servers ask
+/// from addresses of nodes or of tunnels, which no selector names. Out: what the operator's own policy lets out.
+fn network_policy() -> Value {
+    let mut object = named("networking.k8s.io/v1", "NetworkPolicy", WEBHOOK, true);
+    let dns = ["UDP", "TCP"].map(|protocol| json!({"port": 53, "protocol": protocol}));
+    object["spec"] = json!({
+        "podSelector": {"matchLabels": {"app.kubernetes.io/name": WEBHOOK}},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [
+            {"ports": [{"port": "https", "protocol": "TCP"}]},
+            {"ports": [{"port": "probes", "protocol": "TCP"}]},
+        ],
+        "egress": [
+            {"ports": dns},
+            {
+                "to": [
+                    {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}},
+                    {"ipBlock": {"cidr": "::/0", "except": ["fe80::/10", "fd00:ec2::254/128"]}},
+                ],
+                "ports": [{"port": 1, "endPort": 65535, "protocol": "TCP"}],
+            },
+        ],
+    });
+    object
+}
+
 /// The generated files by name: a header, and the documents of each.
 pub fn files() -> Vec<(&'static str, &'static str, Vec<Value>)> {
     let (cluster, namespace) = (webhook_role(), webhook_namespace_role());
@@ -360,6 +386,11 @@ pub fn files() -> Vec<(&'static str, &'static str, Vec<Value>)> {
             "deployment.yaml",
             "The webhook's pods, and the Service by which the API server finds them.",
             vec![service(), deployment(), disruption_budget()],
+        ),
+        (
+            "network-policy.yaml",
+            "Into the webhook's pods: admission and probes, from anywhere. Out: DNS, and API servers, whose ports differ\n# between clusters; never the addresses at which clouds serve their machines' credentials. docs/admission.md says how to\n# let in nobody but the API servers.",
+            vec![network_policy()],
         ),
         (
             "webhook-configurations.yaml",
