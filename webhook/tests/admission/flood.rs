@@ -229,6 +229,7 @@ impl Hold {
         match self {
             Hold::Tcp | Hold::HalfHandshake => &["newer_handshakes"],
             Hold::LargeBody => &["memory"],
+            Hold::Http2Streams => &["memory", "newer_connections"],
             Hold::Review | Hold::Reviews => &["longest_idle"],
             Hold::LongReviews => &["longest_idle", "newer_connections"],
             _ => &["newer_connections"],
