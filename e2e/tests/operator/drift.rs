@@ -187,7 +187,7 @@ pub(crate) fn edits(key: &Key, value: &Value) -> Vec<(&'static str, Value)> {
             ("one more way out", json!({"spec": {"egress": longer("/spec/egress", json!({}))}})),
             ("other pods", json!({"spec": {"podSelector": {"matchLabels": {"x": "y"}}}})),
         ],
-        "ResourceQuota" => vec![("more pods", json!({"spec": {"hard": {"pods": "5000"}}}))],
+        "ResourceQuota" => vec![("more pods", json!({"spec": {"hard": {"pods": "500"}}}))],
         "Bucket" => vec![
             ("a proxy", json!({"spec": {"proxySecretRef": {"name": "evil"}}})),
             ("plain HTTP", json!({"spec": {"insecure": true}})),

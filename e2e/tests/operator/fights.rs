@@ -56,7 +56,7 @@ async fn metric(port: u16, series: &str) -> Result<u64> {
 /// A tenant whose agent has an object of every kind; gives all of them once nothing moves any more.
 async fn everything(platform: &Platform, suffix: &str) -> Result<(Tenant, Snapshot)> {
     let tenant = platform.tenant(suffix).await?;
-    let bucket = json!({"allow": ["https://buckets.sluicegate.test/${tenant}-*"]});
+    let bucket = json!({"allow": ["https://buckets.sluicegate.test/${tenant}"]});
     let over = json!({"quota": {"pods": "50"}, "sources": {"bucket": bucket}});
     platform.policy(suffix, &[&tenant], over).await?;
     platform.space.apply(secret(&tenant.name, "values", json!({"values.yaml": "a: b\n"}))).await?;
@@ -70,7 +70,7 @@ async fn everything(platform: &Platform, suffix: &str) -> Result<(Tenant, Snapsh
         ("oci", json!({"source": {"url": oci, "ref": {"tag": "v1"}}})),
         (
             "bucket",
-            json!({"source": {"kind": "Bucket", "url": format!("https://buckets.sluicegate.test/{}-app", tenant.name)}}),
+            json!({"source": {"kind": "Bucket", "url": format!("https://buckets.sluicegate.test/{}", tenant.name)}}),
         ),
         (
             "chart",
@@ -153,6 +153,11 @@ fn path(key: &Key) -> String {
 fn is_patched(object: &Value, patch: &Value) -> bool {
     match patch {
         Value::Object(fields) => fields.iter().all(|(name, inner)| is_patched(&object[name], inner)),
+        // The API server fills items in.
+        Value::Array(items) => {
+            let found = object.as_array().map_or(&[][..], Vec::as_slice);
+            found.len() == items.len() && items.iter().zip(found).all(|(item, found)| is_patched(found, item))
+        }
         Value::Null => object.is_null(),
         other => other == object,
     }

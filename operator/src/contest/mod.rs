@@ -138,12 +138,7 @@ impl Contest {
     /// For statuses: the same while the contest goes on, however many repairs there are. A status stands in every FluxConfig of
     /// an agent.
     fn lasting(&self, subject: &impl fmt::Display) -> String {
-        format!(
-            "{subject} is contested: {}; Sluicegate puts it right again, but later each time, at most {} minutes: have the other \
-             writer leave it alone",
-            self.writer,
-            LONGEST.as_secs() / 60
-        )
+        format!("{subject} is contested: {}", self.writer)
     }
 
     /// One sentence with the time of the next repair, and what to do.

@@ -258,7 +258,7 @@ fn summary(seen: &Seen<'_>, admitted: &Outcome, agent: &Outcome, synced: &sync::
         return Summary { ready, settled: Settled::Retrying };
     }
     if !seen.contested.is_empty() {
-        let ready = Outcome::fails(Reason::Contested, blocked(seen.contested));
+        let ready = Outcome::fails(Reason::Contested, contested(seen.contested));
         return Summary { ready, settled: Settled::Retrying };
     }
     if agent.status != ConditionStatus::True {
@@ -316,6 +316,17 @@ fn deleting(seen: &Seen<'_>, agent: &Outcome, synced: &Outcome) -> String {
 
 fn blocked(reasons: &[String]) -> String {
     if reasons.is_empty() { "something is in the way".to_owned() } else { reasons.join("; ") }
+}
+
+/// What somebody else keeps changing, and what to do. Where there are many the first say who it is.
+fn contested(reasons: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let mut text = reasons.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join("; ");
+    if reasons.len() > SHOWN {
+        let _ = write!(text, "; and {} more", reasons.len() - SHOWN);
+    }
+    text.push_str(". Sluicegate puts it right again, later each time: have the other writer leave it alone");
+    text
 }
 
 /// What something waits for, in words.
