@@ -15,8 +15,11 @@ fn has(path: &Path, test: &str) -> bool {
     if path.is_dir() {
         return fs::read_dir(path).unwrap().any(|entry| has(&entry.unwrap().path(), test));
     }
-    fs::read_to_string(path)
-        .is_ok_and(|text| text.contains(&format!("\nfn {test}(")) || text.contains(&format!("\nasync fn {test}(")))
+    let is_it = |line: &str| {
+        let line = line.trim_start();
+        line.strip_prefix("async ").unwrap_or(line).starts_with(&format!("fn {test}("))
+    };
+    fs::read_to_string(path).is_ok_and(|text| text.lines().any(is_it))
 }
 
 /// What is wrong with the names in one line; how many tests it names.
@@ -36,7 +39,8 @@ fn look(line: &str) -> Result<usize, String> {
             ["", test] => Some(*test),
             // `crate: suite (test, …)`: names with several words are tests.
             [test] if test.matches('_').count() > 2 => {
-                let crates = ["cli", "operator", "policy", "webhook"].map(|name| root().join(name).join("tests"));
+                let folders = |name: &str| ["tests", "src"].map(|folder| root().join(name).join(folder));
+                let crates = ["cli", "operator", "policy", "webhook"].map(folders).concat();
                 if !crates.iter().any(|tests| has(tests, test)) {
                     return Err(format!("no crate has a test {test}"));
                 }

@@ -127,7 +127,8 @@ pub enum GuardMode {
 #[serde(rename_all = "camelCase")]
 pub struct FluxClusterStatus {
     /// `Ready` and `Reachable`; and, only while they hold, `PlatformFluxNotExcluded` (a platform-wide Flux would reconcile
-    /// tenants' objects with rights of its own) and `Reconciling`.
+    /// tenants' objects with rights of its own), `Contested` (somebody else keeps changing what Sluicegate writes there) and
+    /// `Reconciling`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = bounds::ITEMS))]
     pub conditions: Vec<Condition>,

@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
-use serde_json::{Value, json};
+use kube::Resource as _;
+use serde_json::json;
 use sluicegate_crds::{API_VERSION, FluxCluster};
 use tokio::sync::Notify;
 use tracing::{info, warn};
@@ -14,6 +15,7 @@ use crate::{
         client::{OwnPatch, Permit},
         connect::{self, Connection},
     },
+    contest::{self, Subject, Turn, writers},
     context::{Context, ContextListener},
     fields::{self, Fingerprint},
     flux_crds, guard,
@@ -85,6 +87,8 @@ pub async fn run(context: Arc<Context>, management: Connection, permit: Permit, 
                 }
             }
         }
+        context.clusters().iter().for_each(|runtime| runtime.contests.show());
+        context.contests.show();
         if context.management.may_write() {
             for (id, cluster) in &clusters {
                 if let Err(error) = tell(&context, id, cluster).await {
@@ -230,6 +234,7 @@ async fn tell(context: &Context, id: &str, cluster: &FluxCluster) -> ApiResult<(
         crds.as_ref().and_then(|crds| crds.problem.clone().or_else(|| crds.release.is_none().then(applying)));
     let unusable = problem_of_crds.or(missing);
     let guard = guard::in_force(cluster, &info.admission);
+    let contested = runtime.as_ref().map(|runtime| runtime.contests.all()).unwrap_or_default();
     let platform: Vec<String> = info.platform_flux.into_iter().collect();
     let status = status::flux_cluster(&ClusterSeen {
         old: cluster.status.as_ref(),
@@ -245,14 +250,21 @@ async fn tell(context: &Context, id: &str, cluster: &FluxCluster) -> ApiResult<(
         tenants: tenants.len(),
         guard: guard.as_ref().map(|mode| *mode).map_err(String::as_str),
         platform_flux: &platform,
+        contested: &contested,
         now: Timestamp::now(),
     });
-    let digest = |status: &Value| fields::digest(status);
     let new = json!(status);
-    if cluster.status.as_ref().is_some_and(|old| digest(&json!(old)) == digest(&new)) {
+    let (seen, wanted) = (fields::digest(&json!(cluster.status)), fields::digest(&new));
+    if seen == wanted {
         return Ok(());
     }
+    let subject = Subject::ClusterStatus(id.to_owned(), cluster.metadata.uid.clone().unwrap_or_default());
+    let Turn::Now { .. } = context.contests.turn_over(&subject, seen) else { return Ok(()) };
     let body = json!({"apiVersion": API_VERSION, "kind": "FluxCluster", "metadata": {"name": id}, "status": new});
     context.management.patch_own::<FluxCluster>(None, id, OwnPatch::Status(&body)).await?;
+    let writer = writers::status_of(&cluster.metadata);
+    if let Some(contest) = context.contests.wrote_over(&subject, seen, wanted, Some(writer)) {
+        contest::announce(&context.events, &subject, &contest, cluster.object_ref(&()), None);
+    }
     Ok(())
 }

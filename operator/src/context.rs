@@ -11,6 +11,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     cluster::{ClusterClient, Runtime, queue::Queue, runtime::Listener},
+    contest::Ledger,
     events::Events,
     fields::Fingerprint,
     lease::Leadership,
@@ -54,6 +55,8 @@ pub struct Context {
     pub events: Events,
     /// Whether this process leads.
     pub leadership: watch::Receiver<Leadership>,
+    /// What others keep changing of Sluicegate's own objects.
+    pub contests: Ledger,
     clusters: RwLock<BTreeMap<String, Arc<Runtime>>>,
     problems: RwLock<BTreeMap<String, String>>,
     written: Mutex<HashMap<ConfigKey, Written>>,
@@ -79,6 +82,7 @@ impl Context {
             secrets: Secrets::default(),
             management,
             namespace,
+            contests: Ledger::new("", metrics.clone()),
             metrics,
             events,
             leadership,
@@ -120,6 +124,7 @@ impl Context {
         let problem = problems.get(id).cloned();
         let before = match runtime {
             Ok(runtime) => {
+                self.metrics.cluster(id);
                 problems.remove(id);
                 clusters.insert(id.to_owned(), runtime)
             }
@@ -128,6 +133,7 @@ impl Context {
                     Some(problem) => problems.insert(id.to_owned(), problem),
                     None => problems.remove(id),
                 };
+                self.metrics.no_cluster(id);
                 clusters.remove(id)
             }
         };

@@ -8,10 +8,14 @@ use kube::{
     Client,
     runtime::events::{Event, Recorder, Reporter},
 };
+use sluicegate_policy::text::escape;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tracing::{debug, warn};
 
-use crate::cluster::client::Permit;
+use crate::{
+    cluster::client::Permit,
+    status::{NOTE, shown},
+};
 
 /// Events that wait; about as many as other components of Kubernetes let wait.
 const WAITING: usize = 1000;
@@ -33,8 +37,16 @@ impl Events {
         (Self(sender), receiver)
     }
 
-    /// Writes an event about an object some time.
+    /// Writes an event about an object some time. What it says is made fit to show: whoever shows events shows them as they are.
     pub fn tell(&self, event: Event, about: ObjectReference) {
+        let Event { type_, reason, note, action, secondary } = event;
+        let event = Event {
+            type_,
+            reason: escape(&reason).into_owned(),
+            note: note.map(|note| shown(&note, NOTE)),
+            action: escape(&action).into_owned(),
+            secondary,
+        };
         if self.0.try_send((event, about)).is_err() {
             debug!("an event was dropped");
         }
@@ -64,8 +76,27 @@ pub async fn write(client: Client, reporter: Reporter, permit: Permit, mut event
 #[cfg(test)]
 mod tests {
     use kube::runtime::events::EventType;
+    use sluicegate_policy::text::is_hidden;
 
     use super::*;
+
+    #[tokio::test]
+    async fn says_nothing_that_draws_more_than_itself() {
+        let (events, mut receiver) = Events::new();
+        let hostile = format!("\u{1b}[2J\u{202e}{}\n\u{2028}x\u{85}", "\u{e0061}".repeat(500));
+        let event = Event {
+            type_: EventType::Warning,
+            reason: hostile.clone(),
+            note: Some(hostile.clone()),
+            action: hostile,
+            secondary: None,
+        };
+        events.tell(event, ObjectReference::default());
+        let (event, _) = receiver.recv().await.unwrap();
+        let note = event.note.unwrap();
+        assert!(note.len() <= NOTE && note.starts_with(r"\u{1b}[2J\u{202e}"), "{note}");
+        assert!(![note, event.reason, event.action].iter().any(|text| text.chars().any(is_hidden)));
+    }
 
     #[tokio::test]
     async fn drops_what_is_too_much_and_waits_for_nobody() {

@@ -167,7 +167,7 @@ fn project(value: &Value, set: &Value) -> Value {
 }
 
 /// Whether a path element names this item of a list.
-fn names(element: &str, index: usize, item: &Value) -> bool {
+pub(crate) fn names(element: &str, index: usize, item: &Value) -> bool {
     if let Some(keys) = element.strip_prefix("k:") {
         let keys: Option<Map<String, Value>> = serde_json::from_str(keys).ok();
         return keys.is_some_and(|keys| keys.iter().all(|(key, value)| &item[key] == value));

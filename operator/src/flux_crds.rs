@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use kube::core::ObjectMeta;
+use kube::{Resource as _, core::ObjectMeta};
 use sluicegate_crds::{CrdManagement, FluxCluster};
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
@@ -18,7 +18,9 @@ use tracing::{info, warn};
 use crate::{
     cluster::{ApiError, Runtime, runtime::FluxCrds},
     clusters::backoff,
+    contest::{self, Drift, Subject, writers},
     context::Context,
+    fields::Fingerprint,
     flux::{
         artifact::Repository,
         crds::{self, ARTIFACT_ANNOTATION},
@@ -125,7 +127,7 @@ async fn keep(context: Arc<Context>, runtime: Weak<Runtime>) {
                 Ok(None)
             }
             Some(Err(problem)) => Err(problem),
-            Some(Ok(wanted)) => bring(&runtime, wanted, &mut applied).await.map(Some),
+            Some(Ok(wanted)) => bring(&context, &runtime, wanted, &mut applied).await.map(Some),
         };
         let (now, delay) = match outcome {
             Ok(release) => {
@@ -148,7 +150,12 @@ async fn keep(context: Arc<Context>, runtime: Weak<Runtime>) {
 }
 
 /// Sees to it that the cluster has the CRDs that are wanted; the release that they are of.
-async fn bring(runtime: &Runtime, wanted: Wanted, applied: &mut Option<Applied>) -> Result<&'static Release, String> {
+async fn bring(
+    context: &Context,
+    runtime: &Runtime,
+    wanted: Wanted,
+    applied: &mut Option<Applied>,
+) -> Result<&'static Release, String> {
     let release = wanted.release;
     if let Some(applied) = applied.as_mut().filter(|applied| applied.wanted == wanted) {
         if applied.compared.elapsed() < COMPARE {
@@ -159,8 +166,14 @@ async fn bring(runtime: &Runtime, wanted: Wanted, applied: &mut Option<Applied>)
             return Ok(release);
         }
     }
-    *applied = None;
     let failed = |why: String| format!("the CRDs of Flux {release} are not applied: {why}");
+    let intent = Fingerprint::of_text(&format!("{wanted:?}"));
+    let begun = runtime.contests.begin(Subject::FluxCrds, intent, Drift::ANY, writer(runtime)).await;
+    let begun = begun.map_err(|_| {
+        let why = runtime.contests.pending(&Subject::FluxCrds).map(|(_, why)| why);
+        failed(why.unwrap_or_else(|| "somebody else keeps changing them".to_owned()))
+    })?;
+    *applied = None;
     let artifact = wanted.repository.pull(release).await.map_err(|error| failed(error.to_string()))?;
     let reference = artifact.reference;
     let manifests = {
@@ -182,9 +195,28 @@ async fn bring(runtime: &Runtime, wanted: Wanted, applied: &mut Option<Applied>)
         let metadata = answer.map_err(|error| failed(refusal(name, error)))?;
         generations.insert(*name, metadata.generation);
     }
+    if let Some((subject, contest)) = begun.wrote()
+        && let Some(cluster) = context.plan.cluster(&runtime.id)
+    {
+        contest::announce(&context.events, &subject, &contest, cluster.object_ref(&()), None);
+    }
     info!(cluster = %runtime.id, artifact = reference, crds = generations.len(), "the CRDs of Flux are in place");
     *applied = Some(Applied { wanted, artifact: reference, generations, compared: Instant::now() });
     Ok(release)
+}
+
+/// Who else wrote one of them last.
+async fn writer(runtime: &Runtime) -> String {
+    let mut last: Option<(String, String)> = None;
+    for name in crds::NAMES {
+        let Ok(Some(metadata)) = metadata(runtime, name).await else { continue };
+        if let Some((time, writer)) = writers::newest(&metadata)
+            && last.as_ref().is_none_or(|(newest, _)| *newest < time)
+        {
+            last = Some((time, format!("{writer} writes {name}")));
+        }
+    }
+    last.map_or_else(|| writers::UNKNOWN.to_owned(), |(_, writer)| writer)
 }
 
 async fn is_as_applied(runtime: &Runtime, applied: &Applied) -> Result<bool, String> {

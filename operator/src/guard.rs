@@ -11,7 +11,7 @@ use std::{
 };
 
 use kube::{
-    Api,
+    Api, Resource as _,
     core::{ApiResource, DynamicObject},
 };
 use serde_json::{Value, json};
@@ -30,6 +30,7 @@ use crate::{
         watch::{News, watch},
     },
     clusters::backoff,
+    contest::{self, Begun, Drift, Subject, writers},
     context::Context,
     fields::{self, Fingerprint},
     object::{Key, Kind, MANAGED_BY_LABEL, MANAGER},
@@ -55,6 +56,7 @@ struct Seen {
 /// A namespace with a tenant's label.
 #[derive(Clone, Debug)]
 struct Labelled {
+    uid: String,
     tenant: String,
     deleting: bool,
 }
@@ -248,14 +250,26 @@ impl Guards {
         match (labelled.filter(|_| guarded), written) {
             (None, None) => Ok(()),
             (None, Some(written)) if !written.ours => Ok(()),
-            (None, Some(written)) => self.delete(runtime, namespace, &written).await,
+            (None, Some(written)) => {
+                let guard = Subject::TenantGuard(namespace.clone());
+                let absent = Fingerprint::of_text("absent");
+                let Some(begun) = self.begin(runtime, namespace, guard, absent).await else { return Ok(()) };
+                self.delete(runtime, namespace, &written).await?;
+                self.wrote(runtime, begun);
+                Ok(())
+            }
             (Some(labelled), _) if labelled.deleting => {
                 let key = Key { kind: Kind::Namespace, namespace: String::new(), name: namespace.to_string() };
                 let patch = json!({"metadata": {"labels": {TENANT_LABEL: null}}});
+                let unlabelled = Fingerprint::of_text("unlabelled");
+                let subject = Subject::Object(key.clone());
+                let Some(begun) = self.begin(runtime, namespace, subject, unlabelled).await else { return Ok(()) };
                 match runtime.client.merge(&key, &patch, MANAGER).await {
-                    Err(error) if !error.is_not_found() => Err(error.to_string()),
-                    _ => Ok(()),
+                    Err(error) if !error.is_not_found() => return Err(error.to_string()),
+                    _ => {}
                 }
+                self.wrote(runtime, begun);
+                Ok(())
             }
             (Some(labelled), written) => {
                 let Some(spec) = self.spec(runtime, namespace, &labelled.tenant)? else { return Ok(()) };
@@ -263,12 +277,62 @@ impl Guards {
                 if written.as_ref().is_some_and(|written| written.ours && written.spec == wanted) {
                     return Ok(());
                 }
-                self.apply(runtime, namespace, spec, wanted).await
+                let guard = Subject::TenantGuard(namespace.clone());
+                // With another namespace of that name it begins anew.
+                let intent = Fingerprint::of_text(&format!("{wanted} {}", labelled.uid));
+                let Some(begun) = self.begin(runtime, namespace, guard, intent).await else { return Ok(()) };
+                self.apply(runtime, namespace, spec, wanted, begun).await
             }
         }
     }
 
-    async fn apply(&self, runtime: &Runtime, namespace: &str, spec: Value, wanted: Fingerprint) -> Result<(), String> {
+    /// Begins a write; `None`: it has to wait, since somebody else keeps writing the same.
+    async fn begin<'r>(
+        &self,
+        runtime: &'r Runtime,
+        namespace: &Arc<str>,
+        subject: Subject,
+        wanted: Fingerprint,
+    ) -> Option<Begun<'r>> {
+        let path = match &subject {
+            Subject::TenantGuard(namespace) => {
+                format!("/apis/{API_VERSION}/namespaces/{namespace}/{}/{TENANT_GUARD}", TenantGuard::plural(&()))
+            }
+            _ => format!("/api/v1/namespaces/{namespace}"),
+        };
+        let writer = async {
+            match runtime.client.get_path(&path).await {
+                Ok(live) => writers::last(Some(&live), false),
+                Err(error) if error.is_not_found() => writers::last(None, false),
+                Err(_) => writers::UNKNOWN.to_owned(),
+            }
+        };
+        match runtime.contests.begin(subject, wanted, Drift::ANY, writer).await {
+            Ok(begun) => Some(begun),
+            Err(left) => {
+                runtime.guards.push_after(namespace.clone(), left);
+                None
+            }
+        }
+    }
+
+    /// A write was made.
+    fn wrote(&self, runtime: &Runtime, begun: Begun<'_>) {
+        if let Some((subject, contest)) = begun.wrote()
+            && let Some(cluster) = self.context.plan.cluster(&runtime.id)
+        {
+            contest::announce(&self.context.events, &subject, &contest, cluster.object_ref(&()), None);
+        }
+    }
+
+    async fn apply(
+        &self,
+        runtime: &Runtime,
+        namespace: &str,
+        spec: Value,
+        wanted: Fingerprint,
+        begun: Begun<'_>,
+    ) -> Result<(), String> {
         let manifest = json!({
             "apiVersion": API_VERSION, "kind": "TenantGuard",
             "metadata": {"name": TENANT_GUARD, "namespace": namespace, "labels": {MANAGED_BY_LABEL: MANAGER}},
@@ -283,6 +347,7 @@ impl Guards {
             Err(error) => return Err(error.to_string()),
         };
         debug!(cluster = %runtime.id, namespace, "wrote the guard");
+        self.wrote(runtime, begun);
         let written = Written::read(&live);
         let foreign = written.spec != wanted;
         self.seen().saw(Arc::from(namespace), written.clone());
@@ -367,6 +432,7 @@ impl Labelled {
     fn read(object: &Value) -> Self {
         let metadata = &object["metadata"];
         Self {
+            uid: metadata["uid"].as_str().unwrap_or_default().to_owned(),
             tenant: metadata["labels"][TENANT_LABEL].as_str().unwrap_or_default().to_owned(),
             deleting: metadata["deletionTimestamp"].is_string(),
         }

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
-use kube::runtime::events::Reporter;
+use kube::{Resource as _, runtime::events::Reporter};
 use serde_json::json;
 use sluicegate_crds::{API_VERSION, FluxPolicy};
 use tokio::sync::{Notify, watch};
@@ -16,6 +16,7 @@ use crate::{
         connect,
     },
     clusters::{self, backoff},
+    contest::{self, Subject, Turn, writers},
     context::Context,
     events::{self, Events},
     fields,
@@ -160,7 +161,17 @@ async fn work(context: Arc<Context>) {
 
 /// Writes what policies mean into their statuses.
 async fn tell_policies(context: Arc<Context>, mut told: watch::Receiver<Arc<Policies>>) {
-    while told.changed().await.is_ok() {
+    let mut wait = None;
+    loop {
+        // A status that somebody else keeps writing is looked at again when its time has come, whether anything changes or not.
+        let changed = match wait {
+            Some(wait) => tokio::time::timeout(wait, told.changed()).await.unwrap_or(Ok(())),
+            None => told.changed().await,
+        };
+        if changed.is_err() {
+            return;
+        }
+        wait = None;
         context.lead().await;
         let policies = told.borrow_and_update().clone();
         for (name, (policy, errors, counts)) in policies.iter() {
@@ -175,13 +186,24 @@ async fn tell_policies(context: Arc<Context>, mut told: watch::Receiver<Arc<Poli
                 Timestamp::now(),
             );
             let new = json!(status);
-            if policy.status.as_ref().is_some_and(|old| fields::digest(&json!(old)) == fields::digest(&new)) {
+            let (seen, wanted) = (fields::digest(&json!(policy.status)), fields::digest(&new));
+            if seen == wanted {
+                continue;
+            }
+            let subject = Subject::PolicyStatus(name.clone(), policy.metadata.uid.clone().unwrap_or_default());
+            if let Turn::Wait(left) = context.contests.turn_over(&subject, seen) {
+                wait = Some(wait.map_or(left, |sooner: Duration| sooner.min(left)));
                 continue;
             }
             let body =
                 json!({"apiVersion": API_VERSION, "kind": "FluxPolicy", "metadata": {"name": name}, "status": new});
             if let Err(error) = context.management.patch_own::<FluxPolicy>(None, name, OwnPatch::Status(&body)).await {
                 warn!(policy = name, %error, "cannot write the status");
+                continue;
+            }
+            let writer = writers::status_of(&policy.metadata);
+            if let Some(contest) = context.contests.wrote_over(&subject, seen, wanted, Some(writer)) {
+                contest::announce(&context.events, &subject, &contest, policy.object_ref(&()), None);
             }
         }
         tokio::time::sleep(Duration::from_millis(500)).await;

@@ -170,6 +170,21 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn what_was_escaped_once_is_plain_and_stays_as_it_is(
+            text in "[a#\\[\\\\{}u\r\n\u{1b}\u{9b}é日\u{ad}\u{200b}\u{202e}\u{2066}\u{2028}\u{e000}\u{e0061}\u{fffe}]{0,60}|\\PC{0,60}"
+        ) {
+            let once = escape(&text).into_owned();
+            assert!(!once.chars().any(is_hidden) && !once.contains("##["), "{once:?}");
+            assert_eq!(escape(&once), once);
+            // Wherever it is cut.
+            for (at, _) in once.char_indices() {
+                assert_eq!(escape(&once[..at]), once[..at]);
+            }
+        }
+    }
+
     #[test]
     fn cuts_what_is_too_long_to_read() {
         assert_eq!(line(&"x".repeat(1000)).chars().count(), 1000);

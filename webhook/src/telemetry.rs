@@ -152,6 +152,32 @@ pub struct Metrics {
     policies: Gauge,
     configs: Gauge,
     certificate_expiry: Gauge,
+    contested_repairs: Family<ByKind, Count>,
+}
+
+/// Kinds that the webhook writes, and that others could write too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Written {
+    /// The Secret with the authority.
+    Secret,
+    /// `caBundle` of ValidatingWebhookConfigurations.
+    Validating,
+    /// `caBundle` of the MutatingWebhookConfiguration.
+    Mutating,
+}
+
+impl Written {
+    /// All of them.
+    pub const ALL: [Written; 3] = [Written::Secret, Written::Validating, Written::Mutating];
+
+    /// As manifests and the label have it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Written::Secret => "Secret",
+            Written::Validating => "ValidatingWebhookConfiguration",
+            Written::Mutating => "MutatingWebhookConfiguration",
+        }
+    }
 }
 
 impl fmt::Debug for Metrics {
@@ -178,7 +204,11 @@ impl Default for Metrics {
             policies: Gauge::default(),
             configs: Gauge::default(),
             certificate_expiry: Gauge::default(),
+            contested_repairs: Family::default(),
         };
+        for written in Written::ALL {
+            metrics.contested_repairs.get_or_create_owned(&ByKind { kind: written.label() });
+        }
         for watched in Watched::ALL {
             metrics.watch_restarts.get_or_create_owned(&ByKind { kind: watched.label() });
         }
@@ -219,6 +249,11 @@ impl Metrics {
             "When the serving certificate ends, in seconds since the epoch",
             self.certificate_expiry.clone(),
         );
+        registry.register(
+            "contested_repairs",
+            "Repairs after which the next has to wait, since somebody else keeps changing the object",
+            self.contested_repairs.clone(),
+        );
         registry.register("build", "What is running", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
     }
 
@@ -251,6 +286,11 @@ impl Metrics {
     /// A watch had to begin again.
     pub fn watch_restarted(&self, watched: Watched) {
         self.watch_restarts.get_or_create_owned(&ByKind { kind: watched.label() }).inc();
+    }
+
+    /// The next repair of an object of this kind has to wait.
+    pub fn contested_repair(&self, written: Written) {
+        self.contested_repairs.get_or_create_owned(&ByKind { kind: written.label() }).inc();
     }
 
     /// What is in the snapshot.

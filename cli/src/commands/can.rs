@@ -245,7 +245,9 @@ impl Asker<'_> {
         let located = |field: &PolicyField| located_policy_field(field, &places);
         for (cluster, answer) in answers {
             match answer {
-                Answer::Yes(field) => writeln!(terminal.out, "  on {cluster}: allowed by {}", located(field))?,
+                Answer::Yes(field) => {
+                    writeln!(terminal.out, "  on {}: allowed by {}", text::line(cluster), located(field))?;
+                }
                 Answer::No(violation) | Answer::Unknown(violation) => {
                     explain(cluster, violation, located, terminal.out)?;
                 }

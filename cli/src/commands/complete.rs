@@ -64,7 +64,8 @@ impl Args {
                     let shown = platform.files.get(file as usize).map_or("", |file| file.shown());
                     writeln!(terminal.err, "error: {}: {}", text::line(shown), text::line(&message))?;
                     for (addition, _) in additions.iter().flat_map(|(_, list)| list) {
-                        writeln!(terminal.err, "  add by hand: {} = {}", addition.path, addition.value)?;
+                        let value = addition.value.to_string();
+                        writeln!(terminal.err, "  add by hand: {} = {}", addition.path, text::line(&value))?;
                     }
                 }
             }

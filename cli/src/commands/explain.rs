@@ -8,7 +8,7 @@ use sluicegate_policy::{Admitted, Origin};
 use super::{CommandError, ContextArgs, Exit, Terminal};
 use crate::{
     platform::{Judged, JudgedConfig, Keep, Platform, SourceTexts, located_policy_field, policy_fields},
-    report::{Finding, Outcome, Report, human, text},
+    report::{Finding, Outcome, Report, human, json_text, text},
 };
 
 /// Arguments of `explain`.
@@ -153,7 +153,7 @@ impl Args {
                 .map(|(field, value, from)| json!({"field": field, "value": value, "origin": origin(from)}))
                 .collect();
             let object = json!({"tenant": resolved.tenant.as_str(), "namespace": *resolved.home, "name": *resolved.name, "fields": rows});
-            writeln!(terminal.out, "{object:#}")?;
+            json_text::write(&object, &mut terminal.out)?;
             return Ok(());
         }
         writeln!(

@@ -25,7 +25,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::{
     manifest::files::CollectError,
     platform::{Platform, Request},
-    report::{ColorChoice, use_color},
+    report::{ColorChoice, text, use_color},
 };
 
 pub use shell::schemas;
@@ -183,7 +183,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn complain(err: &mut impl Write, error: &CommandError) -> Exit {
     // Where even that fails there is only the exit code left to say it.
-    let _ = writeln!(err, "error: {}", with_causes(error));
+    let _ = writeln!(err, "error: {}", text::escape(&with_causes(error)));
     Exit::CouldNotRun
 }
 

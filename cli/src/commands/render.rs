@@ -326,11 +326,8 @@ fn note_copies(rendered: &BTreeMap<AgentId, Rendered>, terminal: &mut Terminal<'
             Absence::Wrong => "",
         };
         let key = &copy.object.key;
-        writeln!(
-            terminal.err,
-            "  {} {} {}/{}: a copy of {from}{absence}",
-            agent.cluster, key.kind, key.namespace, key.name
-        )?;
+        let copy = format!("{} {} {}/{}: a copy of {from}{absence}", agent.cluster, key.kind, key.namespace, key.name);
+        writeln!(terminal.err, "  {}", text::line(&copy))?;
     }
     Ok(())
 }

@@ -404,7 +404,7 @@ fn difference(expect: &Expectation, outcome: &Outcome) -> Option<String> {
     for violation in &outcome.violations {
         shown.push_str(&format!(
             "  because: {}: {} [{}]\n",
-            violation.field,
+            text::line(violation.field.as_ref()),
             text::line(&violation.message),
             violation.rule
         ));

@@ -17,7 +17,7 @@ use crate::{
         files::File,
         yaml::{self, Document, Limits, decode_text},
     },
-    report::{Decider, Finding, ObjectId, Place, Related, Severity, Span},
+    report::{Decider, Finding, ObjectId, Place, Related, Severity, Span, text::line},
 };
 
 /// A violation and where its object stands.
@@ -174,10 +174,11 @@ pub fn policy_fields<'f>(
 
 /// `policies/teams.yaml:12` for a field of a policy, where it was read from a file.
 pub fn located_policy_field(field: &PolicyField, places: &HashMap<PolicyField, Place>) -> String {
-    match places.get(field) {
+    let located = match places.get(field) {
         Some(place) => format!("policy {} {} ({}:{})", field.policy, field.field, place.path, place.line),
         None => format!("policy {} {}", field.policy, field.field),
-    }
+    };
+    line(&located).into_owned()
 }
 
 /// Where objects stand that findings point at, by what they are called; several places for one that is declared several

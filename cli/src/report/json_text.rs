@@ -11,7 +11,7 @@ use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 use super::text::pieces;
 
 /// Writes `value`, indented, with a line break at the end.
-pub(super) fn write(value: &impl Serialize, out: &mut impl io::Write) -> io::Result<()> {
+pub(crate) fn write(value: &impl Serialize, out: &mut impl io::Write) -> io::Result<()> {
     let formatter = SafeFormatter(PrettyFormatter::new());
     let mut serializer = Serializer::with_formatter(&mut *out, formatter);
     value.serialize(&mut serializer)?;

@@ -20,7 +20,7 @@ pub mod spec;
 pub use sluicegate_policy::text;
 
 mod excerpt;
-mod json_text;
+pub(crate) mod json_text;
 
 pub use color::{ColorChoice, use_color};
 pub use model::{

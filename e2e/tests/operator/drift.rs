@@ -92,7 +92,7 @@ async fn mended(platform: &Platform, key: &Key, before: &Value) -> std::result::
 }
 
 /// Addresses are the cluster's, and new ones after an object was made again.
-fn comparable(object: &Value) -> Value {
+pub(crate) fn comparable(object: &Value) -> Value {
     let mut object = essence(object);
     if object["kind"] == "Service" {
         for field in ["clusterIP", "clusterIPs"] {
@@ -162,7 +162,7 @@ fn what_is_edited_or_added_to_is_put_back() {
 }
 
 /// Ways to bend an object, as merge patches.
-fn edits(key: &Key, value: &Value) -> Vec<(&'static str, Value)> {
+pub(crate) fn edits(key: &Key, value: &Value) -> Vec<(&'static str, Value)> {
     let longer = |pointer: &str, item: Value| {
         let mut list = value.pointer(pointer).cloned().unwrap_or_else(|| json!([]));
         list.as_array_mut().expect("a list").push(item);
@@ -186,6 +186,11 @@ fn edits(key: &Key, value: &Value) -> Vec<(&'static str, Value)> {
         "NetworkPolicy" => vec![
             ("one more way out", json!({"spec": {"egress": longer("/spec/egress", json!({}))}})),
             ("other pods", json!({"spec": {"podSelector": {"matchLabels": {"x": "y"}}}})),
+        ],
+        "ResourceQuota" => vec![("more pods", json!({"spec": {"hard": {"pods": "500"}}}))],
+        "Bucket" => vec![
+            ("a proxy", json!({"spec": {"proxySecretRef": {"name": "evil"}}})),
+            ("plain HTTP", json!({"spec": {"insecure": true}})),
         ],
         "Secret" => vec![
             ("one more key", json!({"data": {"evil": "eA=="}})),

@@ -11,7 +11,7 @@ use sluicegate_e2e::suite::operator::{NAMESPACE, Operator, USER};
 use crate::support::{Platform, SOON, Tenant, on_own_plane, seconds};
 
 /// What the operator wrote, by verb and path, from a place in the audit log on. Its Lease is renewed all the time.
-fn writes(platform: &Platform, from: usize) -> BTreeMap<String, usize> {
+pub(crate) fn writes(platform: &Platform, from: usize) -> BTreeMap<String, usize> {
     let text = std::fs::read_to_string(platform.cluster.layout().log("audit")).expect("the audit log");
     let mut found = BTreeMap::new();
     for line in text.lines().skip(from) {
@@ -28,7 +28,7 @@ fn writes(platform: &Platform, from: usize) -> BTreeMap<String, usize> {
     found
 }
 
-fn lines(platform: &Platform) -> usize {
+pub(crate) fn lines(platform: &Platform) -> usize {
     std::fs::read_to_string(platform.cluster.layout().log("audit")).map(|text| text.lines().count()).unwrap_or_default()
 }
 

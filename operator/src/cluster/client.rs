@@ -91,6 +91,11 @@ impl ClusterClient {
         Self { connection, permit, metrics }
     }
 
+    /// Where its requests are counted.
+    pub fn metrics(&self) -> Arc<Metrics> {
+        self.metrics.clone()
+    }
+
     /// kube's client, for watches.
     pub fn inner(&self) -> kube::Client {
         self.connection.client.clone()

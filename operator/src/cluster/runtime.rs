@@ -22,6 +22,7 @@ use super::{
     watch::{News, watch},
 };
 use crate::{
+    contest::Ledger,
     fields::Fingerprint,
     flux::releases::Release,
     object::{AGENT_LABEL, ConfigKey, Key, Kind, MANAGED_BY_LABEL, MANAGER, helm_chart, labelled_config},
@@ -138,6 +139,8 @@ pub struct Runtime {
     pub queue: Queue<Arc<str>>,
     /// Namespaces whose TenantGuard is to be looked at.
     pub guards: Queue<Arc<str>>,
+    /// What others keep changing there.
+    pub contests: Ledger,
     info: RwLock<Info>,
     flux_crds: Mutex<FluxCrds>,
     turns: Arc<Semaphore>,
@@ -169,6 +172,7 @@ impl Runtime {
             store.expect(Watched::Kind(kind));
         }
         Arc::new(Self {
+            contests: Ledger::new(id.as_str(), client.metrics()),
             id,
             client,
             account,

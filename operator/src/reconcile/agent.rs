@@ -7,6 +7,7 @@ use std::{
 };
 
 use k8s_openapi::jiff::Timestamp;
+use kube::Resource as _;
 use serde_json::json;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -20,6 +21,7 @@ use super::{
 };
 use crate::{
     cluster::Runtime,
+    contest::{self, Subject},
     context::Context,
     flux_crds,
     object::{ConfigKey, Key, Kind, Object, Owner, REQUESTED_AT_ANNOTATION},
@@ -130,7 +132,7 @@ pub async fn reconcile(context: &Context, runtime: &Arc<Runtime>, agent: &Arc<st
     if has_copies(&inventory, agent) {
         watch_copies(runtime, agent, &inventory);
     }
-    let Applied { blocked, failures, repaired, writes, deposed } = applied;
+    let Applied { blocked, failures, repaired, contested, contested_for, fought, writes, deposed } = applied;
     if deposed {
         return Next::After(Duration::from_secs(1));
     }
@@ -139,6 +141,17 @@ pub async fn reconcile(context: &Context, runtime: &Arc<Runtime>, agent: &Arc<st
     }
     for kind in repaired {
         context.metrics.drift_repaired(kind);
+    }
+    if let Some(cluster) = context.plan.cluster(&runtime.id) {
+        for (key, contest) in fought {
+            let uid = inventory.get(&key).map(|observed| &*observed.uid);
+            let subject = Subject::Object(key.clone());
+            contest::announce(&context.events, &subject, &contest, cluster.object_ref(&()), uid);
+        }
+    }
+    if let Some(wait) = contested_for {
+        // Whatever else there is to wait for: whoever has given up tells of nothing.
+        runtime.queue.push_after(agent.clone(), wait);
     }
     for (_, failure) in &failures {
         warn!(cluster = %runtime.id, agent = %agent, failure, "not applied, will be tried again");
@@ -161,7 +174,7 @@ pub async fn reconcile(context: &Context, runtime: &Arc<Runtime>, agent: &Arc<st
     all_blocked.extend(failures);
     all_blocked.extend(waits.map(|why| (Owner::Agent, why)));
     let waiting = waiting.into_iter().filter(|(_, key)| inventory.contains_key(key)).collect();
-    tell(context, runtime, agent, Report { seen, waiting, blocked: all_blocked, waits_for, health });
+    tell(context, runtime, agent, Report { seen, waiting, blocked: all_blocked, contested, waits_for, health });
     if is_gone && context.plan.members(&id).is_empty() {
         info!(cluster = %runtime.id, agent = %agent, "agent is gone");
         runtime.forget(agent);

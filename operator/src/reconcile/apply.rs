@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     hash::{DefaultHasher, Hash, Hasher as _},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use futures::{StreamExt as _, stream};
@@ -17,8 +18,9 @@ use crate::{
         ApiError, Runtime,
         store::{CREATED_ANNOTATION, Observed},
     },
+    contest::{Contest, Drift, Subject, writers},
     fields::{self, Fingerprint},
-    object::{AGENT_LABEL, ConfigKey, Key, Kind, MANAGED_BY_LABEL, MANAGER, Object, Owner, Stage},
+    object::{AGENT_LABEL, ConfigKey, Key, Kind, MANAGED_BY_LABEL, MANAGER, Object, Owner, SUSPENDER, Stage},
     plan::Plan,
     render::AgentId,
 };
@@ -26,8 +28,6 @@ use crate::{
 /// Requests of one reconcile at the same time. Sixteen agents are worked on at once, and each request under way is a connection
 /// of some 40 KiB.
 const CONCURRENCY: usize = 4;
-/// Field manager of a suspension that is no part of a manifest. It ends with the first apply that does not ask for it.
-const SUSPENDER: &str = "sluicegate-suspend";
 /// How often the removal of what others have added is tried on an object that somebody writes at the same time.
 const ATTEMPTS: u32 = 5;
 
@@ -124,6 +124,12 @@ pub struct Applied {
     pub failures: Vec<(Owner, String)>,
     /// Objects that had been changed by somebody else, or were gone.
     pub repaired: Vec<Kind>,
+    /// Objects that somebody else keeps changing, and that are not written now: for whom, and who the other writer is.
+    pub contested: Vec<(Owner, String)>,
+    /// When the first of them may be written.
+    pub contested_for: Option<Duration>,
+    /// Contests that this repair has begun or prolonged.
+    pub fought: Vec<(Key, Contest)>,
     /// Objects written or removed.
     pub writes: usize,
     /// This process may not write any more.
@@ -138,11 +144,48 @@ enum Failure {
     Api(ApiError),
     /// It is being deleted, and made again when it is gone.
     Deleting,
+    /// Somebody else keeps changing it, and it is not its turn.
+    Contested,
 }
 
 impl From<ApiError> for Failure {
     fn from(error: ApiError) -> Self {
         Failure::Api(error)
+    }
+}
+
+/// Writes of which each waits for its turn, where somebody else keeps changing the object.
+struct Turns<'a> {
+    runtime: &'a Runtime,
+    fought: Mutex<Vec<(Key, Contest)>>,
+}
+
+impl Turns<'_> {
+    /// Does `write`, which makes `key`, in which there is a `drift`, what is `wanted`, if it is its turn. Whether the API server was given something to write
+    /// is said by `has_written`, and who the other writer is by `writer`, from the object as it is.
+    async fn take<T>(
+        &self,
+        key: &Key,
+        (wanted, drift): (Fingerprint, Drift),
+        writer: impl FnOnce(Option<&Value>) -> String,
+        has_written: impl FnOnce(&T) -> bool,
+        write: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let who = async {
+            match self.runtime.client.get(key).await {
+                Ok(live) => writer(live.as_ref()),
+                Err(_) => writers::UNKNOWN.to_owned(),
+            }
+        };
+        let begun = self.runtime.contests.begin(Subject::Object(key.clone()), wanted, drift, who).await;
+        let begun = begun.map_err(|_| Failure::Contested)?;
+        let done = write.await?;
+        if has_written(&done)
+            && let Some((_, contest)) = begun.wrote()
+        {
+            self.fought.lock().unwrap_or_else(PoisonError::into_inner).push((key.clone(), contest));
+        }
+        Ok(done)
     }
 }
 
@@ -155,11 +198,17 @@ pub async fn carry_out(
     difference: Difference,
 ) -> Applied {
     let applied = Mutex::new(Applied::default());
+    let turns = &Turns { runtime, fought: Mutex::default() };
     let note = |owner: &Owner, key: &Key, result: Result<bool, Failure>| {
+        let pending = runtime.contests.pending(&Subject::Object(key.clone()));
         let mut applied = applied.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((left, why)) = pending {
+            applied.contested.push((owner.clone(), why));
+            applied.contested_for = Some(applied.contested_for.map_or(left, |sooner| sooner.min(left)));
+        }
         match result {
             Ok(written) => applied.writes += usize::from(written),
-            Err(Failure::Deleting) => {}
+            Err(Failure::Deleting | Failure::Contested) => {}
             Err(Failure::Blocked(why)) => applied.blocked.push((owner.clone(), why)),
             Err(Failure::Api(ApiError::NotLeading)) => applied.deposed = true,
             Err(Failure::Api(error)) if error.is_final() => {
@@ -181,7 +230,8 @@ pub async fn carry_out(
             .collect();
         stream::iter(&objects)
             .for_each_concurrent(CONCURRENCY, |(object, wanted)| async {
-                let result = put(runtime, agent, object, *wanted, inventory.get(&object.key).map(Arc::as_ref)).await;
+                let observed = inventory.get(&object.key).map(Arc::as_ref);
+                let result = put(runtime, turns, agent, object, *wanted, observed).await;
                 if matches!(result, Ok(true)) {
                     applied.lock().unwrap_or_else(PoisonError::into_inner).repaired.push(object.key.kind);
                 }
@@ -195,7 +245,7 @@ pub async fn carry_out(
     stream::iter(to_suspend)
         .for_each_concurrent(CONCURRENCY, |key| async move {
             if let Some(observed) = inventory.get(&key) {
-                note(&observed.owner, &key, suspend(runtime, &key, true).await.map(|()| true));
+                note(&observed.owner, &key, suspend_in_turn(runtime, turns, &key).await);
             }
         })
         .await;
@@ -219,12 +269,13 @@ pub async fn carry_out(
         .for_each_concurrent(CONCURRENCY, |removal| async move {
             let result = match is_astray(runtime, agent, plan, &removal) {
                 true => Ok(false),
-                false => remove(runtime, plan, &removal).await,
+                false => remove_in_turn(runtime, turns, plan, &removal).await,
             };
             note(&removal.observed.owner, &removal.key, result);
         })
         .await;
     let mut applied = applied.into_inner().unwrap_or_else(PoisonError::into_inner);
+    applied.fought = std::mem::take(&mut *turns.fought.lock().unwrap_or_else(PoisonError::into_inner));
     let is_whole = applied.blocked.is_empty() && applied.failures.is_empty() && !applied.deposed;
     let settled = runtime.unit(agent, |unit| std::mem::replace(&mut unit.settled, is_whole.then_some(intent)));
     // What was written for another intent repairs nothing.
@@ -243,6 +294,7 @@ fn hash(value: &impl Hash) -> u64 {
 /// Makes an object what it should be; whether anything had to be written.
 async fn put(
     runtime: &Arc<Runtime>,
+    turns: &Turns<'_>,
     agent: &Arc<str>,
     object: &Object,
     wanted: Fingerprint,
@@ -259,9 +311,46 @@ async fn put(
                 return Ok(false);
             }
         }
+        None => {}
+    }
+    let writer = |live: Option<&Value>| writers::of(live, &object.manifest);
+    let has_written = |placed: &Placed| matches!(placed, Placed::Live(_));
+    let drift = Drift::of(&observed.map(|observed| (observed.fingerprint, observed.foreign)));
+    let placing = place(runtime, object, observed);
+    let live = match turns.take(key, (wanted, drift), writer, has_written, placing).await? {
+        Placed::Live(live) => live,
+        Placed::Done(written) => return Ok(written),
+    };
+    let live = without_additions(runtime, key, live).await?;
+    runtime.saw(key.kind, &live);
+    let became = Fingerprint::of_live(&live);
+    runtime.unit(agent, |unit| match became {
+        Some(became) if became != wanted => {
+            unit.accepted.insert(key.clone(), (wanted, became));
+        }
+        _ => {
+            unit.accepted.remove(key);
+        }
+    });
+    Ok(true)
+}
+
+/// What came of the attempt to put an object where it should be.
+enum Placed {
+    /// It was applied, and is this.
+    Live(Value),
+    /// Nothing is to be applied; whether something was written.
+    Done(bool),
+}
+
+/// Applies an object, unless what is in its place is somebody else's.
+async fn place(runtime: &Arc<Runtime>, object: &Object, observed: Option<&Observed>) -> Result<Placed, Failure> {
+    let key = &object.key;
+    match observed {
+        Some(_) => {}
         None if key.kind == Kind::Namespace => {
             if let Some(done) = take_namespace(runtime, object).await? {
-                return Ok(done);
+                return Ok(Placed::Done(done));
             }
         }
         None => {
@@ -277,7 +366,7 @@ async fn put(
             }
         }
     }
-    let live = match runtime.client.apply(key, &object.manifest).await {
+    match runtime.client.apply(key, &object.manifest).await {
         // These fields never change; the object is made again.
         Err(ApiError::Refused { code: 422, .. })
             if matches!(key.kind, Kind::RoleBinding | Kind::Secret) && observed.is_some() =>
@@ -285,22 +374,10 @@ async fn put(
             if let Some(observed) = observed {
                 runtime.client.delete(key, &observed.uid).await?;
             }
-            runtime.client.apply(key, &object.manifest).await?
+            Ok(Placed::Live(runtime.client.apply(key, &object.manifest).await?))
         }
-        answer => answer?,
-    };
-    let live = without_additions(runtime, key, live).await?;
-    runtime.saw(key.kind, &live);
-    let became = Fingerprint::of_live(&live);
-    runtime.unit(agent, |unit| match became {
-        Some(became) if became != wanted => {
-            unit.accepted.insert(key.clone(), (wanted, became));
-        }
-        _ => {
-            unit.accepted.remove(key);
-        }
-    });
-    Ok(true)
+        answer => Ok(Placed::Live(answer?)),
+    }
 }
 
 /// Removes what others have added to an object of ours.
@@ -363,6 +440,28 @@ async fn suspend(runtime: &Runtime, key: &Key, suspended: bool) -> Result<(), Fa
     let live = runtime.client.merge(key, &json!({"spec": {"suspend": suspended}}), SUSPENDER).await?;
     runtime.saw(key.kind, &live);
     Ok(())
+}
+
+async fn suspend_in_turn(runtime: &Runtime, turns: &Turns<'_>, key: &Key) -> Result<bool, Failure> {
+    let manifest = json!({"spec": {"suspend": true}});
+    let writer = |live: Option<&Value>| writers::of(live, &manifest);
+    let suspended = Fingerprint::of_manifest(&manifest);
+    turns.take(key, (suspended, Drift::ANY), writer, |()| true, suspend(runtime, key, true)).await?;
+    Ok(true)
+}
+
+/// Removes an object that somebody may make again and again.
+async fn remove_in_turn(runtime: &Runtime, turns: &Turns<'_>, plan: &Plan, removal: &Removal) -> Result<bool, Failure> {
+    let Removal { key, observed, orphan } = removal;
+    // Of one that is being deleted already only that is changed.
+    let resumes =
+        key.kind.stage() == Stage::Delivery && observed.flux.as_ref().is_some_and(|flux| flux.suspended) != *orphan;
+    if observed.deleting && !resumes {
+        return remove(runtime, plan, removal).await;
+    }
+    let absent = Fingerprint::of_text("absent");
+    let writer = |live: Option<&Value>| writers::last(live, false);
+    turns.take(key, (absent, Drift::ANY), writer, |removed| *removed || resumes, remove(runtime, plan, removal)).await
 }
 
 /// Whether an object is here only because somebody gave it another agent's label. The agent in whose namespace it is puts

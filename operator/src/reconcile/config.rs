@@ -15,7 +15,9 @@ use tracing::{info, warn};
 use super::{Report, agent::Next};
 use crate::{
     cluster::{ApiError, ApiResult, Runtime, client::OwnPatch},
+    contest::{self, Drift, Subject, Turn, writers},
     context::{Context, Written},
+    fields::Fingerprint,
     flux::state::FluxState,
     object::{ConfigKey, Key, Owner, Stage},
     plan::{FINALIZER, Judgement, Planned, status_digest},
@@ -65,7 +67,7 @@ async fn step(context: &Context, planned: &Arc<Planned>) -> ApiResult<Next> {
         if let Judgement::Admitted(admitted) = &planned.judgement
             && !planned.is_prepared()
         {
-            prepare(context, planned, &config, &admitted.complete(&config)).await?;
+            prepare_in_turn(context, planned, &config, &admitted.complete(&config)).await?;
         }
     }
     if situation.is_too_early(context, planned, &config) {
@@ -79,9 +81,11 @@ async fn step(context: &Context, planned: &Arc<Planned>) -> ApiResult<Next> {
     } else {
         context.arrived(&planned.key);
     }
-    let left = time_left(planned, &config);
-    tell(context, planned, config, &situation).await?;
-    Ok(left.map_or(Next::Change, |left| Next::After(left + Duration::from_secs(1))))
+    let left = time_left(planned, &config).map(|left| left + Duration::from_secs(1));
+    let subject = Subject::Config(planned.key.clone(), uid(&config).to_owned());
+    let prepares = context.contests.pending(&subject).map(|(wait, _)| wait);
+    let tells = tell(context, planned, config, &situation).await?;
+    Ok([left, prepares, tells].into_iter().flatten().min().map_or(Next::Change, Next::After))
 }
 
 /// What there is of a FluxConfig.
@@ -189,6 +193,16 @@ impl Situation {
         blocked
     }
 
+    /// What somebody else keeps changing, of the FluxConfig and of what it stands on.
+    fn contested(&self, context: &Context, spec: &Subject) -> Vec<String> {
+        let of_agent = self.report.iter().flat_map(|report| report.contested_for(&self.owner)).map(str::to_owned);
+        let of_spec = context.contests.pending(spec).map(|(_, why)| why);
+        let mut contested: Vec<String> = of_agent.chain(of_spec).collect();
+        contested.sort();
+        contested.dedup();
+        contested
+    }
+
     fn waits_for(&self, key: &ConfigKey) -> Option<&str> {
         self.report.as_ref()?.waits_for.get(key).map(String::as_str)
     }
@@ -229,6 +243,35 @@ async fn prepare(context: &Context, planned: &Planned, config: &FluxConfig, comp
     Ok(())
 }
 
+/// The same, unless somebody else keeps undoing it.
+async fn prepare_in_turn(
+    context: &Context,
+    planned: &Planned,
+    config: &FluxConfig,
+    complete: &FluxConfig,
+) -> ApiResult<()> {
+    let subject = Subject::Config(planned.key.clone(), uid(config).to_owned());
+    let prepared = Fingerprint::of_text("prepared");
+    let Ok(begun) = context.contests.begin(subject, prepared, Drift::ANY, writer(context, &planned.key, false)).await
+    else {
+        return Ok(());
+    };
+    prepare(context, planned, config, complete).await?;
+    if let Some((subject, contest)) = begun.wrote() {
+        contest::announce(&context.events, &subject, &contest, config.object_ref(&()), None);
+    }
+    Ok(())
+}
+
+/// Who else wrote a FluxConfig last, or its status.
+async fn writer(context: &Context, key: &ConfigKey, status: bool) -> String {
+    let path = format!("/apis/{API_VERSION}/namespaces/{}/{}/{}", key.home, FluxConfig::plural(&()), key.name);
+    match context.management.get_path(&path).await {
+        Ok(live) => writers::last(Some(&live), status),
+        Err(_) => writers::UNKNOWN.to_owned(),
+    }
+}
+
 async fn let_go(context: &Context, planned: &Planned, config: &FluxConfig) -> ApiResult<()> {
     let metadata = &config.metadata;
     let finalizers: Vec<&String> =
@@ -242,8 +285,14 @@ async fn let_go(context: &Context, planned: &Planned, config: &FluxConfig) -> Ap
     Ok(())
 }
 
-/// Writes the status where it says something else than before, and events for what changed.
-async fn tell(context: &Context, planned: &Planned, mut config: FluxConfig, situation: &Situation) -> ApiResult<()> {
+/// Writes the status where it says something else than before, and events for what changed; how long that has to wait, where
+/// somebody else keeps writing it.
+async fn tell(
+    context: &Context,
+    planned: &Planned,
+    mut config: FluxConfig,
+    situation: &Situation,
+) -> ApiResult<Option<Duration>> {
     // What was written last and has not come back yet is what the next status goes on from.
     let written = context.written_over(&planned.key, planned.status);
     if let Some(written) = &written {
@@ -287,6 +336,7 @@ async fn tell(context: &Context, planned: &Planned, mut config: FluxConfig, situ
         (Some(_), None, Some(report)) => report.health.clone(),
         (Some(_), None, None) => AgentHealth::Absent,
     };
+    let contested = situation.contested(context, &Subject::Config(planned.key.clone(), uid(&config).to_owned()));
     let digest = Some(&*planned.policy_digest).filter(|digest| !digest.is_empty());
     let status = status::flux_config(&Seen {
         config: &config,
@@ -296,6 +346,7 @@ async fn tell(context: &Context, planned: &Planned, mut config: FluxConfig, situ
         source: situation.state(Stage::Source),
         chart: situation.chart.as_ref(),
         delivery: situation.state(Stage::Delivery),
+        contested: &contested,
         waits_for: situation.waits_for(&planned.key),
         policy_digest: digest,
         now: Timestamp::now(),
@@ -306,8 +357,14 @@ async fn tell(context: &Context, planned: &Planned, mut config: FluxConfig, situ
         None => planned.status,
     };
     if now == before {
-        return Ok(());
+        return Ok(None);
     }
+    let subject = Subject::ConfigStatus(planned.key.clone(), uid(&config).to_owned());
+    let contested = match context.contests.turn_over(&subject, before) {
+        Turn::Wait(left) => return Ok(Some(left)),
+        Turn::Now { contested } => contested,
+    };
+    let writer = if contested { Some(writer(context, &planned.key, true).await) } else { None };
     let (home, name) = (&planned.key.home, &planned.key.name);
     let body = json!({
         "apiVersion": API_VERSION, "kind": "FluxConfig",
@@ -315,9 +372,12 @@ async fn tell(context: &Context, planned: &Planned, mut config: FluxConfig, situ
         "status": status,
     });
     context.management.patch_own::<FluxConfig>(Some(home), name, OwnPatch::Status(&body)).await?;
+    if let Some(contest) = context.contests.wrote_over(&subject, before, now, writer) {
+        contest::announce(&context.events, &subject, &contest, config.object_ref(&()), None);
+    }
     announce(context, &config, &status);
     context.wrote(&planned.key, Written { over: planned.status, status });
-    Ok(())
+    Ok(None)
 }
 
 /// Events for people.

@@ -28,6 +28,8 @@ pub struct Report {
     pub waiting: Vec<(Owner, Key)>,
     /// What is in the way, for whom, in words for people.
     pub blocked: Vec<(Owner, String)>,
+    /// What somebody else keeps changing, for whom, in words for people.
+    pub contested: Vec<(Owner, String)>,
     /// FluxConfigs that are held back, and the names of those that come first.
     pub waits_for: HashMap<ConfigKey, String>,
     /// The agent.
@@ -48,5 +50,10 @@ impl Report {
     /// What is in a FluxConfig's way.
     pub fn blocked_for<'r>(&'r self, owner: &'r Owner) -> impl Iterator<Item = &'r str> {
         self.blocked.iter().filter(|(of, _)| owner.within(of)).map(|(_, text)| text.as_str())
+    }
+
+    /// What somebody else keeps changing of what a FluxConfig stands on.
+    pub fn contested_for<'r>(&'r self, owner: &'r Owner) -> impl Iterator<Item = &'r str> {
+        self.contested.iter().filter(|(of, _)| owner.within(of)).map(|(_, text)| text.as_str())
     }
 }

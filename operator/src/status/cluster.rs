@@ -4,7 +4,7 @@ use k8s_openapi::jiff::Timestamp;
 use sluicegate_crds::{ConditionStatus, FluxClusterStatus, GuardMode, bounds};
 
 use super::{
-    condition::{Conditions, Outcome, READY, RECONCILING, Reason, bounded, listed},
+    condition::{Conditions, Outcome, READY, RECONCILING, Reason, listed, shown},
     policy::count,
 };
 use crate::object::AGENT_LABEL;
@@ -13,6 +13,8 @@ use crate::object::AGENT_LABEL;
 const REACHABLE: &str = "Reachable";
 /// There only while it holds: a platform-wide Flux would reconcile tenants' objects with its own rights.
 const PLATFORM_FLUX: &str = "PlatformFluxNotExcluded";
+/// There only while it holds: somebody else keeps changing what Sluicegate writes there.
+const CONTESTED: &str = "Contested";
 
 /// All that the status of a FluxCluster is made from.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +39,8 @@ pub struct ClusterSeen<'a> {
     pub guard: Result<GuardMode, &'a str>,
     /// Deployments (`namespace/name`) of a platform-wide Flux whose selector takes in tenants' objects.
     pub platform_flux: &'a [String],
+    /// What somebody else keeps changing there, one sentence an entry.
+    pub contested: &'a [String],
     /// Now.
     pub now: Timestamp,
 }
@@ -72,11 +76,15 @@ pub fn flux_cluster(seen: &ClusterSeen<'_>) -> FluxClusterStatus {
         );
         conditions.set(PLATFORM_FLUX, Outcome::holds(Reason::PlatformFluxNotExcluded, message));
     }
+    if !seen.contested.is_empty() {
+        let list = listed(seen.contested.iter().cloned(), seen.contested.len());
+        conditions.set(CONTESTED, Outcome::holds(Reason::Contested, list));
+    }
     if let Some(retried) = retried {
         conditions.set(RECONCILING, retried);
     }
     let known = seen.old.filter(|_| seen.reachable.is_err());
-    let text = |text: &str| bounded(text, bounds::NAME);
+    let text = |text: &str| shown(text, bounds::NAME);
     FluxClusterStatus {
         conditions: conditions.list,
         kubernetes_version: seen

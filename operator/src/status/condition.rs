@@ -4,6 +4,7 @@ use std::{borrow::Cow, fmt};
 
 use k8s_openapi::jiff::Timestamp;
 use sluicegate_crds::{Condition, ConditionStatus};
+use sluicegate_policy::text::escape;
 
 /// The summary.
 pub const READY: &str = "Ready";
@@ -19,7 +20,7 @@ pub const RECONCILING: &str = "Reconciling";
 pub const STALLED: &str = "Stalled";
 
 /// Longest message of a condition, in bytes.
-const MESSAGE: usize = 32768;
+pub(super) const MESSAGE: usize = 32768;
 /// Most entries of a list in a message.
 const LISTED: usize = 10;
 
@@ -54,6 +55,8 @@ reasons! {
     Applying,
     /// Something is in the way.
     Blocked,
+    /// Somebody else keeps changing what Sluicegate writes, and it waits before it does so again.
+    Contested,
     /// It is being deleted.
     Deleting,
     /// The team suspended it.
@@ -152,7 +155,7 @@ impl<'a> Conditions<'a> {
             type_: type_.to_owned(),
             status,
             reason: reason.into_owned(),
-            message: bounded(&message, MESSAGE),
+            message: shown(&message, MESSAGE),
             last_transition_time: since,
             observed_generation: self.generation,
         });
@@ -169,11 +172,13 @@ pub(super) fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a C
     conditions.iter().find(|condition| condition.type_ == type_)
 }
 
-/// The text, or as much of it as fits into so many bytes with an ellipsis at the end.
-pub(super) fn bounded(text: &str, most: usize) -> String {
+/// A text of others as it is shown: as one line, with hidden characters spelled, and as much of it as fits into so many bytes
+/// with an ellipsis at the end. What was shown once is not changed again.
+pub(crate) fn shown(text: &str, most: usize) -> String {
     const ELLIPSIS: &str = "…";
+    let text = escape(text);
     if text.len() <= most {
-        return text.to_owned();
+        return text.into_owned();
     }
     format!("{}{ELLIPSIS}", &text[..text.floor_char_boundary(most.saturating_sub(ELLIPSIS.len()))])
 }

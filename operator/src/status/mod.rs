@@ -20,17 +20,18 @@ use std::fmt::Write as _;
 
 use k8s_openapi::jiff::Timestamp;
 use sluicegate_crds::{
-    ConditionStatus, FluxConfig, FluxConfigStatus, OnViolation, ResolvedField, ViolationStatus, bounds,
+    Condition, ConditionStatus, FluxConfig, FluxConfigStatus, OnViolation, ResolvedField, SyncStatus, ViolationStatus,
+    bounds,
 };
-use sluicegate_policy::{Admitted, Violation};
+use sluicegate_policy::{Admitted, Violation, text::escape};
 
 pub use cluster::{ClusterSeen, flux_cluster};
 pub use condition::{ADMITTED, AGENT_READY, READY, RECONCILING, Reason, STALLED, SYNCED};
 pub use policy::flux_policy;
-pub use transition::{Transition, transitions};
+pub use transition::{NOTE, Transition, transitions};
 
-pub(crate) use condition::listed;
-use condition::{Conditions, Outcome, bounded};
+use condition::{Conditions, Outcome};
+pub(crate) use condition::{listed, shown};
 
 use crate::{flux::state::FluxState, object::Key};
 
@@ -102,6 +103,8 @@ pub struct Seen<'a> {
     pub chart: Option<&'a FluxState>,
     /// The Kustomization or HelmRelease.
     pub delivery: Option<&'a FluxState>,
+    /// What somebody else keeps changing, one sentence an entry.
+    pub contested: &'a [String],
     /// Names of FluxConfigs that come first and are not ready, where the operator holds it back for them.
     pub waits_for: Option<&'a str>,
     /// Digest of the policies that the verdict was made with.
@@ -140,14 +143,65 @@ pub fn flux_config(seen: &Seen<'_>) -> FluxConfigStatus {
     if let Some((kind, outcome)) = abnormal {
         conditions.set(kind, outcome);
     }
-    FluxConfigStatus {
+    fit_to_show(FluxConfigStatus {
         conditions: conditions.list,
         resolved: resolved(seen),
         violations: violations(seen.judged),
         sync: synced.status,
         policy_digest: seen.policy_digest.map(str::to_owned),
         observed_generation: generation,
+    })
+}
+
+/// The last thing that is done to a status: no text of it, wherever it came from, draws anything but itself. A new field of a
+/// status has to be named here.
+fn fit_to_show(status: FluxConfigStatus) -> FluxConfigStatus {
+    let FluxConfigStatus { conditions, resolved, violations, sync, policy_digest, observed_generation } = status;
+    let text = |text: String| escape(&text).into_owned();
+    let resolved = resolved.into_iter().map(|field| {
+        let ResolvedField { field, value, origin } = field;
+        ResolvedField { field: text(field), value: text(value), origin: text(origin) }
+    });
+    let violations = violations.into_iter().map(|violation| {
+        let ViolationStatus { rule, field, message } = violation;
+        ViolationStatus { rule: text(rule), field: shown(&field, bounds::TEXT), message: shown(&message, bounds::TEXT) }
+    });
+    let sync = sync.map(|sync| {
+        let SyncStatus { last_attempted_revision, last_applied_revision, author, commit_message, error, objects } =
+            sync;
+        SyncStatus {
+            last_attempted_revision: last_attempted_revision.map(|revision| shown(&revision, bounds::TEXT)),
+            last_applied_revision: last_applied_revision.map(|revision| shown(&revision, bounds::TEXT)),
+            author: author.map(text),
+            commit_message: commit_message.map(text),
+            error: error.map(|error| shown(&error, sync::ERROR)),
+            objects,
+        }
+    });
+    FluxConfigStatus {
+        conditions: fit_conditions(conditions),
+        resolved: resolved.collect(),
+        violations: violations.collect(),
+        sync,
+        policy_digest: policy_digest.map(text),
+        observed_generation,
     }
+}
+
+fn fit_conditions(conditions: Vec<Condition>) -> Vec<Condition> {
+    let fit = |condition: Condition| {
+        let Condition { type_, status, reason, message, last_transition_time, observed_generation } = condition;
+        let text = |text: String| escape(&text).into_owned();
+        Condition {
+            type_: text(type_),
+            status,
+            reason: text(reason),
+            message: shown(&message, condition::MESSAGE),
+            last_transition_time: text(last_transition_time),
+            observed_generation,
+        }
+    };
+    conditions.into_iter().map(fit).collect()
 }
 
 /// `Ready`, and whether more is to come.
@@ -203,6 +257,10 @@ fn summary(seen: &Seen<'_>, admitted: &Outcome, agent: &Outcome, synced: &sync::
         let ready = Outcome::fails(Reason::Blocked, blocked(reasons));
         return Summary { ready, settled: Settled::Retrying };
     }
+    if !seen.contested.is_empty() {
+        let ready = Outcome::fails(Reason::Contested, contested(seen.contested));
+        return Summary { ready, settled: Settled::Retrying };
+    }
     if agent.status != ConditionStatus::True {
         return Summary { ready: agent.clone(), settled: Settled::Progressing };
     }
@@ -240,6 +298,9 @@ fn deleting(seen: &Seen<'_>, agent: &Outcome, synced: &Outcome) -> String {
         }
         Progress::Applying | Progress::Applied => {}
     }
+    for why in seen.contested {
+        let _ = write!(text, "; {why}");
+    }
     match seen.agent {
         AgentHealth::Sleeping => text.push_str("; the agent that does it sleeps and is woken first"),
         AgentHealth::Starting(_) | AgentHealth::Unknown => {
@@ -255,6 +316,17 @@ fn deleting(seen: &Seen<'_>, agent: &Outcome, synced: &Outcome) -> String {
 
 fn blocked(reasons: &[String]) -> String {
     if reasons.is_empty() { "something is in the way".to_owned() } else { reasons.join("; ") }
+}
+
+/// What somebody else keeps changing, and what to do. Where there are many the first say who it is.
+fn contested(reasons: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let mut text = reasons.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join("; ");
+    if reasons.len() > SHOWN {
+        let _ = write!(text, "; and {} more", reasons.len() - SHOWN);
+    }
+    text.push_str(". Sluicegate puts it right again, later each time: have the other writer leave it alone");
+    text
 }
 
 /// What something waits for, in words.
@@ -343,7 +415,7 @@ fn violation(violation: &Violation) -> ViolationStatus {
     }
     ViolationStatus {
         rule: violation.rule.id().to_owned(),
-        field: bounded(violation.field.as_ref(), bounds::TEXT),
-        message: bounded(&message, bounds::TEXT),
+        field: shown(violation.field.as_ref(), bounds::TEXT),
+        message: shown(&message, bounds::TEXT),
     }
 }

@@ -14,7 +14,7 @@ use crate::flux::{
 };
 
 /// Longest error that is kept, in bytes: as long as the message of a condition can be.
-const ERROR: usize = 32768;
+pub(super) const ERROR: usize = 32768;
 
 /// The answer.
 pub(super) struct Synced {
@@ -202,11 +202,11 @@ fn status(seen: &Seen<'_>, failure: Option<&FluxCondition>) -> Option<SyncStatus
     }
     let well = states(seen).all(|(_, state)| matches!(state.sync(), Sync::Ready(_)));
     let error = match failure {
-        Some(condition) => Some(super::bounded(&condition.message, ERROR)),
+        Some(condition) => Some(super::shown(&condition.message, ERROR)),
         None if well => None,
         None => old.and_then(|old| old.error.clone()),
     };
-    let revision = |revision: Option<&str>| revision.map(|text| super::bounded(text, bounds::TEXT));
+    let revision = |revision: Option<&str>| revision.map(|text| super::shown(text, bounds::TEXT));
     let delivery = seen.delivery;
     let status = SyncStatus {
         last_attempted_revision: revision(delivery.and_then(|state| state.attempted.as_deref())),

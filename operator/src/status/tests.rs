@@ -1,5 +1,7 @@
 //! Statuses as a specification: what Flux says, and what the team reads then.
 
+mod contested;
+mod hostile;
 mod steady;
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
@@ -106,6 +108,7 @@ impl Case {
             source: self.source.as_ref(),
             chart: self.chart.as_ref(),
             delivery: self.delivery.as_ref(),
+            contested: &[],
             waits_for: self.waits_for.as_deref(),
             policy_digest: Some("sha256:abc"),
             now: self.now,
@@ -782,6 +785,7 @@ fn a_cluster_is_ready_when_it_answers_and_has_flux_and_its_guard() {
         tenants: 3,
         guard: Ok(GuardMode::Native),
         platform_flux: &[],
+        contested: &[],
         now: time(0),
     };
     let told = |status: &FluxClusterStatus| {

@@ -2,10 +2,10 @@
 
 use sluicegate_crds::{Condition, ConditionStatus, FluxConfigStatus};
 
-use super::condition::{ADMITTED, AGENT_READY, READY, Reason, SYNCED, bounded, find};
+use super::condition::{ADMITTED, AGENT_READY, READY, Reason, SYNCED, find, shown};
 
 /// Longest note of an event, in bytes (the API server's limit).
-const NOTE: usize = 1024;
+pub const NOTE: usize = 1024;
 
 /// A change that is worth an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,7 +97,8 @@ fn summary(old: Option<&FluxConfigStatus>, new: &FluxConfigStatus) -> Option<Tra
         return Some(normal(Reason::Deleting, &now.message));
     }
     let another = before.is_none_or(|before| without_digits(&before.message) != without_digits(&now.message));
-    (is(Reason::Blocked) && (!was(Reason::Blocked) || another)).then(|| warning(Reason::Blocked, &now.message))
+    let in_the_way = [Reason::Blocked, Reason::Contested].into_iter().find(|reason| is(*reason))?;
+    (!was(in_the_way) || another).then(|| warning(in_the_way, &now.message))
 }
 
 fn both<'a>(
@@ -109,9 +110,9 @@ fn both<'a>(
 }
 
 fn normal(reason: Reason, message: &str) -> Transition {
-    Transition { reason, message: bounded(message, NOTE), warning: false }
+    Transition { reason, message: shown(message, NOTE), warning: false }
 }
 
 fn warning(reason: Reason, message: &str) -> Transition {
-    Transition { reason, message: bounded(message, NOTE), warning: true }
+    Transition { reason, message: shown(message, NOTE), warning: true }
 }

@@ -151,6 +151,44 @@ impl Watched {
     }
 }
 
+/// Kinds that are written, and that others could write too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Written {
+    /// FluxConfigs.
+    FluxConfig,
+    /// FluxPolicies.
+    FluxPolicy,
+    /// FluxClusters.
+    FluxCluster,
+    /// TenantGuards.
+    TenantGuard,
+    /// The CRDs of Flux.
+    CustomResourceDefinition,
+    /// Objects that are rendered.
+    Object(Kind),
+}
+
+impl Written {
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Written> {
+        [Self::FluxConfig, Self::FluxPolicy, Self::FluxCluster, Self::TenantGuard, Self::CustomResourceDefinition]
+            .into_iter()
+            .chain(Kind::ALL.iter().map(|kind| Self::Object(*kind)))
+    }
+
+    /// As the label has it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::FluxConfig => "FluxConfig",
+            Self::FluxPolicy => "FluxPolicy",
+            Self::FluxCluster => "FluxCluster",
+            Self::TenantGuard => "TenantGuard",
+            Self::CustomResourceDefinition => "CustomResourceDefinition",
+            Self::Object(kind) => kind.name(),
+        }
+    }
+}
+
 impl Answer {
     /// What became of a request.
     pub fn of<T>(result: &Result<T, kube::Error>) -> Self {
@@ -190,6 +228,14 @@ struct ByKind {
     kind: &'static str,
 }
 
+/// `cluster` is the name of a FluxCluster, which administrators choose; empty for Sluicegate's own objects on the management
+/// cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByCluster {
+    cluster: String,
+    kind: &'static str,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByVerdict {
     verdict: &'static str,
@@ -207,6 +253,8 @@ pub struct Metrics {
     watch_restarts: Family<ByKind, Count>,
     fluxconfigs: Family<ByVerdict, Gauge>,
     drift_repairs: Family<ByKind, Count>,
+    contested_repairs: Family<ByCluster, Count>,
+    contested_objects: Family<ByCluster, Gauge>,
     leader: Gauge,
 }
 
@@ -234,6 +282,8 @@ impl Metrics {
             watch_restarts: Family::default(),
             fluxconfigs: Family::default(),
             drift_repairs: Family::default(),
+            contested_repairs: Family::default(),
+            contested_objects: Family::default(),
             leader: Gauge::default(),
         };
         metrics.register();
@@ -257,6 +307,16 @@ impl Metrics {
             "drift_repairs",
             "Objects that somebody else had changed or deleted, and that were put right",
             self.drift_repairs.clone(),
+        );
+        registry.register(
+            "contested_repairs",
+            "Repairs after which the next has to wait, since somebody else keeps changing the object",
+            self.contested_repairs.clone(),
+        );
+        registry.register(
+            "contested_objects",
+            "Objects that wait for their next repair, since somebody else keeps changing them",
+            self.contested_objects.clone(),
         );
         registry.register("leader", "1 where this process leads", self.leader.clone());
         registry.register("build", "What is running", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
@@ -283,6 +343,8 @@ impl Metrics {
         for kind in Kind::ALL {
             self.drift_repairs.get_or_create_owned(&ByKind { kind: kind.name() });
         }
+        // Sluicegate's own objects.
+        self.cluster("");
     }
 
     /// A reconciliation of an agent ended.
@@ -316,6 +378,36 @@ impl Metrics {
         self.drift_repairs.get_or_create(&ByKind { kind: kind.name() }).inc();
     }
 
+    /// The next repair of an object of this kind has to wait.
+    pub fn contested_repair(&self, cluster: &str, kind: Written) {
+        let label = ByCluster { cluster: cluster.to_owned(), kind: kind.label() };
+        self.contested_repairs.get_or_create_owned(&label).inc();
+    }
+
+    /// So many objects of a kind wait for their next repair.
+    pub fn contested(&self, cluster: &str, kind: Written, number: usize) {
+        let label = ByCluster { cluster: cluster.to_owned(), kind: kind.label() };
+        self.contested_objects.get_or_create_owned(&label).set(integer(number));
+    }
+
+    /// A cluster is connected: its series are there from now on.
+    pub fn cluster(&self, cluster: &str) {
+        for kind in Written::all() {
+            let label = ByCluster { cluster: cluster.to_owned(), kind: kind.label() };
+            self.contested_repairs.get_or_create_owned(&label);
+            self.contested_objects.get_or_create_owned(&label);
+        }
+    }
+
+    /// A cluster is not connected any more, and has no series.
+    pub fn no_cluster(&self, cluster: &str) {
+        for kind in Written::all() {
+            let label = ByCluster { cluster: cluster.to_owned(), kind: kind.label() };
+            self.contested_repairs.remove(&label);
+            self.contested_objects.remove(&label);
+        }
+    }
+
     /// This process leads, or does not.
     pub fn leads(&self, leading: bool) {
         self.leader.set(i64::from(leading));
@@ -347,7 +439,7 @@ fn integer(number: usize) -> i64 {
 mod tests {
     use std::{collections::BTreeSet, time::Duration};
 
-    use super::{Answer, Exposition as _, Metrics, Queue, Reconciled, Verb, Verdict, Watched};
+    use super::{Answer, Exposition as _, Metrics, Queue, Reconciled, Verb, Verdict, Watched, Written};
     use crate::object::Kind;
 
     fn value(metrics: &Metrics, series: &str) -> Option<String> {
@@ -364,6 +456,9 @@ mod tests {
         metrics.watch_restarted(Watched::Object(Kind::Kustomization));
         metrics.fluxconfigs(Verdict::Refused, 3);
         metrics.drift_repaired(Kind::RoleBinding);
+        metrics.cluster("prod");
+        metrics.contested_repair("prod", Written::Object(Kind::Deployment));
+        metrics.contested("prod", Written::TenantGuard, 2);
         metrics.leads(true);
         for (series, expected) in [
             (r#"sluicegate_operator_reconciles_total{result="changed"}"#, "1"),
@@ -376,6 +471,9 @@ mod tests {
             (r#"sluicegate_operator_watch_restarts_total{kind="Kustomization"}"#, "1"),
             (r#"sluicegate_operator_fluxconfigs{verdict="refused"}"#, "3"),
             (r#"sluicegate_operator_drift_repairs_total{kind="RoleBinding"}"#, "1"),
+            (r#"sluicegate_operator_contested_repairs_total{cluster="prod",kind="Deployment"}"#, "1"),
+            (r#"sluicegate_operator_contested_objects{cluster="prod",kind="TenantGuard"}"#, "2"),
+            (r#"sluicegate_operator_contested_objects{cluster="",kind="FluxConfig"}"#, "0"),
             ("sluicegate_operator_leader", "1"),
             (concat!(r#"sluicegate_operator_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""}"#), "1"),
         ] {
@@ -403,6 +501,17 @@ mod tests {
         Watched::all().for_each(|watched| metrics.watch_restarted(watched));
         Verdict::ALL.iter().for_each(|verdict| metrics.fluxconfigs(*verdict, 1));
         Kind::ALL.iter().for_each(|kind| metrics.drift_repaired(*kind));
+        for written in Written::all() {
+            metrics.contested_repair("", written);
+            metrics.contested("", written, 1);
+        }
+        assert_eq!(series(&metrics), before);
+        metrics.cluster("prod");
+        let with = series(&metrics);
+        assert_eq!(with.len(), before.len() + 2 * Written::all().count());
+        Written::all().for_each(|written| metrics.contested("prod", written, 1));
+        assert_eq!(series(&metrics), with);
+        metrics.no_cluster("prod");
         assert_eq!(series(&metrics), before);
     }
 

@@ -20,7 +20,11 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use sluicegate_operator::telemetry::health::{Beat, Gate};
+use sluicegate_operator::{
+    contest::{Contests, Drift, Turn, writers},
+    fields::Fingerprint,
+    telemetry::health::{Beat, Gate},
+};
 use tokio::{
     sync::Notify,
     time::{sleep, timeout},
@@ -33,7 +37,7 @@ use super::{
 };
 use crate::{
     install::{CONFIGURATION, GUARD_CONFIGURATION, SECRET},
-    telemetry::Metrics,
+    telemetry::{Metrics, Written},
 };
 
 /// After a failure.
@@ -56,6 +60,8 @@ enum LookError {
     Contended,
     #[error("the patch of {0} cannot be written")]
     Patch(&'static str, #[source] serde_json::Error),
+    #[error("{0}")]
+    Contested(String),
     #[error("the API server did not answer within {} s", WITHIN.as_secs())]
     Slow,
 }
@@ -90,14 +96,19 @@ impl Managed {
         }
         tokio::spawn(tell(Api::<MutatingWebhookConfiguration>::all(self.client.clone()), CONFIGURATION, news.clone()));
         let mut served: Option<Material> = None;
+        let (mut contests, mut contested) = (Contests::default(), None);
         loop {
             beat.turn();
-            let look = timeout(WITHIN, self.look(&mut served, &serving, &metrics)).await;
+            let look = timeout(WITHIN, self.look(&mut served, &serving, &metrics, &mut contests)).await;
             let wait = match look.unwrap_or(Err(LookError::Slow)) {
-                Ok(()) => {
+                Ok(waits) => {
                     ready.open();
+                    if let Some(why) = waits.as_ref().filter(|_| waits != contested) {
+                        warn!("{why}");
+                    }
+                    contested = waits;
                     // Whatever watches say.
-                    self.ages.look_every()
+                    if contested.is_some() { AGAIN } else { self.ages.look_every() }
                 }
                 Err(error) => {
                     warn!(error = &error as &dyn std::error::Error, "the certificate");
@@ -111,25 +122,35 @@ impl Managed {
         }
     }
 
-    async fn look(&self, served: &mut Option<Material>, serving: &Serving, metrics: &Metrics) -> Result<(), LookError> {
-        let material = self.material().await?;
+    async fn look(
+        &self,
+        served: &mut Option<Material>,
+        serving: &Serving,
+        metrics: &Metrics,
+        contests: &mut Contests<Place>,
+    ) -> Result<Option<String>, LookError> {
+        let material = self.material(metrics, contests).await?;
         // Trust comes first: whoever reads of a new authority does not yet see what it has signed.
+        let mut waits = None;
         for name in [CONFIGURATION, GUARD_CONFIGURATION] {
-            let kind = "ValidatingWebhookConfiguration";
-            self.trust::<ValidatingWebhookConfiguration>(kind, name, &material.bundle).await?;
+            let place = (Written::Validating, name);
+            let trusts = self.trust::<ValidatingWebhookConfiguration>(place, &material.bundle, metrics, contests).await;
+            waits = waits.or(contested(trusts)?);
         }
-        let kind = "MutatingWebhookConfiguration";
-        self.trust::<MutatingWebhookConfiguration>(kind, CONFIGURATION, &material.bundle).await?;
+        let place = (Written::Mutating, CONFIGURATION);
+        let trusts = self.trust::<MutatingWebhookConfiguration>(place, &material.bundle, metrics, contests).await;
+        waits = waits.or(contested(trusts)?);
         if served.as_ref() != Some(&material) {
             metrics.certificate_ends(serving.set(&material.chain, &material.key)?);
             info!("serving the certificate of the Secret {SECRET}");
             *served = Some(material);
         }
-        Ok(())
+        Ok(waits)
     }
 
     /// The Secret's content, which is written first where something is due.
-    async fn material(&self) -> Result<Material, LookError> {
+    async fn material(&self, metrics: &Metrics, contests: &mut Contests<Place>) -> Result<Material, LookError> {
+        let (place, readable) = ((Written::Secret, SECRET), Fingerprint::of_text("readable"));
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
         for _ in 0..TRIES {
             let secret = secrets.get_opt(SECRET).await.map_err(refused(format!("reading the Secret {SECRET}")))?;
@@ -142,6 +163,12 @@ impl Managed {
                 continue;
             };
             let parameters = PostParams::default();
+            // What is due is renewed; what somebody else has made unreadable is made again, and not for ever.
+            let spoiled = found.is_none();
+            if spoiled {
+                wait_turn(contests, place, readable)?;
+            }
+            let metadata = secret.as_ref().map(|secret| secret.metadata.clone()).unwrap_or_default();
             let written = match secret {
                 None => secrets.create(&parameters, &manifest(None, &material)).await,
                 // With its resource version: it must be the one that was read.
@@ -150,6 +177,9 @@ impl Managed {
             match written {
                 Ok(_) => {
                     info!("wrote the Secret {SECRET}");
+                    if spoiled {
+                        wrote(contests, metrics, place, readable, &metadata);
+                    }
                     return Ok(material);
                 }
                 Err(kube::Error::Api(status)) if status.code == 409 => {
@@ -163,28 +193,67 @@ impl Managed {
     }
 
     /// Has the API server trust these authorities. A configuration that is not there is somebody's wish.
-    async fn trust<K>(&self, kind: &'static str, name: &str, bundle: &str) -> Result<(), LookError>
+    async fn trust<K>(
+        &self,
+        place: Place,
+        bundle: &str,
+        metrics: &Metrics,
+        contests: &mut Contests<Place>,
+    ) -> Result<(), LookError>
     where
         K: kube::Resource<Scope = kube::core::ClusterResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
         K: serde::Serialize,
         K::DynamicType: Default,
     {
+        let (kind, name) = (place.0.label(), place.1);
         let api: Api<K> = Api::all(self.client.clone());
         let Some(found) = api.get_opt(name).await.map_err(refused(format!("reading the {kind} {name}")))? else {
             debug!(kind, name, "there is none");
             return Ok(());
         };
+        let metadata = found.meta().clone();
         let found = serde_json::to_value(found).map_err(|error| LookError::Patch(kind, error))?;
         let operations = operations(&found, &STANDARD.encode(bundle));
         if operations.is_empty() {
             return Ok(());
         }
+        let wanted = Fingerprint::of_text(bundle);
+        wait_turn(contests, place, wanted)?;
         let patch = serde_json::from_value(Value::Array(operations)).map_err(|error| LookError::Patch(kind, error))?;
         api.patch(name, &PatchParams::default(), &Patch::<()>::Json(patch))
             .await
             .map_err(refused(format!("patching the {kind} {name}")))?;
         info!(kind, name, "has the authorities of the Secret {SECRET}");
+        wrote(contests, metrics, place, wanted, &metadata);
         Ok(())
+    }
+}
+
+/// What is written: its kind, and its name.
+type Place = (Written, &'static str);
+
+/// Why something has to wait; it must not keep the rest from being done.
+fn contested(result: Result<(), LookError>) -> Result<Option<String>, LookError> {
+    match result {
+        Ok(()) => Ok(None),
+        Err(LookError::Contested(why)) => Ok(Some(why)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Nothing is written while somebody else keeps writing the same.
+fn wait_turn(contests: &Contests<Place>, place: Place, wanted: Fingerprint) -> Result<(), LookError> {
+    let Turn::Wait(_) = contests.turn(&place, wanted, Drift::ANY) else { return Ok(()) };
+    let subject = format!("{} {}", place.0.label(), place.1);
+    let why = contests.pending(&place).map(|(_, contest)| contest.text(&subject));
+    Err(LookError::Contested(why.unwrap_or_else(|| format!("{subject} is contested"))))
+}
+
+/// It was written over what somebody else, whom its metadata name, had made of it.
+fn wrote(contests: &mut Contests<Place>, metrics: &Metrics, place: Place, wanted: Fingerprint, before: &ObjectMeta) {
+    let writer = writers::newest(before).map(|(_, writer)| format!("{writer} writes it"));
+    if contests.wrote(place, wanted, Drift::ANY, writer).is_some() {
+        metrics.contested_repair(place.0);
     }
 }
 

@@ -3,6 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Serialize;
 use serde_json::Value;
+use sluicegate_policy::text::escape;
 
 use super::{API_VERSION, KIND};
 
@@ -103,6 +104,7 @@ pub fn encode(uid: &str, answer: &Answer) -> Result<Vec<u8>, serde_json::Error> 
     sent.push_str(r#","allowed":"#);
     sent.push_str(if answer.is_allowed() { "true" } else { "false" });
     if let Some(message) = &answer.refusal {
+        let message = &lines(message);
         sent.push_str(r#","status":"#);
         sent.push_str(&serde_json::to_string(&Status { code: 403, reason: "Forbidden", message })?);
     }
@@ -140,6 +142,11 @@ struct Status<'a> {
     message: &'a str,
 }
 
+/// A refusal as clients print it: the lines are ours, and in none is anything hidden, whatever it quotes.
+fn lines(message: &str) -> String {
+    message.split('\n').map(escape).collect::<Vec<_>>().join("\n")
+}
+
 /// As many of them, and of each as much, as clients show.
 fn warnings(all: &[String]) -> Vec<String> {
     let mut warnings: Vec<String> = all.iter().take(WARNINGS).map(|warning| cut(warning)).collect();
@@ -150,15 +157,17 @@ fn warnings(all: &[String]) -> Vec<String> {
 }
 
 fn cut(warning: &str) -> String {
+    let warning = escape(warning);
     match warning.char_indices().nth(WARNING - 1) {
         Some((at, _)) if warning.chars().count() > WARNING => format!("{}…", &warning[..at]),
-        Some(_) | None => warning.to_owned(),
+        Some(_) | None => warning.into_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use sluicegate_policy::text::is_hidden;
 
     use super::*;
 
@@ -186,6 +195,18 @@ mod tests {
         let patch = STANDARD.decode(response["patch"].as_str().unwrap()).unwrap();
         let expected = json!([{"op": "add", "path": "/spec/source/ref", "value": {"branch": "main"}}]);
         assert_eq!(serde_json::from_slice::<Value>(&patch).unwrap(), expected);
+    }
+
+    #[test]
+    fn nothing_in_an_answer_draws_more_than_itself() {
+        let hostile = "x\u{1b}[2J\u{202e}\r\u{85}\u{2028}\u{200b}\u{e0061}";
+        let answer = Answer::denied(format!("{hostile}\n  help: {hostile}")).warn(format!("{hostile}\n{hostile}"));
+        let response = sent(&answer)["response"].clone();
+        let (refusal, warning) =
+            (response["status"]["message"].as_str().unwrap(), response["warnings"][0].as_str().unwrap());
+        assert_eq!(refusal.lines().count(), 2, "{refusal}");
+        assert!(!refusal.replace('\n', "").chars().any(is_hidden), "{refusal:?}");
+        assert!(!warning.chars().any(is_hidden), "{warning:?}");
     }
 
     #[test]

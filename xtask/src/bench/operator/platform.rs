@@ -197,6 +197,7 @@ impl Platform {
                     source: Some(&flux),
                     chart: None,
                     delivery: Some(&flux),
+                    contested: &[],
                     waits_for: None,
                     policy_digest: Some("0123456789abcdef0123456789abcdef"),
                     now,
