@@ -20,7 +20,6 @@ use crate::{
     fields::{self, Fingerprint},
     object::{AGENT_LABEL, ConfigKey, Key, Kind, MANAGED_BY_LABEL, MANAGER, Object, Owner, Stage},
     plan::Plan,
-    render::AgentId,
 };
 
 /// Requests of one reconcile at the same time. Sixteen agents are worked on at once, and each request under way is a connection
@@ -217,10 +216,7 @@ pub async fn carry_out(
     // One after the other where it matters has been settled: what may go now may go in any order.
     stream::iter(removals)
         .for_each_concurrent(CONCURRENCY, |removal| async move {
-            let result = match is_astray(runtime, agent, plan, &removal) {
-                true => Ok(false),
-                false => remove(runtime, plan, &removal).await,
-            };
+            let result = remove(runtime, plan, &removal).await;
             note(&removal.observed.owner, &removal.key, result);
         })
         .await;
@@ -363,19 +359,6 @@ async fn suspend(runtime: &Runtime, key: &Key, suspended: bool) -> Result<(), Fa
     let live = runtime.client.merge(key, &json!({"spec": {"suspend": suspended}}), SUSPENDER).await?;
     runtime.saw(key.kind, &live);
     Ok(())
-}
-
-/// Whether an object is here only because somebody gave it another agent's label. The agent in whose namespace it is puts
-/// the label right; to remove it here would take that agent's namespace away.
-fn is_astray(runtime: &Runtime, agent: &Arc<str>, plan: &Plan, Removal { key, observed, .. }: &Removal) -> bool {
-    let beside_its_agent = match *observed.owner {
-        Owner::Agent | Owner::Config { .. } => true,
-        // Target namespaces, and what is in them, are not.
-        Owner::Tenant(_) => key.kind == Kind::ServiceAccount,
-    };
-    let namespace = if key.kind == Kind::Namespace { &key.name } else { &key.namespace };
-    let rightful = AgentId { cluster: runtime.id.clone(), namespace: namespace.clone() };
-    beside_its_agent && **namespace != **agent && !plan.members(&rightful).is_empty()
 }
 
 /// What an orphan has deployed stays, and so does the namespace that it is in: from now on it counts as one that was there
