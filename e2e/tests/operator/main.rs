@@ -2,7 +2,8 @@
 //! nothing. It runs as a process of the host with the rights of its ServiceAccount (see `suite::operator`).
 //!
 //! `deliveries`, `escape`, `tenancy` and `sync` need the node of `cargo xtask cluster run`; `drift`, `life`,
-//! `rendered` and `waits` share a control plane of the run, `quiet`, `faults`, `clusters` and `crds` start their own.
+//! `rendered` and `waits` share a control plane of the run, `quiet`, `faults`, `floods`, `strays`, `clusters` and `crds` start their
+//! own.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "tests say what they measured and saw")]
@@ -13,9 +14,11 @@ mod deliveries;
 mod drift;
 mod escape;
 mod faults;
+mod floods;
 mod life;
 mod quiet;
 mod rendered;
+mod strays;
 mod support;
 mod sync;
 mod tenancy;

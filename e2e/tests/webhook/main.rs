@@ -10,6 +10,7 @@ mod attempts;
 mod availability;
 mod differential;
 mod escape;
+mod floods;
 mod flux;
 mod fluxcluster;
 mod fluxconfig;

@@ -95,7 +95,7 @@ impl Reading {
     /// Sluicegate's own.
     pub const OWN: Reading = Reading { budget: 32 * 1024 * 1024, ..Self::CONFIG };
     /// A FluxCluster: policies select by its labels.
-    pub const CLUSTER: Reading = Reading { labels: Texts::All, ..Self::OWN };
+    pub const CLUSTER: Reading = Reading { labels: Texts::All, budget: 256 * 1024, ..Self::CONFIG };
     /// That it is there.
     pub const IDENTITY: Reading = Reading {
         labels: Texts::Only(&[]),
@@ -136,14 +136,14 @@ impl Lean {
     }
 }
 
-/// Labels of a Namespace. One that has too many is nobody's: its only label is a tenant that cannot be, so that neither a tenant nor a
-/// selector is found in what is left of them.
+/// Labels of a Namespace. One that has too many is nobody's: its only labels name a tenant that cannot be, so that neither a tenant nor
+/// a selector is found in what is left of them.
 pub fn namespace_labels(namespace: &Lean) -> BTreeMap<String, String> {
     if namespace.whole {
         let labels = namespace.value["metadata"]["labels"].as_object().into_iter().flatten();
         labels.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
     } else {
-        BTreeMap::from([(TENANT_LABEL.to_owned(), TOO_MANY.to_owned())])
+        [TENANT_LABEL, HOME_LABEL].into_iter().map(|label| (label.to_owned(), TOO_MANY.to_owned())).collect()
     }
 }
 
@@ -652,6 +652,7 @@ pub(super) fn read<'de, S: DeserializeSeed<'de>>(text: &'de [u8], seed: S) -> Re
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use sluicegate_policy::grammar::TenantName;
 
     use super::*;
 
@@ -738,6 +739,18 @@ mod tests {
                 assert_eq!(reduced.value["spec"], json!({"suspend": true}), "{place}");
             }
         }
+    }
+
+    #[test]
+    fn a_namespace_with_too_many_labels_is_nobody_s() {
+        let mut namespace = object();
+        namespace["metadata"]["labels"][TENANT_LABEL] = json!("team-a");
+        let labels = namespace_labels(&lean(&namespace, &Reading::NAMESPACE));
+        assert_eq!((labels[TENANT_LABEL].as_str(), labels["x"].as_str()), ("team-a", "y"));
+        let more = (0..5_000).map(|number| (format!("k{number}"), json!("")));
+        namespace["metadata"]["labels"].as_object_mut().unwrap().extend(more);
+        let labels = namespace_labels(&lean(&namespace, &Reading::NAMESPACE));
+        assert!(TenantName::new(&labels[TENANT_LABEL]).is_err() && labels.len() == 2, "{labels:?}");
     }
 
     #[test]
