@@ -69,6 +69,22 @@ impl Watched {
     }
 }
 
+/// What is planted at the same time: with `SLUICEGATE_E2E_FULL` sixty objects of one kind after the other, as many as were reported to end
+/// a process; otherwise two of every kind at once, which takes a minute.
+pub fn rounds(watched: BTreeSet<Watched>) -> Vec<(usize, Vec<Watched>)> {
+    if std::env::var_os("SLUICEGATE_E2E_FULL").is_some() {
+        watched.into_iter().map(|one| (60, vec![one])).collect()
+    } else {
+        vec![(2, watched.into_iter().collect())]
+    }
+}
+
+/// For people: what a round plants.
+pub fn named(count: usize, watched: &[Watched]) -> String {
+    let names: Vec<String> = watched.iter().map(Watched::name).collect();
+    format!("{count} large each of {}", names.join(", "))
+}
+
 /// Large objects of one kind, until [`Flood::end`].
 #[derive(Debug)]
 pub struct Flood {

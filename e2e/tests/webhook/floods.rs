@@ -1,7 +1,7 @@
 //! Objects of more than a megabyte, of every kind that the webhook watches: it starts and answers all the same.
 
 use sluicegate_e2e::Error;
-use sluicegate_e2e::suite::flood::{Flood, Watched};
+use sluicegate_e2e::suite::flood::{Flood, Watched, named, rounds};
 use sluicegate_e2e::suite::webhook::{Replica, USER};
 
 use crate::support::on_own;
@@ -10,12 +10,7 @@ const MIB: u64 = 1024 * 1024;
 /// What `deploy/webhook` gives to the webhook.
 const LIMIT: u64 = 512 * MIB;
 /// What large objects may cost beside that, however many there are.
-const COST: u64 = 192 * MIB;
-
-/// How many large objects of each kind: few in every run, and as many as were reported with `SLUICEGATE_E2E_FULL`.
-fn count() -> usize {
-    if std::env::var_os("SLUICEGATE_E2E_FULL").is_some() { 60 } else { 8 }
-}
+const COST: u64 = 96 * MIB;
 
 #[test]
 fn large_objects_of_no_watched_kind_end_the_webhook() {
@@ -35,18 +30,18 @@ fn large_objects_of_no_watched_kind_end_the_webhook() {
         let watched = Watched::by(&hook.cluster, USER)?;
         assert!(watched.len() >= 5, "what is watched is seen: {watched:?}");
         let scratch = hook.space.namespace("scratch").await?;
-        for watched in &watched {
-            let flood = Flood::of(&hook.space, watched, &scratch, count()).await?;
+        for (count, watched) in rounds(watched) {
+            let mut floods = Vec::new();
+            for one in &watched {
+                floods.push(Flood::of(&hook.space, one, &scratch, count).await?);
+            }
             let most = peak().await?;
-            println!("{} large {}: {} MiB", count(), watched.name(), most / MIB);
-            assert!(
-                most < LIMIT && most < usual + COST,
-                "{}: {} MiB, usually {}",
-                watched.name(),
-                most / MIB,
-                usual / MIB
-            );
-            flood.end(&hook.space).await?;
+            let what = named(count, &watched);
+            println!("{what}: {} MiB", most / MIB);
+            assert!(most < LIMIT && most < usual + COST, "{what}: {} MiB, usually {}", most / MIB, usual / MIB);
+            for flood in floods {
+                flood.end(&hook.space).await?;
+            }
         }
         Ok(())
     });

@@ -545,7 +545,7 @@ impl<'de> Visitor<'de> for OneEvent<'_> {
             match (&*field, kind.as_deref()) {
                 ("type", _) => kind = Some(map.next_value()?),
                 ("object", Some("ADDED" | "MODIFIED")) => {
-                    event = Some(Event::Saw(map.next_value_seed(OneObject(self.0))?))
+                    event = Some(Event::Saw(map.next_value_seed(OneObject(self.0))?));
                 }
                 ("object", Some("DELETED")) => event = Some(Event::Lost(map.next_value_seed(OneObject(self.0))?)),
                 ("object", Some("BOOKMARK")) => {

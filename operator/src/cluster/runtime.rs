@@ -482,7 +482,10 @@ async fn follow_copies(runtime: Weak<Runtime>, kind: Kind, namespace: Box<str>, 
             }
         }
     }
-    watch(api, Some(&ours()), Reading::RENDERED, client.turns(), tell).await;
+    // Of hundreds of these tasks each keeps what it needs.
+    let turns = client.turns();
+    drop(client);
+    watch(api, Some(&ours()), Reading::RENDERED, turns, tell).await;
 }
 
 async fn watch_kind(runtime: Arc<Runtime>, kind: Kind) {
