@@ -23,6 +23,7 @@ use crate::{
     reconcile::{self, agent::Next},
     render::Account,
     status::{self, ClusterSeen},
+    strays,
     telemetry::metrics::Queue,
 };
 
@@ -52,6 +53,7 @@ pub async fn run(context: Arc<Context>, management: Connection, permit: Permit, 
             info!(cluster = id, "is not connected any more");
             connected.remove(&id);
             context.set_cluster(&id, Err(None));
+            context.metrics.forget_cluster(&id);
         }
         for (id, cluster) in &clusters {
             let wanted = match Wanted::of(&context, cluster) {
@@ -168,6 +170,7 @@ fn start(context: &Arc<Context>, runtime: &Arc<Runtime>) {
     runtime.start();
     guard::start(context, runtime);
     flux_crds::start(context, runtime);
+    runtime.keep(tokio::spawn(strays::tell(context.clone(), Arc::downgrade(runtime))).abort_handle());
     for agent in context.plan.agents(&runtime.id) {
         runtime.queue.push(Arc::from(agent.namespace.as_str()));
     }

@@ -27,6 +27,7 @@ use crate::{
     cluster::{
         ApiError, Runtime,
         client::OwnPatch,
+        lean::{Lean, Reading},
         watch::{News, watch},
     },
     clusters::backoff,
@@ -102,7 +103,9 @@ pub fn start(context: &Arc<Context>, runtime: &Arc<Runtime>) {
     let follow = |what: &'static str, resource: ApiResource, labels: Option<&'static str>| {
         let guards = guards.clone();
         let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
-        let task = tokio::spawn(async move { watch(api, labels, |news| guards.take(what, news)).await });
+        let turns = runtime.client.turns();
+        let task =
+            tokio::spawn(async move { watch(api, labels, Reading::OWN, turns, |news| guards.take(what, news)).await });
         runtime.keep(task.abort_handle());
     };
     follow(NAMESPACES, Kind::Namespace.api_resource(), Some(TENANT_LABEL));
@@ -160,19 +163,16 @@ impl Guards {
     }
 
     fn take(&self, what: &'static str, news: News) {
-        let of = |object: &Value| {
-            let field = if what == NAMESPACES { "name" } else { "namespace" };
-            Arc::<str>::from(object["metadata"][field].as_str().unwrap_or_default())
-        };
-        let only_one = |object: &Value| what == NAMESPACES || object["metadata"]["name"] == TENANT_GUARD;
+        let of = |object: &Lean| Arc::<str>::from(object.text(if what == NAMESPACES { "name" } else { "namespace" }));
+        let only_one = |object: &Lean| what == NAMESPACES || object.text("name") == TENANT_GUARD;
         match news {
             News::Saw(object) if only_one(&object) => {
                 let namespace = of(&object);
                 let mut seen = self.seen();
                 if what == NAMESPACES {
-                    seen.namespaces.insert(namespace.clone(), Labelled::read(&object));
+                    seen.namespaces.insert(namespace.clone(), Labelled::read(&object.value));
                 } else {
-                    seen.saw(namespace.clone(), Written::read(&object));
+                    seen.saw(namespace.clone(), Written::read(&object.value));
                 }
                 drop(seen);
                 self.push([namespace]);
@@ -183,7 +183,7 @@ impl Guards {
                 if what == NAMESPACES {
                     seen.namespaces.remove(&namespace);
                 } else {
-                    seen.lost(&namespace, Written::read(&object).version);
+                    seen.lost(&namespace, Written::read(&object.value).version);
                 }
                 drop(seen);
                 self.push([namespace]);

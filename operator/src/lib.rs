@@ -28,6 +28,7 @@ pub mod rights;
 mod run;
 mod secrets;
 pub mod status;
+mod strays;
 pub mod telemetry;
 
 pub use run::{Options, RunError, run};

@@ -90,10 +90,10 @@ pub enum RunError {
 pub async fn run(options: Options, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), RunError> {
     // Another part of the program may have chosen already; then that choice stands.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = connect::management(options.kubeconfig.as_deref())
+    let connection = connect::management(options.kubeconfig.as_deref())
         .await
-        .map_err(|error| RunError::Connect(error.to_string()))?
-        .client;
+        .map_err(|error| RunError::Connect(error.to_string()))?;
+    let client = connection.client.clone();
     let metrics = Arc::new(Metrics::default());
     let (current, serving, health) = (Arc::new(Current::default()), Arc::new(Serving::default()), Health::default());
     let listen =
@@ -101,7 +101,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()> + Send + 'stat
     let (listener, probes) = (listen(options.listen).await?, listen(options.probes).await?);
     tokio::spawn(server::serve(probes, metrics.clone(), health.clone(), std::future::pending()));
     tokio::spawn(keep(
-        client.clone(),
+        connection,
         current.clone(),
         metrics.clone(),
         health.task("the snapshot", Duration::from_secs(60)),

@@ -5,6 +5,7 @@
 //! or by `SLUICEGATE_E2E_CLUSTER` (one of this harness, which `cargo xtask cluster run` or `up` has started).
 
 mod diagnostics;
+pub mod flood;
 pub mod flux;
 pub mod git;
 pub mod helm;

@@ -132,6 +132,11 @@ impl Replica {
         self.process.stop()
     }
 
+    /// Resident memory now and at most so far, in bytes; `None` where it does not run.
+    pub fn memory(&self) -> Option<(u64, u64)> {
+        self.process.memory()
+    }
+
     /// The end of its log.
     pub fn log_tail(&self, word: &str, lines: usize) -> String {
         self.process.log_tail(word, lines)

@@ -2,8 +2,8 @@
 //! nothing. It runs as a process of the host with the rights of its ServiceAccount (see `suite::operator`).
 //!
 //! `deliveries`, `escape`, `tenancy` and `sync` need the node of `cargo xtask cluster run`; `drift`, `life`,
-//! `rendered` and `waits` share a control plane of the run, `quiet`, `faults`, `fights`, `hostile`, `clusters` and `crds`
-//! start their own.
+//! `rendered` and `waits` share a control plane of the run, `quiet`, `faults`, `fights`, `floods`, `hostile`, `strays`, `clusters`
+//! and `crds` start their own.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "tests say what they measured and saw")]
@@ -15,10 +15,12 @@ mod drift;
 mod escape;
 mod faults;
 mod fights;
+mod floods;
 mod hostile;
 mod life;
 mod quiet;
 mod rendered;
+mod strays;
 mod support;
 mod sync;
 mod tenancy;

@@ -11,6 +11,7 @@ mod availability;
 mod connections;
 mod differential;
 mod escape;
+mod floods;
 mod flux;
 mod fluxcluster;
 mod fluxconfig;

@@ -3,13 +3,19 @@
 use std::{sync::Arc, time::Duration};
 
 use kube::{
-    api::{DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy},
+    api::{DeleteParams, GetParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy},
     core::{DynamicObject, ObjectMeta, PartialObjectMeta, Request, Resource},
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{connect::Connection, streams::Stream};
+use super::{
+    connect::Connection,
+    fetch::{self, Failure},
+    lean::{Lean, Reading},
+    streams::Stream,
+    watch::Turns,
+};
 use crate::{
     errors::with_causes,
     object::{Key, Kind, MANAGER},
@@ -41,6 +47,9 @@ pub enum ApiError {
         /// Its message.
         message: String,
     },
+    /// The object is larger than anything that Sluicegate works with, and was not read.
+    #[error("it is larger than anything that Sluicegate works with")]
+    TooLarge,
     /// It could not be asked, or its answer not be understood.
     #[error("the API server cannot be reached: {0}")]
     Unreachable(String),
@@ -70,6 +79,17 @@ impl From<kube::Error> for ApiError {
                 ApiError::Refused { code: status.code, reason: status.reason.clone(), message: status.message.clone() }
             }
             other => ApiError::Unreachable(with_causes(&other)),
+        }
+    }
+}
+
+impl From<Failure> for ApiError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Api(status) => {
+                ApiError::Refused { code: status.code, reason: status.reason, message: status.message }
+            }
+            Failure::Other(why) => ApiError::Unreachable(why),
         }
     }
 }
@@ -106,6 +126,11 @@ impl ClusterClient {
         self.connection.streams.join()
     }
 
+    /// What is read of the cluster in turn.
+    pub fn turns(&self) -> Turns {
+        self.connection.turns.clone()
+    }
+
     /// Whether this process may write.
     pub fn may_write(&self) -> bool {
         (self.permit)()
@@ -122,6 +147,27 @@ impl ClusterClient {
         answer.map_err(|_| ApiError::Timeout)?.map_err(ApiError::from)
     }
 
+    /// The object that answers a request, read in bounded memory.
+    async fn ask_object(
+        &self,
+        verb: Verb,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+        reading: &Reading,
+    ) -> ApiResult<Lean> {
+        let request = request.map_err(|error| ApiError::Unreachable(error.to_string()))?;
+        let Connection { client, turns, .. } = &self.connection;
+        self.in_time(verb, fetch::object(client, request, reading, &turns.long)).await
+    }
+
+    async fn in_time<T>(&self, verb: Verb, asked: impl Future<Output = Result<T, Failure>>) -> ApiResult<T> {
+        let answer = match tokio::time::timeout(TIMEOUT, asked).await {
+            Ok(answer) => answer.map_err(ApiError::from),
+            Err(_) => Err(ApiError::Timeout),
+        };
+        self.metrics.requested(verb, Answer::of_api(&answer));
+        answer
+    }
+
     async fn write<T: DeserializeOwned>(
         &self,
         verb: Verb,
@@ -133,12 +179,29 @@ impl ClusterClient {
         self.ask(verb, request).await
     }
 
+    /// The object as it is after a write. Of one that is too large its identity.
+    async fn write_object(
+        &self,
+        verb: Verb,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+        reading: &Reading,
+    ) -> ApiResult<Value> {
+        if !self.may_write() {
+            return Err(ApiError::NotLeading);
+        }
+        self.ask_object(verb, request, reading).await.map(|object| object.value)
+    }
+
     /// An object; `None` where there is none.
     ///
     /// # Errors
     /// Every other answer.
     pub async fn get(&self, key: &Key) -> ApiResult<Option<Value>> {
-        found(self.ask(Verb::Get, request(key.kind, &key.namespace).get(&key.name, &GetParams::default())).await)
+        let request = request(key.kind, &key.namespace).get(&key.name, &GetParams::default());
+        match found(self.ask_object(Verb::Get, request, &Reading::RENDERED).await)? {
+            Some(object) if !object.whole => Err(ApiError::TooLarge),
+            object => Ok(object.map(|object| object.value)),
+        }
     }
 
     /// Any path of the API, such as `/version`.
@@ -160,17 +223,32 @@ impl ClusterClient {
         found(self.ask::<PartialObjectMeta>(Verb::Get, request).await.map(|object| object.metadata))
     }
 
-    /// The objects of a path, such as `/api/v1/namespaces/x/secrets`, that match a label selector.
+    /// What is read of the objects of a path, such as `/api/v1/namespaces/x/secrets`, that match a label selector and of which
+    /// `take` makes something.
     ///
     /// # Errors
     /// The API server's refusal, or that there was none.
-    pub async fn list(&self, path: &str, labels: &str) -> ApiResult<Vec<Value>> {
-        let mut list: Value =
-            self.ask(Verb::List, Request::new(path).list(&ListParams::default().labels(labels))).await?;
-        match list["items"].take() {
-            Value::Array(items) => Ok(items),
-            _ => Ok(Vec::new()),
-        }
+    pub async fn list<T>(
+        &self,
+        path: &str,
+        labels: Option<&str>,
+        reading: &Reading,
+        mut take: impl FnMut(&Value) -> Option<T>,
+    ) -> ApiResult<Vec<T>> {
+        let Connection { client, turns, .. } = &self.connection;
+        let mut taken = Vec::new();
+        let tell = |object: Lean| taken.extend(take(&object.value));
+        self.in_time(Verb::List, fetch::pages(client, path, labels, reading, &turns.long, tell)).await?;
+        Ok(taken)
+    }
+
+    /// Whether any object of a path, such as `/api/v1/namespaces/x/secrets`, matches a label selector.
+    ///
+    /// # Errors
+    /// The API server's refusal, or that there was none.
+    pub async fn any(&self, path: &str, labels: &str) -> ApiResult<bool> {
+        let Connection { client, turns, .. } = &self.connection;
+        self.in_time(Verb::List, fetch::any(client, path, labels, &turns.long)).await
     }
 
     /// Asks by a review, an object that is never stored.
@@ -188,9 +266,10 @@ impl ClusterClient {
     /// A conflict where it does.
     pub async fn create(&self, key: &Key, manifest: &Value) -> ApiResult<Value> {
         let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-        self.write(
+        self.write_object(
             Verb::Create,
             request(key.kind, &key.namespace).create(&parameters, manifest.to_string().into_bytes()),
+            &Reading::RENDERED,
         )
         .await
     }
@@ -201,9 +280,10 @@ impl ClusterClient {
     /// The API server's refusal, or that there was none.
     pub async fn apply(&self, key: &Key, manifest: &Value) -> ApiResult<Value> {
         let parameters = PatchParams::apply(MANAGER).force();
-        self.write(
+        self.write_object(
             Verb::Patch,
             request(key.kind, &key.namespace).patch(&key.name, &parameters, &Patch::Apply(manifest)),
+            &Reading::RENDERED,
         )
         .await
     }
@@ -225,8 +305,8 @@ impl ClusterClient {
     /// The API server's refusal, or that there was none.
     pub async fn merge(&self, key: &Key, patch: &Value, manager: &str) -> ApiResult<Value> {
         let parameters = PatchParams { field_manager: Some(manager.to_owned()), ..PatchParams::default() };
-        self.write(Verb::Patch, request(key.kind, &key.namespace).patch(&key.name, &parameters, &Patch::Merge(patch)))
-            .await
+        let request = request(key.kind, &key.namespace).patch(&key.name, &parameters, &Patch::Merge(patch));
+        self.write_object(Verb::Patch, request, &Reading::RENDERED).await
     }
 
     /// A JSON Patch.
@@ -238,9 +318,10 @@ impl ClusterClient {
         // The dynamic patch is JSON already; kube's type wants operations, which are the same text.
         let patch: json_patch::Patch =
             serde_json::from_value(patch.clone()).map_err(|error| ApiError::Unreachable(error.to_string()))?;
-        self.write(
+        self.write_object(
             Verb::Patch,
             request(key.kind, &key.namespace).patch(&key.name, &parameters, &Patch::Json::<()>(patch)),
+            &Reading::RENDERED,
         )
         .await
     }
@@ -267,7 +348,7 @@ impl ClusterClient {
             propagation_policy: Some(PropagationPolicy::Background),
             ..DeleteParams::default()
         };
-        match self.write::<Value>(Verb::Delete, request.delete(name, &parameters)).await {
+        match self.write_object(Verb::Delete, request.delete(name, &parameters), &Reading::IDENTITY).await {
             Ok(_) => Ok(()),
             Err(error) if error.is_not_found() => Ok(()),
             Err(error) => Err(error),
@@ -295,7 +376,7 @@ impl ClusterClient {
                 (Verb::Patch, request.patch_subresource("status", name, &parameters, &Patch::Apply(status)))
             }
         };
-        self.write(verb, request).await
+        self.write_object(verb, request, &Reading::OWN).await
     }
 
     /// Deletes one of Sluicegate's own objects: a FluxConfig whose time is over.

@@ -8,7 +8,7 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 
-use super::streams::Streams;
+use super::{streams::Streams, watch::Turns};
 
 /// How long it may take until there is a connection.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -20,6 +20,8 @@ pub struct Connection {
     pub client: Client,
     /// For watches of which there are many.
     pub streams: Streams,
+    /// For what is read in turn.
+    pub turns: Turns,
 }
 
 /// Why there is no client.
@@ -75,7 +77,7 @@ fn connection(mut config: Config) -> Result<Connection, ConnectError> {
     config.default_retry = false;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     let client = Client::try_from(config.clone()).map_err(|error| ConnectError::Client(error.to_string()))?;
-    Ok(Connection { streams: Streams::new(config, client.clone()), client })
+    Ok(Connection { streams: Streams::new(config, client.clone()), client, turns: Turns::default() })
 }
 
 fn refuse(kubeconfig: &Kubeconfig) -> Result<(), ConnectError> {

@@ -3,6 +3,10 @@
 
 pub mod client;
 pub mod connect;
+mod fetch;
+pub mod lean;
+mod lines;
+pub mod place;
 pub mod queue;
 pub mod runtime;
 pub mod store;

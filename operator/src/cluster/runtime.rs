@@ -7,16 +7,20 @@ use std::{
     time::Duration,
 };
 
-use kube::{Api, api::ListParams, core::DynamicObject};
+use kube::{
+    Api,
+    core::{DynamicObject, Resource as _},
+};
 use serde_json::Value;
 use tokio::{
-    sync::{Notify, Semaphore},
+    sync::{Notify, Semaphore, watch as channel},
     task::AbortHandle,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep},
 };
 
 use super::{
-    client::{ApiError, ApiResult, ClusterClient, TIMEOUT},
+    client::{ApiError, ApiResult, ClusterClient},
+    lean::{Lean, Reading},
     queue::Queue,
     store::{Store, Touched, Watched},
     watch::{News, watch},
@@ -30,6 +34,8 @@ use crate::{
     render::Account,
     telemetry::metrics,
 };
+
+use tracing::warn;
 
 /// How long a change of what Flux says may wait, so that several become one.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -107,6 +113,16 @@ pub trait Listener: Send + Sync {
     fn answers(&self, cluster: &str);
 }
 
+/// How far the first lists are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Listed {
+    Nothing,
+    /// The Namespaces: from now on it can be told whether an object is where it belongs.
+    Namespaces,
+    /// All kinds: it can be told which HelmCharts are of our HelmReleases.
+    Everything,
+}
+
 /// How copies of one kind in one namespace are followed.
 enum Copies {
     /// A task watches them, or looks whether there are any.
@@ -143,7 +159,13 @@ pub struct Runtime {
     pub contests: Ledger,
     info: RwLock<Info>,
     flux_crds: Mutex<FluxCrds>,
+    /// Strays have come or gone.
+    pub strays_changed: Arc<Notify>,
     turns: Arc<Semaphore>,
+    /// How far the first lists are.
+    listed: channel::Sender<Listed>,
+    /// Objects to be read again.
+    again: Queue<Key>,
     /// Something failed: it is asked whether the cluster answers.
     doubt: Arc<Notify>,
     units: Mutex<HashMap<Arc<str>, UnitState>>,
@@ -182,7 +204,10 @@ impl Runtime {
             guards: Queue::default(),
             info: RwLock::default(),
             flux_crds: Mutex::default(),
+            strays_changed: Arc::default(),
             turns: Arc::new(Semaphore::new(TURNS)),
+            listed: channel::Sender::new(Listed::Nothing),
+            again: Queue::default(),
             doubt: Arc::default(),
             units: Mutex::default(),
             copies: Mutex::default(),
@@ -197,7 +222,11 @@ impl Runtime {
             let task = tokio::spawn(watch_kind(self.clone(), kind));
             self.keep(task.abort_handle());
         }
-        for task in [tokio::spawn(watch_charts(self.clone())), tokio::spawn(keep_informed(self.clone()))] {
+        for task in [
+            tokio::spawn(watch_charts(self.clone())),
+            tokio::spawn(keep_informed(self.clone())),
+            tokio::spawn(read_again(Arc::downgrade(self))),
+        ] {
             self.keep(task.abort_handle());
         }
     }
@@ -266,7 +295,23 @@ impl Runtime {
 
     /// Takes note of an answer to a write.
     pub fn saw(&self, kind: Kind, object: &Value) {
-        self.store.saw(kind, object);
+        self.note(&self.store.saw(kind, object));
+    }
+
+    /// What follows from news for strays.
+    fn note(&self, touched: &Touched) {
+        for key in &touched.regained {
+            self.again.push(key.clone());
+        }
+        if touched.strays {
+            self.strays_changed.notify_one();
+        }
+    }
+
+    /// Waits until so much has been listed.
+    async fn has_listed(&self, much: Listed) {
+        // The sender is our own.
+        let _ = self.listed.subscribe().wait_for(|listed| *listed >= much).await;
     }
 
     /// Watches the copies in a namespace, in which we have been given the right to; `true` where their list has come. A kind
@@ -305,18 +350,19 @@ impl Runtime {
             Watched::Kind(kind) | Watched::Copies(kind, _) => *kind,
         };
         let touched = match news {
-            News::Saw(object) => {
-                let touched = self.store.saw(kind, &object);
+            News::Saw(Lean { value, .. }) => {
+                let touched = self.store.saw(kind, &value);
                 if kind.is_flux() && !touched.agents.is_empty() {
-                    self.tell_config(&object);
+                    self.tell_config(&value);
                 }
                 touched
             }
-            News::Lost(object) => {
-                if kind.is_flux() {
-                    self.tell_config(&object);
+            News::Lost(Lean { value, .. }) => {
+                let touched = self.store.lost(kind, &value);
+                if kind.is_flux() && !touched.agents.is_empty() {
+                    self.tell_config(&value);
                 }
-                self.store.lost(kind, &object)
+                touched
             }
             News::Listed(listed) => {
                 let listed: HashSet<Key> =
@@ -325,6 +371,9 @@ impl Runtime {
                 let whole = self.store.is_synced();
                 self.store.synced(watched, false);
                 self.listener.watched(metrics::Watched::Object(kind), None);
+                if kind == Kind::Namespace {
+                    self.listed.send_modify(|listed| *listed = Listed::Namespaces.max(*listed));
+                }
                 self.begin(whole);
                 if let Watched::Copies(_, namespace) = watched {
                     self.queue.push(Arc::from(&**namespace));
@@ -356,7 +405,8 @@ impl Runtime {
                 return;
             }
         };
-        let Touched { agents, status_only } = touched;
+        self.note(&touched);
+        let Touched { agents, status_only, .. } = touched;
         for agent in agents {
             if !status_only {
                 self.queue.push(agent);
@@ -369,6 +419,7 @@ impl Runtime {
     /// When the last of the first lists has come, everything that is there is looked at: also what nobody wants any more.
     fn begin(&self, was_synced: bool) {
         if !was_synced && self.store.is_synced() {
+            self.listed.send_replace(Listed::Everything);
             for agent in self.store.agents() {
                 self.queue.push(agent);
             }
@@ -387,8 +438,9 @@ fn cluster_wide() -> impl Iterator<Item = Kind> {
     Kind::ALL.iter().copied().filter(|kind| !kind.is_copied())
 }
 
+/// Both labels of what is rendered. Where there is a guard nobody else may write an object that has them.
 fn ours() -> String {
-    format!("{MANAGED_BY_LABEL}={MANAGER}")
+    format!("{MANAGED_BY_LABEL}={MANAGER},{AGENT_LABEL}")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -398,11 +450,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Watches one kind of copies in a namespace; where none is `wanted`, only if there is one all the same.
 async fn follow_copies(runtime: Weak<Runtime>, kind: Kind, namespace: Box<str>, wanted: bool) {
     let watched = Watched::Copies(kind, namespace.clone());
-    let Some((stream, turns)) = runtime.upgrade().map(|runtime| (runtime.client.stream(), runtime.turns.clone()))
-    else {
+    let Some((client, turns)) = runtime.upgrade().map(|runtime| (runtime.client.clone(), runtime.turns.clone())) else {
         return;
     };
-    let api: Api<DynamicObject> = Api::namespaced_with(stream.client.clone(), &namespace, &kind.api_resource());
+    let stream = client.stream();
+    let resource = kind.api_resource();
+    let path = DynamicObject::url_path(&resource, Some(&namespace));
+    let api: Api<DynamicObject> = Api::namespaced_with(stream.client.clone(), &namespace, &resource);
     // Kept until the first list has come, or has not. It is never closed.
     let mut turn = turns.acquire().await.ok();
     let mut tell = |news| {
@@ -415,17 +469,15 @@ async fn follow_copies(runtime: Weak<Runtime>, kind: Kind, namespace: Box<str>, 
     };
     let mut look = wanted;
     while !look {
-        let any = ListParams::default().labels(&ours()).limit(1);
-        let answer = timeout(TIMEOUT, api.list_metadata(&any)).await.map_err(|_| ApiError::Timeout);
-        match answer.and_then(|answer| answer.map_err(ApiError::from)) {
-            Ok(objects) if objects.items.is_empty() => {
+        match client.any(&path, &ours()).await {
+            Ok(false) => {
                 tell(News::Listed(HashSet::new()));
                 if let Some(runtime) = runtime.upgrade() {
                     runtime.no_copies(kind, &namespace);
                 }
                 return;
             }
-            Ok(_) => look = true,
+            Ok(true) => look = true,
             Err(error) => {
                 let refused = matches!(error, ApiError::Refused { code: 403, .. });
                 let why = error.to_string();
@@ -434,16 +486,25 @@ async fn follow_copies(runtime: Weak<Runtime>, kind: Kind, namespace: Box<str>, 
             }
         }
     }
-    watch(api, Some(&ours()), tell).await;
+    // Of hundreds of these tasks each keeps what it needs.
+    let turns = client.turns();
+    drop(client);
+    watch(api, Some(&ours()), Reading::RENDERED, turns, tell).await;
 }
 
 async fn watch_kind(runtime: Arc<Runtime>, kind: Kind) {
     let api: Api<DynamicObject> = Api::all_with(runtime.client.inner(), &kind.api_resource());
     // Of namespaces all are seen: whose they are is asked before anything is put into them.
-    let labels = (kind != Kind::Namespace).then(ours);
+    let (labels, reading) = match kind {
+        Kind::Namespace => (None, Reading::NAMESPACE),
+        _ => (Some(ours()), Reading::RENDERED),
+    };
+    if kind != Kind::Namespace {
+        runtime.has_listed(Listed::Namespaces).await;
+    }
     let watched = Watched::Kind(kind);
-    let runtime = Arc::downgrade(&runtime);
-    watch(api, labels.as_deref(), |news| {
+    let (runtime, turns) = (Arc::downgrade(&runtime), runtime.client.turns());
+    watch(api, labels.as_deref(), reading, turns, |news| {
         if let Some(runtime) = runtime.upgrade() {
             runtime.take(&watched, news);
         }
@@ -454,12 +515,13 @@ async fn watch_kind(runtime: Arc<Runtime>, kind: Kind) {
 /// HelmCharts are made by helm-controller, so that nothing is decided by them; they say what is wrong with a chart.
 async fn watch_charts(runtime: Arc<Runtime>) {
     let api: Api<DynamicObject> = Api::all_with(runtime.client.inner(), &helm_chart());
-    let runtime = Arc::downgrade(&runtime);
-    watch(api, Some(AGENT_LABEL), |news| {
+    runtime.has_listed(Listed::Everything).await;
+    let (runtime, turns) = (Arc::downgrade(&runtime), runtime.client.turns());
+    watch(api, Some(AGENT_LABEL), Reading::CHART, turns, |news| {
         let Some(runtime) = runtime.upgrade() else { return };
         let concerned = match news {
-            News::Saw(object) => runtime.store.saw_chart(&object).into_iter().collect(),
-            News::Lost(object) => runtime.store.lost_chart(&object).into_iter().collect(),
+            News::Saw(object) => runtime.store.saw_chart(&object.value).into_iter().collect(),
+            News::Lost(object) => runtime.store.lost_chart(&object.value).into_iter().collect(),
             News::Listed(listed) => runtime.store.only_charts(&listed),
             News::Missing => runtime.store.only_charts(&HashSet::new()),
             News::Failed(failure) | News::Refused(failure) => {
@@ -472,6 +534,20 @@ async fn watch_charts(runtime: Arc<Runtime>) {
         }
     })
     .await;
+}
+
+/// Reads objects again that had been passed over, since they were not where they belonged.
+async fn read_again(runtime: Weak<Runtime>) {
+    loop {
+        let Some(runtime) = runtime.upgrade() else { return };
+        let key = runtime.again.pop().await;
+        match runtime.client.get(&key).await {
+            Ok(Some(value)) => runtime.take(&Watched::Kind(key.kind), News::Saw(Lean::whole(value))),
+            Ok(None) => runtime.store.absent(&key),
+            Err(error) => warn!(cluster = %runtime.id, %key, %error, "cannot be read again"),
+        }
+        runtime.again.done(&key);
+    }
 }
 
 /// Asks for what changes seldom: version, addresses, a platform-wide Flux; and whether the cluster answers at all.
@@ -507,31 +583,39 @@ async fn keep_informed(runtime: Arc<Runtime>) {
     }
 }
 
+/// What is read of the API servers' addresses, and of what could be a platform-wide Flux.
+const SLICE: Reading = Reading { fields: Some(&["endpoints", "ports"]), budget: 1024 * 1024, ..Reading::IDENTITY };
+const PLATFORM_FLUX: Reading = Reading { fields: Some(&["spec"]), budget: 256 * 1024, ..Reading::IDENTITY };
+
 async fn inform(client: &ClusterClient) -> ApiResult<Info> {
     let version = client.get_path("/version").await?;
     let service = client.get_path("/api/v1/namespaces/default/services/kubernetes").await?;
-    let slices = client
-        .list("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices", "kubernetes.io/service-name=kubernetes")
+    let path = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
+    let slices =
+        client.list(path, Some("kubernetes.io/service-name=kubernetes"), &SLICE, |slice| Some(slice.clone())).await?;
+    // Anybody may give a Deployment this label.
+    let flux = client
+        .list("/apis/apps/v1/deployments", Some("app.kubernetes.io/part-of=flux"), &PLATFORM_FLUX, reaches_us)
         .await?;
-    let flux = client.list("/apis/apps/v1/deployments", "app.kubernetes.io/part-of=flux").await?;
-    let ours = ours();
+    let installed = format!("{MANAGED_BY_LABEL}={MANAGER}");
     let mut admission = BTreeSet::new();
     for resource in ["validatingadmissionpolicybindings", "validatingwebhookconfigurations"] {
-        let found = client.list(&format!("/apis/admissionregistration.k8s.io/v1/{resource}"), &ours).await;
+        let path = format!("/apis/admissionregistration.k8s.io/v1/{resource}");
+        let named = |one: &Value| Some(format!("{resource}/{}", one["metadata"]["name"].as_str()?));
+        let found = client.list(&path, Some(&installed), &Reading::IDENTITY, named).await;
         // A cluster may be too old to have the first; that is no reason to say that it does not answer.
         let found = match found {
             Err(error) if error.is_not_found() => Vec::new(),
             other => other?,
         };
-        admission
-            .extend(found.iter().filter_map(|one| Some(format!("{resource}/{}", one["metadata"]["name"].as_str()?))));
+        admission.extend(found);
     }
     Ok(Info {
         admission,
         unreachable: None,
         kubernetes_version: version["gitVersion"].as_str().map(str::to_owned),
         api_servers: api_servers(&service, &slices),
-        platform_flux: flux.iter().find_map(reaches_us),
+        platform_flux: flux.into_iter().next(),
     })
 }
 

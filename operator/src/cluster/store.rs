@@ -1,10 +1,11 @@
 //! What a cluster has of ours: pruned to what reconciling asks for, tens of thousands of objects in some tens of megabytes.
 //!
-//! The inventory is the cluster itself: every object that carries our labels, under the agent that the labels name. It is
-//! written with the object in one request, so that nothing can be lost between the two.
+//! The inventory is the cluster itself: every object that carries our labels where we would have put it ([`super::place`]), under
+//! the agent that the labels name. It is written with the object in one request, so that nothing can be lost between the two.
+//! What carries our labels elsewhere is a *stray*: it is counted and reported, and nothing else.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
 };
 
@@ -12,12 +13,11 @@ use serde_json::Value;
 pub use sluicegate_crds::CREATED_ANNOTATION;
 use sluicegate_crds::TENANT_LABEL;
 
+use super::place;
 use crate::{
     fields::{self, Fingerprint},
     flux::state::FluxState,
-    object::{
-        AGENT_LABEL, CONFIG_LABEL, ConfigKey, HOME_LABEL, Key, Kind, MANAGED_BY_LABEL, MANAGER, Owner, labelled_config,
-    },
+    object::{AGENT_LABEL, CONFIG_LABEL, ConfigKey, HOME_LABEL, Key, Kind, MANAGED_BY_LABEL, MANAGER, Owner},
 };
 
 /// An object of ours, as it was seen last.
@@ -63,15 +63,50 @@ pub struct NamespaceState {
     pub created: bool,
     /// It is being deleted.
     pub deleting: bool,
+    /// The tenant that it belonged to when its deletion began. A namespace that is being deleted loses the label at once.
+    pub parting: Option<Box<str>>,
+}
+
+impl NamespaceState {
+    /// Whether it is this tenant's, or was when its deletion began.
+    pub fn is_of(&self, tenant: &str) -> bool {
+        self.tenant.as_deref().or(self.parting.as_deref()) == Some(tenant)
+    }
+
+    /// Whether it is some tenant's, or was when its deletion began.
+    pub fn is_of_any(&self) -> bool {
+        self.tenant.is_some() || self.parting.is_some()
+    }
 }
 
 /// What changed for whom.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Touched {
     /// The agents whose objects changed.
     pub agents: Vec<Arc<str>>,
     /// Only what Flux or a Deployment says has changed, so that there is nothing to repair.
     pub status_only: bool,
+    /// Strays that are where they belong by now, since their namespace has got its label. They have to be read again.
+    pub regained: Vec<Key>,
+    /// Strays have come or gone.
+    pub strays: bool,
+}
+
+/// What carries our labels where we would not have put it.
+#[derive(Clone, Debug)]
+struct Stray {
+    owner: Owner,
+    agent: Box<str>,
+    version: Option<u64>,
+}
+
+/// Strays of a cluster, for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Strays {
+    /// How many there are of each kind.
+    pub counts: BTreeMap<Kind, usize>,
+    /// The first few, in order.
+    pub first: Vec<Key>,
 }
 
 #[derive(Debug, Default)]
@@ -80,7 +115,9 @@ struct Inner {
     by_agent: HashMap<Arc<str>, BTreeSet<Arc<Key>>>,
     by_config: HashMap<ConfigKey, OfConfig>,
     namespaces: HashMap<Box<str>, NamespaceState>,
-    charts: HashMap<ConfigKey, (ChartName, FluxState)>,
+    strays: HashMap<Key, Stray>,
+    /// By the HelmRelease that has it.
+    charts: HashMap<Arc<Key>, FluxState>,
     missing: HashSet<Kind>,
     /// Watches whose first list has not come, and whether it was refused.
     unsynced: HashMap<Watched, bool>,
@@ -175,19 +212,21 @@ impl Store {
         let key = Key { kind, namespace: text("namespace").to_owned(), name: text("name").to_owned() };
         let version: Option<u64> = text("resourceVersion").parse().ok();
         let mut inner = self.inner();
-        if kind == Kind::Namespace {
-            inner.namespaces.insert(key.name.as_str().into(), namespace_state(object));
-        }
-        if let Some(known) = inner.objects.get(&key)
-            && known.version.is_some()
-            && version <= known.version
+        let regained =
+            if kind == Kind::Namespace { inner.saw_namespace(&key.name, namespace_state(object)) } else { Vec::new() };
+        let known = inner.objects.get(&key).map(|known| known.version);
+        if let Some(known) = known.or_else(|| inner.strays.get(&key).map(|stray| stray.version))
+            && known.is_some()
+            && version <= known
         {
-            return Touched { agents: Vec::new(), status_only: true };
+            return Touched { status_only: true, regained, ..Touched::default() };
         }
         let labels = &metadata["labels"];
         let label = |name: &str| labels[name].as_str();
         let (Some(MANAGER), Some(agent)) = (label(MANAGED_BY_LABEL), label(AGENT_LABEL)) else {
-            return Touched { agents: inner.forget(&key, None).into_iter().collect(), status_only: false };
+            let strays = inner.strays.remove(&key).is_some();
+            let agents = inner.forget(&key, None).into_iter().collect();
+            return Touched { agents, regained, strays, status_only: false };
         };
         let owner = match (label(TENANT_LABEL), label(HOME_LABEL), label(CONFIG_LABEL)) {
             (Some(tenant), Some(home), Some(name)) => {
@@ -196,18 +235,26 @@ impl Store {
             (Some(tenant), _, _) => Owner::Tenant(tenant.to_owned()),
             _ => Owner::Agent,
         };
+        let deleting = metadata["deletionTimestamp"].is_string();
+        let Some(owner) = inner.believed(&key, owner.clone(), agent, text("uid"), deleting) else {
+            let agents: Vec<Arc<str>> = inner.forget(&key, None).into_iter().collect();
+            let strays = inner.strays.insert(key, Stray { owner, agent: agent.into(), version }).is_none();
+            return Touched { agents, regained, strays, status_only: false };
+        };
+        let strays = inner.strays.remove(&key).is_some();
         let observed = Observed {
             owner: inner.shared(owner),
             uid: text("uid").into(),
             fingerprint: Fingerprint::of_live(object),
             foreign: !fields::foreign(object).is_empty(),
-            deleting: metadata["deletionTimestamp"].is_string(),
+            deleting,
             flux: kind.is_flux().then(|| Box::new(FluxState::read(object))),
             pods: (kind == Kind::Deployment).then(|| pods(object)),
             version,
             agent: inner.shared_agent(agent),
         };
-        inner.keep(key, observed)
+        let touched = inner.keep(key, observed);
+        Touched { regained, strays, ..touched }
     }
 
     /// An object is gone; `object` is the last that was seen of it.
@@ -219,8 +266,11 @@ impl Store {
         if kind == Kind::Namespace {
             inner.namespaces.remove(key.name.as_str());
         }
-        let agents = inner.forget(&key, text("resourceVersion").parse().ok()).into_iter().collect();
-        Touched { agents, status_only: false }
+        let version = text("resourceVersion").parse().ok();
+        let older = |stray: &Stray| stray.version.is_none() || version.is_none() || stray.version <= version;
+        let strays = inner.strays.get(&key).is_some_and(older) && inner.strays.remove(&key).is_some();
+        let agents = inner.forget(&key, version).into_iter().collect();
+        Touched { agents, strays, ..Touched::default() }
     }
 
     /// An object was not there when we asked for it.
@@ -250,7 +300,25 @@ impl Store {
         let mut agents: Vec<Arc<str>> = gone.iter().filter_map(|key| inner.forget(key, None)).collect();
         agents.sort_unstable();
         agents.dedup();
-        Touched { agents, status_only: false }
+        let before = inner.strays.len();
+        inner.strays.retain(|key, _| !of_watch(key) || listed.contains(key));
+        Touched { agents, strays: inner.strays.len() != before, ..Touched::default() }
+    }
+
+    /// What carries our labels and is not where we would have put it: how much of each kind, and the first `most` of all.
+    pub fn strays(&self, most: usize) -> Strays {
+        let inner = self.inner();
+        let mut strays = Strays::default();
+        let mut first: BTreeSet<&Key> = BTreeSet::new();
+        for key in inner.strays.keys() {
+            *strays.counts.entry(key.kind).or_default() += 1;
+            first.insert(key);
+            if first.len() > most {
+                first.pop_last();
+            }
+        }
+        strays.first = first.into_iter().cloned().collect();
+        strays
     }
 
     /// Everything of an agent.
@@ -279,55 +347,53 @@ impl Store {
         Some(inner.objects.get(key)?.agent.clone())
     }
 
-    /// What Flux says of the objects of a FluxConfig.
-    pub fn flux_of(&self, config: &ConfigKey) -> Vec<(Arc<Key>, FluxState)> {
+    /// What Flux says of the objects that an agent has of a FluxConfig.
+    pub fn flux_of(&self, config: &ConfigKey, agent: &str) -> Vec<(Arc<Key>, FluxState)> {
         let inner = self.inner();
         let keys = inner.by_config.get(config).into_iter().flat_map(|found| &found.keys);
         let mut found: Vec<(Arc<Key>, FluxState)> = keys
             .filter_map(|key| {
-                let flux = inner.objects.get(key)?.flux.as_ref()?;
-                Some((key.clone(), (**flux).clone()))
+                let observed = inner.objects.get(key).filter(|observed| *observed.agent == *agent)?;
+                Some((key.clone(), (**observed.flux.as_ref()?).clone()))
             })
             .collect();
         found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         found
     }
 
-    /// Takes note of a HelmChart, which helm-controller makes for a FluxConfig. Gives the FluxConfig.
+    /// Takes note of a HelmChart. It counts if it is the one that helm-controller makes for a HelmRelease of ours, by its name:
+    /// its labels can be anybody's. Gives the FluxConfig.
     pub fn saw_chart(&self, object: &Value) -> Option<ConfigKey> {
-        let config = labelled_config(object)?;
-        let known = (chart_name(object), FluxState::read(object));
-        self.inner().charts.insert(config.clone(), known);
+        let mut inner = self.inner();
+        let (release, config) = inner.release_of(&chart_name(object))?;
+        inner.charts.insert(release, FluxState::read(object));
         Some(config)
     }
 
-    /// A HelmChart is gone. Gives its FluxConfig, unless that has another by now.
+    /// A HelmChart is gone. Gives the FluxConfig that had it.
     pub fn lost_chart(&self, object: &Value) -> Option<ConfigKey> {
-        let config = labelled_config(object)?;
         let mut inner = self.inner();
-        inner.charts.get(&config).filter(|(name, _)| *name == chart_name(object))?;
-        inner.charts.remove(&config);
-        Some(config)
+        let (release, config) = inner.release_of(&chart_name(object))?;
+        inner.charts.remove(&release).map(|_| config)
     }
 
     /// After the HelmCharts have been listed anew: what was not named is gone. Gives the FluxConfigs of those.
     pub fn only_charts(&self, listed: &HashSet<ChartName>) -> Vec<ConfigKey> {
         let mut inner = self.inner();
-        let gone: Vec<ConfigKey> = inner
-            .charts
-            .iter()
-            .filter(|(_, (name, _))| !listed.contains(name))
-            .map(|(config, _)| config.clone())
-            .collect();
-        for config in &gone {
-            inner.charts.remove(config);
+        let listed: HashSet<Arc<Key>> =
+            listed.iter().filter_map(|name| inner.release_of(name)).map(|(release, _)| release).collect();
+        let gone: Vec<Arc<Key>> = inner.charts.keys().filter(|release| !listed.contains(*release)).cloned().collect();
+        for release in &gone {
+            inner.charts.remove(release);
         }
-        gone
+        gone.iter().filter_map(|release| inner.objects.get(release)?.owner.config().cloned()).collect()
     }
 
-    /// What Flux says of the HelmChart of a FluxConfig.
-    pub fn chart_of(&self, config: &ConfigKey) -> Option<FluxState> {
-        self.inner().charts.get(config).map(|(_, state)| state.clone())
+    /// What Flux says of the HelmChart that an agent has of a FluxConfig.
+    pub fn chart_of(&self, config: &ConfigKey, agent: &str) -> Option<FluxState> {
+        let inner = self.inner();
+        let keys = &inner.by_config.get(config)?.keys;
+        keys.iter().filter(|key| key.namespace == agent).find_map(|key| inner.charts.get(key)).cloned()
     }
 
     /// A deletion has been asked for.
@@ -344,6 +410,59 @@ impl Store {
 }
 
 impl Inner {
+    /// Takes note of a namespace; strays that belong there by now.
+    fn saw_namespace(&mut self, name: &str, mut state: NamespaceState) -> Vec<Key> {
+        let before = self.namespaces.get(name);
+        if state.deleting && state.tenant.is_none() {
+            state.parting = before.and_then(|before| before.tenant.clone().or_else(|| before.parting.clone()));
+        }
+        if before == Some(&state) {
+            return Vec::new();
+        }
+        self.namespaces.insert(name.into(), state);
+        let concerned = self.strays.iter().filter(|(key, stray)| key.namespace == name || *stray.agent == *name);
+        let regained: Vec<Key> = concerned
+            .filter(|(key, stray)| {
+                place::is_rightful(key, &stray.owner, &stray.agent, |name| self.namespaces.get(name))
+            })
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in &regained {
+            // Whatever version comes next is news.
+            if let Some(stray) = self.strays.get_mut(key) {
+                stray.version = None;
+            }
+        }
+        regained
+    }
+
+    /// The owner that an object's labels name, if they are believed where it is. What was believed once stays so while it says
+    /// the same, whatever becomes of the labels of its namespace: otherwise it would be left behind.
+    fn believed(&self, key: &Key, owner: Owner, agent: &str, uid: &str, deleting: bool) -> Option<Owner> {
+        if let Some(known) = self.objects.get(key)
+            && *known.uid == *uid
+            && *known.agent == *agent
+        {
+            if *known.owner == owner {
+                return Some(owner);
+            }
+            // A target that is being deleted loses its tenant's label, and is waited for all the same.
+            if key.kind == Kind::Namespace && deleting {
+                return Some((*known.owner).clone());
+            }
+        }
+        place::is_rightful(key, &owner, agent, |name| self.namespaces.get(name)).then_some(owner)
+    }
+
+    /// The HelmRelease of ours that has a HelmChart of this name, and its FluxConfig.
+    fn release_of(&self, (namespace, name): &ChartName) -> Option<(Arc<Key>, ConfigKey)> {
+        // What helm-controller calls it, whatever the namespace is called.
+        let release = name.strip_prefix(namespace.as_str())?.strip_prefix('-')?;
+        let key = Key { kind: Kind::HelmRelease, namespace: namespace.clone(), name: release.to_owned() };
+        let (key, observed) = self.objects.get_key_value(&key)?;
+        Some((key.clone(), observed.owner.config()?.clone()))
+    }
+
     fn keep(&mut self, key: Key, observed: Observed) -> Touched {
         let key = match self.objects.get_key_value(&key) {
             Some((known, _)) => known.clone(),
@@ -371,7 +490,7 @@ impl Inner {
                     && before.deleting == observed.deleting
                     && before.uid == observed.uid
             });
-        Touched { agents, status_only }
+        Touched { agents, status_only, ..Touched::default() }
     }
 
     /// `version` is that of the deletion: of an object that was made again since, nothing is forgotten.
@@ -383,6 +502,7 @@ impl Inner {
             return None;
         }
         let known = self.objects.remove(key)?;
+        self.charts.remove(key);
         self.leave_agent(&known.agent, key);
         self.leave_config(&known.owner, key);
         Some(known.agent.clone())
@@ -435,6 +555,7 @@ fn namespace_state(object: &Value) -> NamespaceState {
         agent: label(AGENT_LABEL),
         created: metadata["annotations"][CREATED_ANNOTATION].is_string(),
         deleting: metadata["deletionTimestamp"].is_string(),
+        parting: None,
     }
 }
 

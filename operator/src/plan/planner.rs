@@ -10,7 +10,6 @@ use kube::{
     Api,
     core::{ApiResource, DynamicObject},
 };
-use serde_json::Value;
 use sluicegate_crds::{FluxCluster, FluxConfig, FluxPolicy};
 use tokio::{
     sync::{mpsc, watch as channel},
@@ -23,7 +22,10 @@ use super::{
     world::{Change, Policies, World},
 };
 use crate::{
-    cluster::watch::{News, watch},
+    cluster::{
+        lean::{Lean, Reading, namespace_labels},
+        watch::{News, watch},
+    },
     context::Context,
     object::{ConfigKey, Kind},
     telemetry::{
@@ -64,6 +66,16 @@ impl Source {
 }
 
 impl Source {
+    fn reading(self) -> Reading {
+        match self {
+            Source::Config => Reading::CONFIG,
+            Source::Policy => Reading::OWN,
+            Source::Cluster => Reading::CLUSTER,
+            Source::Namespace => Reading::NAMESPACE,
+            Source::Secret => Reading::RENDERED,
+        }
+    }
+
     fn shown(self) -> Watched {
         match self {
             Source::Config => Watched::FluxConfig,
@@ -272,15 +284,15 @@ async fn follow(
             context.push_agent(&cluster, agent);
         }
     };
-    watch(api, None, |news| {
+    watch(api, None, source.reading(), context.management.turns(), |news| {
         let message = match news {
             News::Saw(object) if source == Source::Secret => {
-                push(context.secrets.saw(&object));
+                push(context.secrets.saw(&object.value));
                 clusters.notify_one();
                 return;
             }
             News::Lost(object) if source == Source::Secret => {
-                push(context.secrets.lost(object["metadata"]["name"].as_str().unwrap_or_default()));
+                push(context.secrets.lost(object.text("name")));
                 clusters.notify_one();
                 return;
             }
@@ -316,19 +328,22 @@ async fn follow(
 }
 
 /// Decodes leniently: what cannot be read is known to be there, and that it cannot be read.
-fn change(source: Source, object: Value, gone: bool) -> Change {
-    let metadata = &object["metadata"];
-    let text = |field: &str| metadata[field].as_str().unwrap_or_default().to_owned();
-    let (namespace, name) = (text("namespace"), text("name"));
+fn change(source: Source, object: Lean, gone: bool) -> Change {
+    let (namespace, name) = object.name();
+    let Lean { value, whole } = object;
     match source {
         Source::Config => {
             let key = ConfigKey::new(namespace, name);
-            if gone { Change::Config(key, None) } else { Change::config(key, object) }
+            match (gone, whole) {
+                (true, _) => Change::Config(key, None),
+                (false, true) => Change::config(key, value),
+                (false, false) => Change::large_config(key, value),
+            }
         }
         Source::Policy if gone => Change::Policy(name, None),
-        Source::Policy => Change::policy(name, object),
+        Source::Policy => Change::policy(name, value),
         Source::Cluster if gone => Change::Cluster(name, None),
-        Source::Cluster => match serde_json::from_value(object) {
+        Source::Cluster => match serde_json::from_value(value) {
             Ok(cluster) => Change::Cluster(name, Some(Box::new(cluster))),
             Err(error) => {
                 warn!(cluster = name, %error, "FluxCluster cannot be read");
@@ -336,8 +351,7 @@ fn change(source: Source, object: Value, gone: bool) -> Change {
             }
         },
         Source::Namespace | Source::Secret => {
-            let labels = serde_json::from_value(metadata["labels"].clone()).unwrap_or_default();
-            Change::Namespace(name, (!gone).then_some(labels))
+            Change::Namespace(name, (!gone).then(|| namespace_labels(&Lean { value, whole })))
         }
     }
 }

@@ -99,6 +99,16 @@ impl Change {
         Change::Config(key, Some(Box::new(read)))
     }
 
+    /// A FluxConfig that is too large to be read, from what is left of its JSON. What it deployed is left as it is.
+    pub fn large_config(key: ConfigKey, identity: Value) -> Self {
+        let mut config = FluxConfig::new(&key.name, FluxConfigSpec::default());
+        config.metadata = serde_json::from_value(identity["metadata"].clone()).unwrap_or_default();
+        let status = status_digest(None);
+        let error =
+            Some("it is too large: its spec must be shorter, such as chart.values in a ConfigMap (valuesFrom)".into());
+        Change::Config(key, Some(Box::new(ReadConfig { config: Packed::of(config), error, status })))
+    }
+
     /// A FluxPolicy from its JSON. One that cannot be read denies everybody.
     pub fn policy(name: String, object: Value) -> Self {
         let metadata = object["metadata"].clone();

@@ -22,7 +22,6 @@ use crate::{
     fields::{self, Fingerprint},
     object::{AGENT_LABEL, ConfigKey, Key, Kind, MANAGED_BY_LABEL, MANAGER, Object, Owner, SUSPENDER, Stage},
     plan::Plan,
-    render::AgentId,
 };
 
 /// Requests of one reconcile at the same time. Sixteen agents are worked on at once, and each request under way is a connection
@@ -267,10 +266,7 @@ pub async fn carry_out(
     // One after the other where it matters has been settled: what may go now may go in any order.
     stream::iter(removals)
         .for_each_concurrent(CONCURRENCY, |removal| async move {
-            let result = match is_astray(runtime, agent, plan, &removal) {
-                true => Ok(false),
-                false => remove_in_turn(runtime, turns, plan, &removal).await,
-            };
+            let result = remove_in_turn(runtime, turns, plan, &removal).await;
             note(&removal.observed.owner, &removal.key, result);
         })
         .await;
@@ -462,19 +458,6 @@ async fn remove_in_turn(runtime: &Runtime, turns: &Turns<'_>, plan: &Plan, remov
     let absent = Fingerprint::of_text("absent");
     let writer = |live: Option<&Value>| writers::last(live, false);
     turns.take(key, (absent, Drift::ANY), writer, |removed| *removed || resumes, remove(runtime, plan, removal)).await
-}
-
-/// Whether an object is here only because somebody gave it another agent's label. The agent in whose namespace it is puts
-/// the label right; to remove it here would take that agent's namespace away.
-fn is_astray(runtime: &Runtime, agent: &Arc<str>, plan: &Plan, Removal { key, observed, .. }: &Removal) -> bool {
-    let beside_its_agent = match *observed.owner {
-        Owner::Agent | Owner::Config { .. } => true,
-        // Target namespaces, and what is in them, are not.
-        Owner::Tenant(_) => key.kind == Kind::ServiceAccount,
-    };
-    let namespace = if key.kind == Kind::Namespace { &key.name } else { &key.namespace };
-    let rightful = AgentId { cluster: runtime.id.clone(), namespace: namespace.clone() };
-    beside_its_agent && **namespace != **agent && !plan.members(&rightful).is_empty()
 }
 
 /// What an orphan has deployed stays, and so does the namespace that it is in: from now on it counts as one that was there

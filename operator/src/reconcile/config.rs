@@ -104,7 +104,7 @@ impl Situation {
     fn of(context: &Context, planned: &Planned) -> Self {
         let tenant = planned.judgement.known().map(|admitted| admitted.resolved().tenant.as_str().to_owned());
         let tenant = tenant.unwrap_or_else(|| planned.key.home.to_string());
-        let (cluster, runtime, agent) = match &planned.agent {
+        let (cluster, runtime, agent): (_, _, Option<Arc<str>>) = match &planned.agent {
             Some(agent) => (
                 Some(agent.cluster.clone()),
                 context.cluster(&agent.cluster),
@@ -123,12 +123,15 @@ impl Situation {
                 None => format!("cluster {id} is not connected yet"),
             }),
         });
-        let report = runtime.as_ref().zip(agent).and_then(|(runtime, agent)| runtime.report(&agent));
+        let place = runtime.as_ref().zip(agent.as_ref());
+        let report = place.and_then(|(runtime, agent)| runtime.report(agent));
+        let flux = place.map(|(runtime, agent)| runtime.store.flux_of(&planned.key, agent)).unwrap_or_default();
+        let chart = place.and_then(|(runtime, agent)| runtime.store.chart_of(&planned.key, agent));
         Self {
+            flux,
+            chart,
             looked_at: planned.agent.is_none()
                 || report.as_ref().is_some_and(|report| report.has_seen(&planned.key, planned.version)),
-            flux: runtime.as_ref().map(|runtime| runtime.store.flux_of(&planned.key)).unwrap_or_default(),
-            chart: runtime.as_ref().and_then(|runtime| runtime.store.chart_of(&planned.key)),
             anywhere: context
                 .clusters()
                 .iter()

@@ -80,9 +80,9 @@ fn is_running(config: &ConfigKey, inventory: &Inventory) -> bool {
 }
 
 fn of(context: &Context, planned: &Planned) -> Readiness {
-    let runtime = planned.agent.as_ref().and_then(|agent| context.cluster(&agent.cluster));
-    let Some(runtime) = runtime else { return Readiness::Unsettled };
-    let flux: Vec<(std::sync::Arc<Key>, FluxState)> = runtime.store.flux_of(&planned.key);
+    let place = planned.agent.as_ref().and_then(|agent| Some((context.cluster(&agent.cluster)?, agent)));
+    let Some((runtime, agent)) = place else { return Readiness::Unsettled };
+    let flux: Vec<(std::sync::Arc<Key>, FluxState)> = runtime.store.flux_of(&planned.key, &agent.namespace);
     let delivery = flux.iter().find(|(key, _)| key.kind.stage() == Stage::Delivery);
     delivery.map_or(Readiness::NotReady, |(_, state)| readiness(state))
 }

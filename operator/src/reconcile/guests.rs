@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use crate::cluster::{ApiResult, ClusterClient};
+use crate::cluster::{ApiResult, ClusterClient, lean::Reading};
 
 /// Kinds that carry finalizers of Flux: group, version, plural, kind. Those that deploy come first, and use the others.
 const DEPLOY: &[(&str, &str, &str, &str)] = &[
@@ -30,6 +30,20 @@ pub fn kinds() -> impl Iterator<Item = (&'static str, &'static str)> {
     DEPLOY.iter().chain(OTHERS).map(|(group, _, plural, _)| (*group, *plural))
 }
 
+struct Guest {
+    name: String,
+    uid: String,
+    deleting: bool,
+}
+
+impl Guest {
+    fn read(object: &Value) -> Self {
+        let metadata = &object["metadata"];
+        let text = |field: &str| metadata[field].as_str().unwrap_or_default().to_owned();
+        Self { name: text("name"), uid: text("uid"), deleting: metadata["deletionTimestamp"].is_string() }
+    }
+}
+
 /// Has the Flux objects in a namespace deleted, those that deploy before the others; what is still there, for people.
 ///
 /// # Errors
@@ -39,17 +53,15 @@ pub async fn see_off(client: &ClusterClient, namespace: &str) -> ApiResult<Vec<S
         let mut left = Vec::new();
         for (group, version, plural, kind) in kinds {
             let path = format!("/apis/{group}/{version}/namespaces/{namespace}/{plural}");
-            let objects = match client.list(&path, "").await {
+            let objects = match client.list(&path, None, &Reading::IDENTITY, |object| Some(Guest::read(object))).await {
                 Err(error) if error.is_not_found() => continue,
                 objects => objects?,
             };
-            for object in objects {
-                let metadata = &object["metadata"];
-                let text = |field: &str| metadata[field].as_str().unwrap_or_default();
-                left.push(format!("{kind} {namespace}/{}", text("name")));
-                if metadata["deletionTimestamp"] == Value::Null {
-                    client.delete_path(&path, text("name"), text("uid")).await?;
+            for Guest { name, uid, deleting } in objects {
+                if !deleting {
+                    client.delete_path(&path, &name, &uid).await?;
                 }
+                left.push(format!("{kind} {namespace}/{name}"));
             }
         }
         if !left.is_empty() {

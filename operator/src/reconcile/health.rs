@@ -18,7 +18,7 @@ use super::{
     members::{Members, Served},
 };
 use crate::{
-    cluster::{Runtime, store::Pods},
+    cluster::{Runtime, lean::Reading, store::Pods},
     flux::state::FluxState,
     object::{ConfigKey, Key, Kind, Object},
     render::Pause,
@@ -35,6 +35,9 @@ const RESTART: Duration = Duration::from_secs(1800);
 const BUSY: Duration = Duration::from_secs(1);
 /// The controller whose objects say when they were reconciled last.
 const DATED: &str = "kustomize-controller";
+
+/// What is read of a Lease: its holder.
+const LEASE: Reading = Reading { fields: Some(&["spec"]), budget: 64 * 1024, ..Reading::IDENTITY };
 
 /// What is known about an agent's rest from one reconcile to the next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -195,19 +198,19 @@ pub async fn health(
         return (AgentHealth::Ready, false);
     }
     let path = format!("/apis/coordination.k8s.io/v1/namespaces/{agent}/leases");
-    let leases = match runtime.client.list(&path, "").await {
+    let held = |lease: &Value| {
+        let holder = lease["spec"]["holderIdentity"].as_str().is_some_and(|holder| !holder.is_empty());
+        holder.then(|| lease["metadata"]["name"].as_str().unwrap_or_default().to_owned())
+    };
+    let leases = match runtime.client.list(&path, None, &LEASE, held).await {
         Ok(leases) => leases,
         Err(error) => {
             return (AgentHealth::Starting(format!("the Leases of its controllers cannot be read: {error}")), true);
         }
     };
     let holds = |name: &str| {
-        leases.iter().any(|lease: &Value| {
-            let of_controller = lease["metadata"]["name"]
-                .as_str()
-                .is_some_and(|lease| lease.starts_with(&format!("{name}-leader-election")));
-            of_controller && lease["spec"]["holderIdentity"].as_str().is_some_and(|holder| !holder.is_empty())
-        })
+        let prefix = format!("{name}-leader-election");
+        leases.iter().any(|lease| lease.starts_with(&prefix))
     };
     let idle: Vec<&str> = deployments.iter().map(|key| key.name.as_str()).filter(|name| !holds(name)).collect();
     if idle.is_empty() {
@@ -237,6 +240,8 @@ mod tests {
         let owner = Owner::Config { tenant: "team-a".to_owned(), config: served.planned.key.clone() };
         let store = Store::default();
         let labels = |owner: &Owner| json!(owner.labels("sluicegate-team-a"));
+        let metadata = json!({"name": "sluicegate-team-a", "labels": labels(&Owner::Agent)});
+        store.saw(Kind::Namespace, &json!({"metadata": metadata}));
         store.saw(
             Kind::Kustomization,
             &json!({

@@ -30,6 +30,7 @@ use crate::{
 #[cfg(test)]
 pub(crate) use names::NOBODY;
 pub(crate) use names::RECONCILER;
+pub(crate) use names::may_serve;
 use output::Output;
 use settings::Settings;
 

@@ -55,8 +55,19 @@ pub(super) fn isolated(tenant: &str) -> String {
 /// of pools moves only those whose pool is new or gone.
 pub(super) fn pooled(tenant: &str, pools: u32) -> String {
     let weight = |pool: &u32| <[u8; 32]>::from(Sha256::digest(format!("{pool}/{tenant}").as_bytes()));
-    // No tenant's name begins with `-`, so this is no tenant's own.
-    format!("sluicegate--pool-{}", (1..=pools.max(1)).max_by_key(weight).unwrap_or(1))
+    format!("{POOL}{}", (1..=pools.max(1)).max_by_key(weight).unwrap_or(1))
+}
+
+/// Namespaces of pools begin with this, and no tenant's own does: no tenant's name begins with `-`.
+const POOL: &str = "sluicegate--pool-";
+
+/// Whether a namespace has the name of an agent with a namespace of its own, for this tenant where one is named.
+pub(crate) fn may_serve(namespace: &str, tenant: Option<&str>) -> bool {
+    let pool = namespace.strip_prefix(POOL).is_some_and(|number| number.parse::<u32>().is_ok());
+    pool || match tenant {
+        Some(tenant) => namespace == isolated(tenant),
+        None => namespace.starts_with("sluicegate-") && namespace != sluicegate_crds::SYSTEM_NAMESPACE,
+    }
 }
 
 /// ServiceAccount that the controllers of an agent impersonate for a tenant.

@@ -1,7 +1,7 @@
 //! Metrics, named by the conventions of Prometheus. Labels have values from closed sets only, so that no team can make
-//! series: each function takes an enum and nothing else.
+//! series: each function takes an enum and nothing else, but for the ids of clusters, which administrators write.
 
-use std::{fmt, sync::atomic::AtomicU64, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::atomic::AtomicU64, time::Duration};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
@@ -9,7 +9,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::object::Kind;
+use crate::{cluster::ApiError, object::Kind};
 
 /// `Content-Type` of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -194,15 +194,28 @@ impl Answer {
     pub fn of<T>(result: &Result<T, kube::Error>) -> Self {
         match result {
             Ok(_) => Answer::Ok,
-            Err(kube::Error::Api(status)) => match status.code {
-                404 => Answer::NotFound,
-                409 => Answer::Conflict,
-                401 | 403 => Answer::Forbidden,
-                429 => Answer::Throttled,
-                500.. => Answer::ServerError,
-                _ => Answer::Rejected,
-            },
+            Err(kube::Error::Api(status)) => Self::of_code(status.code),
             Err(_) => Answer::Unreachable,
+        }
+    }
+
+    /// The same of a request whose answer was read in bounded memory.
+    pub fn of_api<T>(result: &Result<T, ApiError>) -> Self {
+        match result {
+            Ok(_) => Answer::Ok,
+            Err(ApiError::Refused { code, .. }) => Self::of_code(*code),
+            Err(_) => Answer::Unreachable,
+        }
+    }
+
+    const fn of_code(code: u16) -> Self {
+        match code {
+            404 => Answer::NotFound,
+            409 => Answer::Conflict,
+            401 | 403 => Answer::Forbidden,
+            429 => Answer::Throttled,
+            500.. => Answer::ServerError,
+            _ => Answer::Rejected,
         }
     }
 }
@@ -255,6 +268,7 @@ pub struct Metrics {
     drift_repairs: Family<ByKind, Count>,
     contested_repairs: Family<ByCluster, Count>,
     contested_objects: Family<ByCluster, Gauge>,
+    strays: Family<ByCluster, Gauge>,
     leader: Gauge,
 }
 
@@ -284,6 +298,7 @@ impl Metrics {
             drift_repairs: Family::default(),
             contested_repairs: Family::default(),
             contested_objects: Family::default(),
+            strays: Family::default(),
             leader: Gauge::default(),
         };
         metrics.register();
@@ -317,6 +332,11 @@ impl Metrics {
             "contested_objects",
             "Objects that wait for their next repair, since somebody else keeps changing them",
             self.contested_objects.clone(),
+        );
+        registry.register(
+            "strays",
+            "Objects that carry Sluicegate's labels where Sluicegate has not put them, and are passed over",
+            self.strays.clone(),
         );
         registry.register("leader", "1 where this process leads", self.leader.clone());
         registry.register("build", "What is running", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
@@ -378,6 +398,15 @@ impl Metrics {
         self.drift_repairs.get_or_create(&ByKind { kind: kind.name() }).inc();
     }
 
+    /// So many objects of each kind carry Sluicegate's labels on a cluster where it has not put them. Clusters are named by
+    /// administrators.
+    pub fn strays(&self, cluster: &str, counts: &BTreeMap<Kind, usize>) {
+        for kind in Kind::ALL {
+            let place = ByCluster { cluster: cluster.to_owned(), kind: kind.name() };
+            self.strays.get_or_create_owned(&place).set(integer(counts.get(kind).copied().unwrap_or_default()));
+        }
+    }
+
     /// The next repair of an object of this kind has to wait.
     pub fn contested_repair(&self, cluster: &str, kind: Written) {
         let label = ByCluster { cluster: cluster.to_owned(), kind: kind.label() };
@@ -405,6 +434,9 @@ impl Metrics {
             let label = ByCluster { cluster: cluster.to_owned(), kind: kind.label() };
             self.contested_repairs.remove(&label);
             self.contested_objects.remove(&label);
+        }
+        for kind in Kind::ALL {
+            self.strays.remove(&ByCluster { cluster: cluster.to_owned(), kind: kind.name() });
         }
     }
 
@@ -437,7 +469,10 @@ fn integer(number: usize) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeSet, time::Duration};
+    use std::{
+        collections::{BTreeMap, BTreeSet},
+        time::Duration,
+    };
 
     use super::{Answer, Exposition as _, Metrics, Queue, Reconciled, Verb, Verdict, Watched, Written};
     use crate::object::Kind;
@@ -513,6 +548,22 @@ mod tests {
         assert_eq!(series(&metrics), with);
         metrics.no_cluster("prod");
         assert_eq!(series(&metrics), before);
+    }
+
+    #[test]
+    fn a_cluster_has_a_series_for_each_kind_while_it_is_connected() {
+        let metrics = Metrics::new();
+        let series = || metrics.text().unwrap().lines().filter(|line| line.contains("cluster=\"prod\"")).count();
+        assert_eq!(series(), 0);
+        metrics.strays("prod", &BTreeMap::from([(Kind::Service, 3)]));
+        assert_eq!(series(), Kind::ALL.len());
+        let of =
+            |kind: &str| value(&metrics, &format!(r#"sluicegate_operator_strays{{cluster="prod",kind="{kind}"}}"#));
+        assert_eq!((of("Service").as_deref(), of("Secret").as_deref()), (Some("3"), Some("0")));
+        metrics.strays("prod", &BTreeMap::new());
+        assert_eq!(of("Service").as_deref(), Some("0"));
+        metrics.no_cluster("prod");
+        assert_eq!(series(), 0);
     }
 
     #[test]

@@ -12,10 +12,11 @@ use k8s_openapi::{
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sluicegate_crds::TENANT_LABEL;
 use sluicegate_operator::{
-    object::{AGENT_PODS, Kind, Object, PART_OF_LABEL, Stage},
+    cluster::store::Store,
+    object::{AGENT_PODS, Key, Kind, Object, Owner, PART_OF_LABEL, Stage},
     render::{AgentId, Member, Pause, Rendered, render},
     rights,
 };
@@ -116,6 +117,31 @@ fn manifests_say_the_same_as_keys_and_owners() {
                 assert!(value.len() <= 63);
             }
         }
+    }
+}
+
+#[test]
+fn what_is_rendered_is_where_the_inventory_looks_for_it() {
+    for (agent, rendered) in all() {
+        let store = Store::default();
+        // Targets that administrators have labelled are not rendered.
+        for object in objects(&rendered).filter(|object| object.key.kind != Kind::Namespace) {
+            let labels = match &object.owner {
+                Owner::Agent => continue,
+                Owner::Tenant(tenant) | Owner::Config { tenant, .. } => json!({TENANT_LABEL: tenant}),
+            };
+            let is_target = object.key.namespace != agent.namespace || !agent.namespace.starts_with("sluicegate-");
+            if is_target {
+                let name = &object.key.namespace;
+                store.saw(Kind::Namespace, &json!({"metadata": {"name": name, "labels": labels}}));
+            }
+        }
+        for object in objects(&rendered) {
+            assert!(!store.saw(object.key.kind, &object.manifest).strays, "{agent}: {} is elsewhere", object.key);
+        }
+        let found: HashSet<Key> = store.inventory(&agent.namespace).into_keys().map(|key| (*key).clone()).collect();
+        let wanted: HashSet<Key> = objects(&rendered).map(|object| object.key.clone()).collect();
+        assert_eq!(found, wanted, "{agent}");
     }
 }
 

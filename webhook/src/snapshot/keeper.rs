@@ -13,7 +13,11 @@ use kube::{
 use serde_json::Value;
 use sluicegate_crds::{FluxCluster, FluxConfig, FluxConfigSpec, FluxPolicy, GuardMode, TENANT_GUARD, TenantGuard};
 use sluicegate_operator::{
-    cluster::watch::{News, watch},
+    cluster::{
+        connect::Connection,
+        lean::{Lean, Reading, namespace_labels},
+        watch::{News, Turns, watch},
+    },
     object::Kind,
     telemetry::health::{Beat, Gate},
 };
@@ -74,10 +78,11 @@ struct Known {
 }
 
 /// Watches the management cluster and keeps the snapshot, for as long as it is polled.
-pub async fn keep(client: Client, current: Arc<Current>, metrics: Arc<Metrics>, beat: Beat, complete: Gate) {
+pub async fn keep(connection: Connection, current: Arc<Current>, metrics: Arc<Metrics>, beat: Beat, complete: Gate) {
     let (sender, mut receiver) = mpsc::unbounded_channel();
     for watched in Watched::ALL {
-        tokio::spawn(follow(client.clone(), *watched, sender.clone(), metrics.clone()));
+        let (client, turns) = (connection.client.clone(), connection.turns.clone());
+        tokio::spawn(follow(client, turns, *watched, sender.clone(), metrics.clone()));
     }
     drop(sender);
     let mut known = Known::default();
@@ -213,20 +218,26 @@ fn set<K: Ord, T: PartialEq>(map: &mut BTreeMap<K, T>, name: K, value: Option<T>
     true
 }
 
-async fn follow(client: Client, watched: Watched, sender: mpsc::UnboundedSender<Change>, metrics: Arc<Metrics>) {
-    let resource = match watched {
-        Watched::FluxConfig => ApiResource::erase::<FluxConfig>(&()),
-        Watched::FluxPolicy => ApiResource::erase::<FluxPolicy>(&()),
-        Watched::FluxCluster => ApiResource::erase::<FluxCluster>(&()),
-        Watched::Namespace => Kind::Namespace.api_resource(),
-        Watched::TenantGuard => ApiResource::erase::<TenantGuard>(&()),
+async fn follow(
+    client: Client,
+    turns: Turns,
+    watched: Watched,
+    sender: mpsc::UnboundedSender<Change>,
+    metrics: Arc<Metrics>,
+) {
+    let (resource, reading) = match watched {
+        Watched::FluxConfig => (ApiResource::erase::<FluxConfig>(&()), Reading::CONFIG),
+        Watched::FluxPolicy => (ApiResource::erase::<FluxPolicy>(&()), Reading::OWN),
+        Watched::FluxCluster => (ApiResource::erase::<FluxCluster>(&()), Reading::CLUSTER),
+        Watched::Namespace => (Kind::Namespace.api_resource(), Reading::NAMESPACE),
+        Watched::TenantGuard => (ApiResource::erase::<TenantGuard>(&()), Reading::OWN),
     };
     let api: Api<DynamicObject> = Api::all_with(client, &resource);
-    watch(api, None, |news| {
+    watch(api, None, reading, turns, |news| {
         let change = match news {
             // There is one in a namespace that counts.
             News::Saw(object) | News::Lost(object)
-                if watched == Watched::TenantGuard && object["metadata"]["name"] != TENANT_GUARD =>
+                if watched == Watched::TenantGuard && object.text("name") != TENANT_GUARD =>
             {
                 return;
             }
@@ -251,22 +262,25 @@ async fn follow(client: Client, watched: Watched, sender: mpsc::UnboundedSender<
 
 /// Reads leniently: what cannot be read is known to be there. The API server checks shapes, so that is an object of another
 /// version of Sluicegate.
-fn read(watched: Watched, object: Value, gone: bool) -> Change {
-    let metadata = &object["metadata"];
-    let text = |field: &str| metadata[field].as_str().unwrap_or_default().to_owned();
-    let (namespace, name) = (text("namespace"), text("name"));
-    let labels = || serde_json::from_value::<Labels>(metadata["labels"].clone()).unwrap_or_default();
+fn read(watched: Watched, object: Lean, gone: bool) -> Change {
+    let (namespace, name) = object.name();
+    let Lean { value: object, whole } = object;
+    let labels = || serde_json::from_value::<Labels>(object["metadata"]["labels"].clone()).unwrap_or_default();
     match watched {
         Watched::FluxConfig if gone => Change::Config((namespace, name), None),
         Watched::FluxConfig => {
-            let metadata = metadata.clone();
-            let mut config = serde_json::from_value(object).unwrap_or_else(|error| {
-                warn!(namespace, name, %error, "a FluxConfig cannot be read");
+            let metadata = object["metadata"].clone();
+            let read = if whole {
+                serde_json::from_value(object).map_err(|error| error.to_string())
+            } else {
+                Err("it is too large".to_owned())
+            };
+            let mut config = read.unwrap_or_else(|error| {
+                warn!(namespace, name, error, "a FluxConfig cannot be read");
                 let mut config = FluxConfig::new(&name, FluxConfigSpec::default());
                 config.metadata = serde_json::from_value(metadata).unwrap_or_default();
                 config
             });
-            config.metadata.managed_fields = None;
             config.status = None;
             Change::Config((namespace, name), Some(Box::new(config)))
         }
@@ -287,7 +301,9 @@ fn read(watched: Watched, object: Value, gone: bool) -> Change {
             Change::Cluster(name, Some(Cluster { labels: labels(), here }))
         }
         Watched::TenantGuard => Change::Guard(namespace, (!gone).then(|| residents(&object["spec"]))),
-        Watched::Namespace => Change::Namespace(name, (!gone).then(labels)),
+        Watched::Namespace => {
+            Change::Namespace(name, (!gone).then(|| namespace_labels(&Lean { value: object, whole })))
+        }
     }
 }
 
@@ -309,12 +325,12 @@ mod tests {
 
     use super::{super::Standing, *};
 
-    fn config(url: &str, status: &str) -> Value {
-        json!({
+    fn config(url: &str, status: &str) -> Lean {
+        Lean::whole(json!({
             "apiVersion": "sluicegate.dev/v1alpha1", "kind": "FluxConfig",
             "metadata": {"name": "shop", "namespace": "team-a", "creationTimestamp": "2026-01-01T00:00:00Z"},
             "spec": {"source": {"url": url}}, "status": {"policyDigest": status},
-        })
+        }))
     }
 
     #[test]
@@ -334,7 +350,11 @@ mod tests {
     fn what_a_new_list_does_not_name_is_gone() {
         let mut known = Known::default();
         known.take(read(Watched::FluxConfig, config("https://a.example/x", ""), false));
-        known.take(read(Watched::Namespace, json!({"metadata": {"name": "team-a", "labels": {"a": "b"}}}), false));
+        known.take(read(
+            Watched::Namespace,
+            Lean::whole(json!({"metadata": {"name": "team-a", "labels": {"a": "b"}}})),
+            false,
+        ));
         known.take(Change::Listed(Watched::FluxConfig, HashSet::new()));
         known.take(Change::Listed(Watched::Namespace, HashSet::from([(String::new(), "team-a".to_owned())])));
         let snapshot = known.snapshot();
@@ -345,9 +365,13 @@ mod tests {
     #[test]
     fn a_policy_that_cannot_be_read_denies_everybody() {
         let mut known = Known::default();
-        known.take(read(Watched::FluxPolicy, json!({"metadata": {"name": "p"}, "spec": {"priority": "x"}}), false));
+        known.take(read(
+            Watched::FluxPolicy,
+            Lean::whole(json!({"metadata": {"name": "p"}, "spec": {"priority": "x"}})),
+            false,
+        ));
         assert_eq!(known.snapshot().policies.invalid()[0].name(), "p");
-        known.take(read(Watched::FluxPolicy, json!({"metadata": {"name": "p"}}), true));
+        known.take(read(Watched::FluxPolicy, Lean::whole(json!({"metadata": {"name": "p"}})), true));
         assert!(known.snapshot().policies.invalid().is_empty());
     }
 
@@ -355,7 +379,7 @@ mod tests {
     fn the_cluster_that_it_runs_on_chooses_whether_it_is_the_guard() {
         let cluster = |connection: Value, guard: Value| {
             let spec = json!({"connection": connection, "guard": guard});
-            read(Watched::FluxCluster, json!({"metadata": {"name": "prod"}, "spec": spec}), false)
+            read(Watched::FluxCluster, Lean::whole(json!({"metadata": {"name": "prod"}, "spec": spec})), false)
         };
         let tenant = json!({"metadata": {"name": "team-a", "labels": {"sluicegate.dev/tenant": "team-a"}}});
         let guard = || {
@@ -363,8 +387,8 @@ mod tests {
             json!({"metadata": {"name": TENANT_GUARD, "namespace": "team-a"}, "spec": spec})
         };
         let mut known = Known::default();
-        known.take(read(Watched::Namespace, tenant, false));
-        known.take(read(Watched::TenantGuard, guard(), false));
+        known.take(read(Watched::Namespace, Lean::whole(tenant), false));
+        known.take(read(Watched::TenantGuard, Lean::whole(guard()), false));
         let residents =
             Residents { operator: "o".to_owned(), accounts: vec!["a".to_owned()], images: vec!["i".to_owned()] };
         assert_eq!(known.residents["team-a"], residents);
@@ -383,7 +407,7 @@ mod tests {
         known.take(Change::Listed(Watched::TenantGuard, HashSet::new()));
         assert!(known.changed);
         assert!(matches!(known.snapshot().guarded.standing("team-a"), Standing::Closed(_)));
-        known.take(read(Watched::FluxCluster, json!({"metadata": {"name": "prod"}}), true));
+        known.take(read(Watched::FluxCluster, Lean::whole(json!({"metadata": {"name": "prod"}})), true));
         assert!(!known.snapshot().guarded.enforces());
     }
 }
