@@ -3,7 +3,10 @@
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -130,7 +133,7 @@ pub struct Runtime {
     pub client: ClusterClient,
     /// Who we are there.
     pub account: Account,
-    /// Whether it is the management cluster too.
+    /// Whether it is the management cluster too, in whichever way it is reached.
     pub management: bool,
     /// What there is of ours.
     pub store: Store,
@@ -141,6 +144,8 @@ pub struct Runtime {
     info: RwLock<Info>,
     flux_crds: Mutex<FluxCrds>,
     turns: Arc<Semaphore>,
+    /// What is planned for it follows from the labels of its namespaces.
+    planned: AtomicBool,
     /// Something failed: it is asked whether the cluster answers.
     doubt: Arc<Notify>,
     units: Mutex<HashMap<Arc<str>, UnitState>>,
@@ -179,6 +184,7 @@ impl Runtime {
             info: RwLock::default(),
             flux_crds: Mutex::default(),
             turns: Arc::new(Semaphore::new(TURNS)),
+            planned: AtomicBool::new(false),
             doubt: Arc::default(),
             units: Mutex::default(),
             copies: Mutex::default(),
@@ -195,6 +201,19 @@ impl Runtime {
         }
         for task in [tokio::spawn(watch_charts(self.clone())), tokio::spawn(keep_informed(self.clone()))] {
             self.keep(task.abort_handle());
+        }
+    }
+
+    /// Whether what is planned for it follows from the labels of its namespaces. Before, a FluxConfig may count as refused that
+    /// has its target by such a label.
+    pub fn is_planned(&self) -> bool {
+        self.planned.load(Ordering::Acquire)
+    }
+
+    /// The plan follows from the labels of its namespaces: agents may be looked at.
+    pub fn plan_is_whole(&self) {
+        if !self.planned.swap(true, Ordering::AcqRel) {
+            self.store.agents().into_iter().for_each(|agent| self.queue.push(agent));
         }
     }
 
