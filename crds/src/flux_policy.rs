@@ -222,7 +222,8 @@ pub struct Destination {
     /// Namespaces; `*` matches any run of characters, `${tenant}` and `${cluster}` stand for their names.
     #[schemars(length(min = 1, max = bounds::PATTERNS), inner(length(min = 1, max = 128)))]
     pub namespaces: Vec<String>,
-    /// The operator creates a missing namespace.
+    /// The operator creates a missing namespace. One that exists is taken only with an administrator's label, or as the tenant's
+    /// own home.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub create_namespace: Option<bool>,
 }

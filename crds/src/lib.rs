@@ -42,14 +42,16 @@ pub const GROUP: &str = "sluicegate.dev";
 pub const VERSION: &str = "v1alpha1";
 /// `apiVersion` as it stands in a manifest.
 pub const API_VERSION: &str = "sluicegate.dev/v1alpha1";
-/// Label on a Namespace that gives the tenant another name than the namespace's. Only administrators may set it.
+/// Label on a Namespace that says whose the workloads in it are, by which the guard knows it. Administrators may set it, and
+/// Sluicegate sets it on targets.
 pub const TENANT_LABEL: &str = "sluicegate.dev/tenant";
 /// Label with the namespace of an agent, on everything that belongs to it, its Flux objects above all. A platform-wide Flux on
 /// the same cluster leaves alone what carries it (`--watch-label-selector=!sluicegate.dev/agent`).
 pub const AGENT_LABEL: &str = "sluicegate.dev/agent";
 /// Label with the name of the FluxConfig that an object is of.
 pub const CONFIG_LABEL: &str = "sluicegate.dev/config";
-/// Label with the namespace of the FluxConfig that an object is of.
+/// Label with the namespace of the FluxConfig that an object is of. On a Namespace of the management cluster: the name of the
+/// tenant whose the FluxConfigs in it are, which only administrators may set.
 pub const HOME_LABEL: &str = "sluicegate.dev/home";
 /// Label on everything that Sluicegate owns; with [`MANAGER`] as its value.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";

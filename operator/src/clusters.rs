@@ -20,6 +20,7 @@ use crate::{
     fields::{self, Fingerprint},
     flux_crds, guard,
     object::Kind,
+    plan::{Change, planner::Message},
     reconcile::{self, agent::Next},
     render::Account,
     status::{self, ClusterSeen},
@@ -146,12 +147,27 @@ async fn connect(
         Wanted::Kubeconfig(text) => (connect::from_kubeconfig(text).await.map_err(|error| error.to_string())?, false),
     };
     let client = ClusterClient::new(connection, permit.clone(), context.metrics.clone());
+    let is_management = is_management || is_alias(context, &client).await?;
+    // What is planned follows from it before anything is done there: see `Message::Labels`.
+    context.tell(Message::Change(Change::Alias(id.to_owned(), is_management)));
     let account = tokio::time::timeout(Duration::from_secs(10), whoami(&client))
         .await
         .map_err(|_| "it does not answer".to_owned())?
         .map_err(|error| error.to_string())?;
     let listener = Arc::new(ContextListener { context: context.clone() });
     Ok(Runtime::new(id.to_owned(), client, account, is_management, listener))
+}
+
+/// Whether a kubeconfig leads to the management cluster: then homes are there, whatever the FluxCluster says. Clusters are told
+/// apart by the uid of `kube-system`, which lives as long as the cluster.
+async fn is_alias(context: &Context, client: &ClusterClient) -> Result<bool, String> {
+    let uid = async |client: &ClusterClient| -> Result<String, String> {
+        let asked = tokio::time::timeout(Duration::from_secs(10), client.get_path("/api/v1/namespaces/kube-system"));
+        let found = asked.await.map_err(|_| "it does not answer".to_owned())?.map_err(|error| error.to_string())?;
+        let uid = found["metadata"]["uid"].as_str().map(str::to_owned);
+        uid.ok_or_else(|| "Namespace kube-system has no uid, so it cannot be told which cluster this is".to_owned())
+    };
+    Ok(uid(client).await? == uid(&context.management).await?)
 }
 
 /// Who the operator is on a cluster: it binds itself, by name, where it keeps copies of Secrets.

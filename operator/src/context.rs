@@ -7,7 +7,10 @@ use std::{
 };
 
 use sluicegate_crds::FluxConfigStatus;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 
 use crate::{
     cluster::{ClusterClient, Runtime, queue::Queue, runtime::Listener},
@@ -16,7 +19,7 @@ use crate::{
     fields::Fingerprint,
     lease::Leadership,
     object::ConfigKey,
-    plan::{Ground, Plan},
+    plan::{Ground, Plan, planner::Message},
     secrets::Secrets,
     telemetry::metrics::{Metrics, Watched},
 };
@@ -53,6 +56,8 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// Kubernetes' events.
     pub events: Events,
+    /// What the planner is told beside its own watches.
+    pub news: mpsc::UnboundedSender<Message>,
     /// Whether this process leads.
     pub leadership: watch::Receiver<Leadership>,
     /// What others keep changing of Sluicegate's own objects.
@@ -67,15 +72,17 @@ pub struct Context {
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Context {
-    /// Nothing known yet.
+    /// Nothing known yet. The planner takes the other end of [`news`](Self::news).
     pub fn new(
         management: ClusterClient,
         namespace: String,
         metrics: Arc<Metrics>,
         events: Events,
         leadership: watch::Receiver<Leadership>,
-    ) -> Arc<Self> {
-        Arc::new(Self {
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Message>) {
+        let (news, told) = mpsc::unbounded_channel();
+        let context = Arc::new(Self {
+            news,
             plan: Plan::default(),
             ground: watch::Sender::default(),
             configs: Queue::default(),
@@ -90,7 +97,13 @@ impl Context {
             problems: RwLock::default(),
             written: Mutex::default(),
             under_way: Mutex::default(),
-        })
+        });
+        (context, told)
+    }
+
+    /// Tells the planner, which lives as long as the process.
+    pub fn tell(&self, message: Message) {
+        let _ = self.news.send(message);
     }
 
     /// A cluster that is connected.

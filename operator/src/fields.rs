@@ -137,6 +137,19 @@ pub fn is_ours(object: &Value) -> bool {
     entries(object).any(|entry| entry["manager"] == MANAGER)
 }
 
+/// The managers that own a field, by the names on the way to it; those of subresources too.
+pub fn owners<'o>(object: &'o Value, path: &[&str]) -> Vec<&'o str> {
+    let owns = |entry: &&Value| {
+        let mut set = &entry["fieldsV1"];
+        path.iter().all(|name| {
+            set = &set[format!("f:{name}")];
+            !set.is_null()
+        })
+    };
+    let entries = object["metadata"]["managedFields"].as_array().map_or(&[][..], Vec::as_slice);
+    entries.iter().filter(owns).filter_map(|entry| entry["manager"].as_str()).collect()
+}
+
 /// The part of `value` that `set` names.
 fn project(value: &Value, set: &Value) -> Value {
     let Some(set) = set.as_object() else { return value.clone() };

@@ -35,7 +35,7 @@ use crate::{
     context::Context,
     fields::{self, Fingerprint},
     object::{Key, Kind, MANAGED_BY_LABEL, MANAGER},
-    plan::{Ground, Planned},
+    plan::{Change, Ground, Planned, planner::Message},
     reconcile::agent::site,
     render::{self, Account, AgentId, Member, Pause},
     rights::WEBHOOK_CONFIGURATION,
@@ -170,7 +170,9 @@ impl Guards {
                 let namespace = of(&object);
                 let mut seen = self.seen();
                 if what == NAMESPACES {
-                    seen.namespaces.insert(namespace.clone(), Labelled::read(&object.value));
+                    let labelled = Labelled::read(&object.value);
+                    self.tell_label(&namespace, Some(labelled.tenant.clone()));
+                    seen.namespaces.insert(namespace.clone(), labelled);
                 } else {
                     seen.saw(namespace.clone(), Written::read(&object.value));
                 }
@@ -181,6 +183,7 @@ impl Guards {
                 let namespace = of(&object);
                 let mut seen = self.seen();
                 if what == NAMESPACES {
+                    self.tell_label(&namespace, None);
                     seen.namespaces.remove(&namespace);
                 } else {
                     seen.lost(&namespace, Written::read(&object.value).version);
@@ -193,6 +196,7 @@ impl Guards {
                 let mut seen = self.seen();
                 if what == NAMESPACES {
                     seen.namespaces.retain(|name, _| listed.contains(&(String::new(), name.to_string())));
+                    self.tell_labels(&seen);
                 } else {
                     seen.guards.retain(|name, _| listed.contains(&(name.to_string(), TENANT_GUARD.to_owned())));
                 }
@@ -204,6 +208,23 @@ impl Guards {
                 self.seen().listed.remove(what);
             }
         }
+    }
+
+    /// Tells the planner whose a namespace is by its label. Those of the management cluster it watches itself.
+    fn tell_label(&self, namespace: &str, tenant: Option<String>) {
+        if let Some(runtime) = self.runtime.upgrade().filter(|runtime| !runtime.management) {
+            let label = Change::TenantLabel(runtime.id.clone(), namespace.to_owned(), tenant);
+            self.context.tell(Message::Change(label));
+        }
+    }
+
+    fn tell_labels(&self, seen: &Seen) {
+        let Some(runtime) = self.runtime.upgrade() else { return };
+        let mut labels = Vec::new();
+        if !runtime.management {
+            labels.extend(seen.namespaces.iter().map(|(name, labelled)| (name.to_string(), labelled.tenant.clone())));
+        }
+        self.context.tell(Message::Labels(self.runtime.clone(), labels));
     }
 
     /// Has everything looked at when policies change, and now and then.

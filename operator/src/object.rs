@@ -12,6 +12,11 @@ pub use sluicegate_crds::{
 };
 use sluicegate_policy::verdict::Resolved;
 
+/// All field managers of Sluicegate: that of a suspension is no part of a manifest, and ends with the first apply that does
+/// not ask for it.
+pub const MANAGERS: [&str; 2] = [MANAGER, SUSPENDER];
+/// Field manager of a suspension.
+pub const SUSPENDER: &str = "sluicegate-suspend";
 /// Annotation by which people ask Flux to reconcile now; that of a FluxConfig is passed on to its objects.
 pub const REQUESTED_AT_ANNOTATION: &str = "reconcile.fluxcd.io/requestedAt";
 /// Field manager of a suspension that is no part of a manifest. It ends with the first apply that does not ask for it.

@@ -84,7 +84,8 @@ pub async fn run(options: Options, stop: impl Future<Output = ()> + Send + 'stat
     let reporter = Reporter { controller: "sluicegate-operator".to_owned(), instance: Some(options.pod.clone()) };
     let (events, told_events) = Events::new();
     let writer = events::write(client.clone(), reporter, permit.clone(), told_events);
-    let context = Context::new(management, options.namespace.clone(), metrics.clone(), events, election.leadership());
+    let (context, news) =
+        Context::new(management, options.namespace.clone(), metrics.clone(), events, election.leadership());
 
     let health = Health::default();
     if let Some(address) = options.listen {
@@ -97,7 +98,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()> + Send + 'stat
     let mut tasks = vec![
         tokio::spawn(planner::run(
             context.clone(),
-            planner::Channels { clusters: changed.clone(), policies },
+            planner::Channels { clusters: changed.clone(), policies, news },
             health.task("planner", Duration::from_secs(60)),
             health.gate("the list of everything on the management cluster"),
         )),

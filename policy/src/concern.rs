@@ -32,7 +32,7 @@ pub fn concern(config: &FluxConfig, policies: &PolicySet, facts: &Facts) -> Conc
         Err(_) => policies.select(&tenant, labels).ok().map(|selection| {
             let cluster = config.spec.cluster.as_deref().and_then(|id| facts.clusters().get_key_value(id));
             match cluster {
-                Some((id, labels)) => selection.on(id, LabelsOf::Known(labels)),
+                Some((id, cluster)) => selection.on(id, LabelsOf::Known(&cluster.labels)),
                 None => selection,
             }
         }),

@@ -17,6 +17,7 @@ use crate::{
     set::{PolicySet, Selection},
     source,
     source::SourceVerdict,
+    tenancy,
     verdict::{Addition, Admitted, Blanks, DecryptionPlan, Field, Resolved, Subscription, Terms, Verdict, Violation},
 };
 
@@ -138,9 +139,11 @@ impl Judged<'_> {
         let metadata = &config.metadata;
         let (home, name) =
             facts.name(metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default());
+        let own_home = tenancy::is_own_home(&place, facts, &home);
         let namespace = place.namespace.map(|namespace| facts.target(&place.cluster.value, namespace));
         let terms = Terms {
             create_namespace: place.granted.create_namespace(),
+            own_home,
             kind: source.kind,
             interval: times.interval,
             retry_interval: times.retry_interval,

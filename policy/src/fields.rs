@@ -37,6 +37,7 @@ pub(crate) fn list(resolved: &Resolved) -> Vec<Entry> {
     } = resolved;
     let Terms {
         create_namespace,
+        own_home: _,
         kind,
         interval,
         retry_interval,

@@ -4,7 +4,7 @@
 //! Command line, webhook and operator ask it, so they cannot disagree.
 //!
 //! Calls go one way: [`grammar`] (texts) <- `compile` (one policy) <- `set` (all policies) <- the steps (`placement`,
-//! `source`, `delivery`, `chart`, `automation`, `image`, `effective`, `relations`) <- [`decide`] and [`ask`]. What it says
+//! `source`, `delivery`, `chart`, `automation`, `image`, `effective`, `tenancy`, `relations`) <- [`decide`] and [`ask`]. What it says
 //! is in [`verdict`] and [`rule`], and in which words in [`message`].
 
 mod automation;
@@ -31,6 +31,7 @@ mod select;
 mod set;
 mod show;
 mod source;
+mod tenancy;
 pub mod text;
 pub mod verdict;
 pub mod workload;
@@ -38,7 +39,10 @@ pub mod workload;
 pub use compile::{CompiledPolicy, InvalidPolicy, check_cluster, compile};
 pub use concern::{Concern, concern};
 pub use decide::{additions, decide, decide_placed, violations};
-pub use facts::{Declaration, Facts, Labels, LabelsByName, LabelsOf, Since, Unseen, since};
+pub use facts::{
+    Cluster, ClustersByName, Declaration, Facts, LabelWriter, Labels, LabelsOf, Namespace, NamespacesByName, Since,
+    Unseen, since,
+};
 pub use grants::dangerous_grants;
 pub use placement::{Placed, Placer};
 pub use query::{Answer, Question, ask};

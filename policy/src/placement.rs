@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use sluicegate_crds::{FluxConfig, TENANT_LABEL};
+use sluicegate_crds::FluxConfig;
 
 use crate::{
     compile::{CompiledDestination, Listed, Templated},
-    facts::{Declaration, Facts, Labels, LabelsOf, Since},
+    facts::{Cluster, Declaration, Facts, LabelsOf, Namespace, Since},
     grammar::{Bindings, ClusterId, NamespaceName, TenantName},
     rule::Rule,
     select::Selected,
@@ -179,11 +179,8 @@ fn bad_tenant(home: &str, facts: &Facts) -> Violation {
         return Violation::new(Rule::InvalidName, "metadata.namespace", "metadata.namespace is missing")
             .help("set it to your team's namespace on the management cluster: it says which team this is for");
     }
-    if let LabelsOf::Known(labels) = facts.labels(home)
-        && let Some(label) = labels.get(TENANT_LABEL)
-    {
-        let message =
-            format!("Namespace {home} names its tenant by the label {TENANT_LABEL}: {label:?} is no DNS label");
+    if let Some((label, tenant)) = facts.seen(home).and_then(Namespace::home_label) {
+        let message = format!("Namespace {home} names its tenant by the label {label}: {tenant:?} is no DNS label");
         return Violation::new(Rule::InvalidName, "metadata.namespace", message).value(home).help(
             "an administrator corrects the label: lowercase letters, digits and -, at most 63, the first and last no -",
         );
@@ -330,7 +327,7 @@ pub(crate) fn usable(policies: &Selection<'_>, cluster: &str, labels: LabelsOf<'
 
 /// Clusters on which some policy gives a destination.
 fn usable_clusters(policies: &Selection<'_>, facts: &Facts) -> Vec<String> {
-    let usable = |(id, labels): &(&Arc<str>, &Arc<Labels>)| usable(policies, id, LabelsOf::Known(labels));
+    let usable = |(id, cluster): &(&Arc<str>, &Cluster)| usable(policies, id, LabelsOf::Known(&cluster.labels));
     facts.clusters().iter().filter(usable).map(|(id, _)| id.to_string()).collect()
 }
 

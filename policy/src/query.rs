@@ -93,7 +93,7 @@ pub fn ask(
         None => facts
             .clusters()
             .iter()
-            .filter(|(id, labels)| placement::usable(&everywhere, id, LabelsOf::Known(labels)))
+            .filter(|(id, cluster)| placement::usable(&everywhere, id, LabelsOf::Known(&cluster.labels)))
             .map(|(id, _)| &**id)
             .collect(),
     };

@@ -5,10 +5,9 @@ use sluicegate_crds::FluxConfig;
 
 use crate::{
     facts::Facts,
-    grammar::TenantName,
     placement::Placement,
     rule::Rule,
-    show,
+    show, tenancy,
     verdict::{ObjectRef, Violation},
 };
 
@@ -28,7 +27,7 @@ pub(crate) fn judge(config: &FluxConfig, place: &Placement<'_>, facts: &Facts, f
             .help("rename or remove all but one"),
         );
     }
-    claim(place, facts, home, name, found);
+    tenancy::judge(place, facts, home, name, found);
     number(place, facts, home, name, found);
     if !config.spec.depends_on.is_empty() {
         dependencies(config, facts, home, name, found);
@@ -37,40 +36,6 @@ pub(crate) fn judge(config: &FluxConfig, place: &Placement<'_>, facts: &Facts, f
 
 fn object(home: &str, name: &str) -> ObjectRef {
     ObjectRef { kind: "FluxConfig", namespace: home.to_owned(), name: name.to_owned() }
-}
-
-/// Of several tenants that claim a target the first keeps it. Where nobody knows who was first, nobody has it.
-fn claim(place: &Placement<'_>, facts: &Facts, home: &str, name: &str, found: &mut Vec<Violation>) {
-    let (cluster, namespace) = (&place.cluster.value, &place.namespace.value);
-    let claims = facts.claims(cluster, namespace);
-    let is_mine = |tenant: &Option<TenantName>| tenant.as_ref() == Some(&place.tenant);
-    if claims.iter().all(|claim| is_mine(&claim.tenant)) {
-        return;
-    }
-    let first = |mine: bool| {
-        claims.iter().filter(|claim| is_mine(&claim.tenant) == mine).map(|claim| claim.since.unwrap_or(i64::MAX)).min()
-    };
-    let mine = first(true).or(facts.since(home, name)).unwrap_or(i64::MAX);
-    if first(false).is_none_or(|theirs| mine < theirs) {
-        return;
-    }
-    let others = claims.iter().filter(|claim| !is_mine(&claim.tenant));
-    let mut tenants: Vec<&str> =
-        others.clone().filter_map(|claim| claim.tenant.as_ref().map(TenantName::as_str)).collect();
-    tenants.dedup();
-    found.push(
-        Violation::new(
-            Rule::TargetClaimed,
-            "spec.namespace",
-            format!(
-                "namespace {namespace} on cluster {cluster} is also the target of tenant {}",
-                show::joined(&tenants)
-            ),
-        )
-        .value(namespace.as_str())
-        .related(others.take(5).map(|claim| claim.object()))
-        .help("a namespace on a cluster belongs to one tenant: choose another namespace"),
-    );
 }
 
 fn number(place: &Placement<'_>, facts: &Facts, home: &str, name: &str, found: &mut Vec<Violation>) {

@@ -109,6 +109,10 @@ rules! {
     ReservedNamespace = "reserved-namespace", Error, FluxConfig, "Namespaces of the platform are not targets";
     /// Another tenant deploys there.
     TargetClaimed = "target-claimed", Error, FluxConfig, "A namespace on a cluster belongs to one tenant";
+    /// The target is another tenant's home on the management cluster.
+    NamespaceIsAHome = "namespace-is-a-home", Error, FluxConfig, "The home of another tenant is not a target";
+    /// The FluxConfig lives in another tenant's target.
+    HomeIsATarget = "home-is-a-target", Error, FluxConfig, "No FluxConfig lives in another tenant's target";
     /// The URL is not in canonical form.
     InvalidUrl = "invalid-url", Error, FluxConfig, "Source URLs are in canonical form";
     /// Kind and URL scheme, or kind and another field, do not go together.

@@ -196,8 +196,8 @@ impl PolicySet {
                 }
             };
             note(&selection.everywhere());
-            for (id, labels) in facts.clusters() {
-                note(&selection.on(id, LabelsOf::Known(labels)));
+            for (id, cluster) in facts.clusters() {
+                note(&selection.on(id, LabelsOf::Known(&cluster.labels)));
             }
         }
         conflicts

@@ -319,6 +319,8 @@ pub struct Standing {
 pub struct Terms {
     /// The operator may create the target namespace.
     pub create_namespace: Field<bool>,
+    /// The target is the tenant's own home, which the operator takes as it is.
+    pub own_home: bool,
     /// Kind of source.
     pub kind: Field<SourceKind>,
     /// How often the source is looked at.

@@ -35,6 +35,8 @@ mod references;
 mod relations;
 #[path = "decide/sources.rs"]
 mod sources;
+#[path = "decide/tenancy.rs"]
+mod tenancy;
 #[path = "decide/verification.rs"]
 mod verification;
 #[path = "decide/world.rs"]

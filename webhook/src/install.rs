@@ -7,7 +7,7 @@
 //! tenants' namespaces take nothing new while nobody answers. `docs/admission.md` has the reasons one by one.
 
 use serde_json::{Value, json};
-use sluicegate_crds::{GROUP, TENANT_LABEL, VERSION};
+use sluicegate_crds::{GROUP, HOME_LABEL, TENANT_LABEL, VERSION};
 use sluicegate_operator::{
     object::{MANAGED_BY_LABEL, MANAGER},
     rights::{OPERATOR, OPERATOR_NAMESPACE, Role, WEBHOOK_CONFIGURATION, rule},
@@ -75,14 +75,17 @@ fn has_blanks() -> (&'static str, String) {
 
 /// The label's value in a list, so that no label and an empty one differ.
 fn tenant_label_changes() -> (&'static str, String) {
-    let label = |object: &str| {
-        format!(
-            "(has({object}.metadata.labels) && '{TENANT_LABEL}' in {object}.metadata.labels ? \
-             [{object}.metadata.labels['{TENANT_LABEL}']] : [])"
-        )
+    let changes = |name: &str| {
+        let label = |object: &str| {
+            format!(
+                "(has({object}.metadata.labels) && '{name}' in {object}.metadata.labels ? \
+                 [{object}.metadata.labels['{name}']] : [])"
+            )
+        };
+        let old = format!("(request.operation == 'UPDATE' ? {} : [])", label("oldObject"));
+        format!("{} != {old}", label("object"))
     };
-    let old = format!("(request.operation == 'UPDATE' ? {} : [])", label("oldObject"));
-    ("the-tenant-label-changes", format!("{} != {old}", label("object")))
+    ("the-tenant-label-changes", format!("{} || {}", changes(TENANT_LABEL), changes(HOME_LABEL)))
 }
 
 /// Whoever may do what the guard keeps from everybody else may say whose a namespace is: guard and webhook ask the same.

@@ -1,11 +1,11 @@
 //! From objects to verdicts: policies are compiled, facts gathered, and the engine asked about each FluxConfig.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use rayon::prelude::*;
-use sluicegate_crds::FluxConfig;
+use sluicegate_crds::{FluxCluster, FluxConfig};
 use sluicegate_policy::{
-    Admitted, Declaration, Facts, InvalidPolicy, Placed, Placer, PolicySet, Rule, Unseen, Verdict, Violation,
+    Admitted, Cluster, Declaration, Facts, InvalidPolicy, Placed, Placer, PolicySet, Rule, Unseen, Verdict, Violation,
     check_cluster, compile, dangerous_grants, decide_placed, verdict::ObjectRef, violations,
 };
 
@@ -85,8 +85,10 @@ impl Platform {
             facts.namespace(namespace.object.name.clone(), namespace.object.labels.clone());
         }
         for cluster in &self.clusters {
-            let metadata = &cluster.object.metadata;
-            facts.cluster(metadata.name.clone().unwrap_or_default(), metadata.labels.clone().unwrap_or_default());
+            let FluxCluster { metadata, spec, .. } = &*cluster.object;
+            let labels = Arc::new(metadata.labels.clone().unwrap_or_default());
+            let management = spec.connection.in_cluster.is_some();
+            facts.cluster(metadata.name.clone().unwrap_or_default(), Cluster { labels, management });
         }
         // A FluxCluster with a mistake in it exists all the same: that FluxConfigs name it is not their mistake.
         for (object, _) in self.undecoded.iter().filter(|(object, _)| object.kind == "FluxCluster") {

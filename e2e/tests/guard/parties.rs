@@ -144,9 +144,9 @@ impl Judge {
 
     /// A webhook that is the guard here.
     fn webhook(&self) -> Snapshot {
-        let named = |name: &str, labels: Labels| Arc::new(BTreeMap::from([(name.into(), labels.into())]));
         let labels = Labels::from([(TENANT_LABEL.to_owned(), self.name.clone())]);
-        let (namespaces, clusters) = (named(&self.name, labels), named(CLUSTER, Labels::new()));
+        let namespaces = Arc::new(BTreeMap::from([(self.name.as_str().into(), labels.into())]));
+        let clusters = Arc::new(BTreeMap::from([(CLUSTER.into(), Labels::new().into())]));
         let snapshot = Snapshot::new(self.policies.clone(), namespaces, clusters, Arc::default());
         let residents = Residents { operator: USER.to_owned(), ..Residents::default() };
         let here = BTreeMap::from([(CLUSTER.to_owned(), GuardMode::Webhook)]);

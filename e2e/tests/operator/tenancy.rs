@@ -4,11 +4,12 @@ use serde_json::{Value, json};
 use sluicegate_e2e::error::Result;
 use sluicegate_e2e::programs::FLUX;
 use sluicegate_e2e::suite::flux;
+use sluicegate_e2e::suite::operator::{self, NAMESPACE};
 
 use crate::escape::PLATFORM_FLUX;
 use crate::support::{
-    GIT_REPOSITORY, KUSTOMIZATION, POOL, Platform, SOON, START, Tenant, config_map, has, message, on_node, on_plane,
-    seconds, workload,
+    API, GIT_REPOSITORY, KUSTOMIZATION, POOL, Platform, SOON, START, Tenant, config_map, has, message, on_node,
+    on_own_plane, on_plane, seconds, secret, workload,
 };
 
 #[test]
@@ -82,10 +83,8 @@ fn a_namespace_of_another_tenant_is_not_taken() {
         let owned = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}});
         platform.space.apply(owned).await?;
         declare(&tenant).await?;
-        let config = tenant.until("a refusal that names the owner", "shop", SOON, |config| {
-            has(config, "Ready", "False") && config["status"].to_string().contains("somebody-else")
-        });
-        println!("taken: {}", message(&config.await?, "Ready"));
+        let config = tenant.refused("shop", "target-claimed").await?;
+        assert!(message(&config, "Ready").contains("somebody-else"), "{}", config["status"]);
         seconds(2).await;
         let found = platform.space.get("v1", "Namespace", "", &namespace).await?.unwrap_or_default();
         assert_eq!(found["metadata"]["labels"]["sluicegate.dev/tenant"], "somebody-else");
@@ -97,22 +96,40 @@ fn a_namespace_of_another_tenant_is_not_taken() {
 }
 
 #[test]
-fn a_namespace_without_an_owner_is_adopted_and_survives() {
-    on_plane("adopted", async |platform| {
+fn a_namespace_that_somebody_made_is_taken_with_an_administrator_s_label_only_and_survives() {
+    on_plane("made-before", async |platform| {
         let tenant = platform.tenant("team").await?;
         let namespace = shared(&platform, &[&tenant]).await?;
+        // Whoever makes it may be admin in it, and would read what the team deploys.
         let found = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": {"own": "label"}}});
         platform.space.apply(found).await?;
+        let binding = json!({
+            "apiVersion": ROLE_BINDING.0, "kind": ROLE_BINDING.1, "metadata": {"name": "mine", "namespace": namespace},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "admin"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "squatter"}],
+        });
+        platform.space.apply(binding).await?;
         declare(&tenant).await?;
-        let label = || async {
-            let found = platform.space.get("v1", "Namespace", "", &namespace).await?.unwrap_or_default();
-            Ok((found["metadata"]["labels"]["sluicegate.dev/tenant"] == tenant.name.as_str()).then_some(found))
-        };
-        let adopted = platform.space.wait("the tenant's label", SOON, label).await?;
-        assert_eq!(adopted["metadata"]["labels"]["own"], "label");
+        let label = format!("kubectl label namespace {namespace} sluicegate.dev/tenant={}", tenant.name);
+        tenant.fails("shop", SOON, &["Sluicegate did not make it", &label]).await?;
+        seconds(3).await;
+        let look = || async { Ok(platform.space.get("v1", "Namespace", "", &namespace).await?.unwrap_or_default()) };
+        let left: Value = look().await?;
+        assert!(left["metadata"]["labels"]["sluicegate.dev/tenant"].is_null(), "{}", left["metadata"]["labels"]);
+        assert!(bound(&platform, &namespace).await?.is_empty(), "nothing is deployed there");
+        let owned = json!({"metadata": {"labels": {"sluicegate.dev/tenant": tenant.name}}});
+        platform.edit(("v1", "Namespace"), "", &namespace, owned).await?;
+        let taken = || async { Ok((!bound(&platform, &namespace).await?.is_empty()).then_some(())) };
+        platform.space.wait("the reconciler's binding", SOON, taken).await?;
         tenant.remove("shop", START).await?;
-        let left = platform.space.get("v1", "Namespace", "", &namespace).await?.expect("it was there before us");
-        assert!(left["metadata"]["deletionTimestamp"].is_null(), "{}", left["metadata"]);
+        let given_back = || async {
+            let left: Value = look().await?;
+            assert!(left["metadata"]["deletionTimestamp"].is_null(), "{}", left["metadata"]);
+            Ok(left["metadata"]["labels"]["app.kubernetes.io/managed-by"].is_null().then_some(left))
+        };
+        let left = platform.space.wait("the namespace as it was", SOON, given_back).await?;
+        let labels = &left["metadata"]["labels"];
+        assert_eq!((&labels["own"], &labels["sluicegate.dev/tenant"]), (&json!("label"), &json!(tenant.name)));
         platform.space.delete("v1", "Namespace", "", &namespace).await
     });
 }
@@ -121,7 +138,8 @@ fn a_namespace_without_an_owner_is_adopted_and_survives() {
 fn a_home_that_is_deployed_to_is_labelled_and_survives() {
     on_plane("home", async |platform| {
         let tenant = platform.tenant("team").await?;
-        let destinations = json!([{"clusters": ["local"], "namespaces": [tenant.name], "createNamespace": true}]);
+        // Nothing has to be created, and no administrator has to label it.
+        let destinations = json!([{"clusters": ["local"], "namespaces": [tenant.name]}]);
         let defaults = json!({"namespace": tenant.name});
         platform.policy("teams", &[&tenant], json!({"destinations": destinations, "defaults": defaults})).await?;
         declare(&tenant).await?;
@@ -131,13 +149,202 @@ fn a_home_that_is_deployed_to_is_labelled_and_survives() {
             Ok((found["metadata"]["labels"]["sluicegate.dev/tenant"] == tenant.name.as_str()).then_some(()))
         };
         platform.space.wait("the tenant's label, by which guards know it", SOON, labelled).await?;
+        tenant.delivery(KUSTOMIZATION, "shop", SOON).await?;
         tenant.remove("shop", START).await?;
         let given_back = || async {
             let left = home().await?.expect("it was there before us");
             assert!(left["metadata"]["deletionTimestamp"].is_null(), "{}", left["metadata"]);
-            Ok(left["metadata"]["labels"]["app.kubernetes.io/managed-by"].is_null().then_some(()))
+            let labels = &left["metadata"]["labels"];
+            let ours = ["app.kubernetes.io/managed-by", "sluicegate.dev/agent", "sluicegate.dev/tenant"];
+            Ok(ours.iter().all(|label| labels[*label].is_null()).then_some(()))
         };
         platform.space.wait("the home as it was", SOON, given_back).await
+    });
+}
+
+const ROLE_BINDING: (&str, &str) = ("rbac.authorization.k8s.io/v1", "RoleBinding");
+
+/// The names of Sluicegate's RoleBindings in a namespace.
+async fn bound(platform: &Platform, namespace: &str) -> Result<Vec<String>> {
+    let mut found = platform.labelled(ROLE_BINDING, "app.kubernetes.io/managed-by", "sluicegate").await?;
+    found.retain(|binding| binding["metadata"]["namespace"] == namespace);
+    Ok(found.iter().map(|binding| binding["metadata"]["name"].to_string()).collect())
+}
+
+/// What marks the victim's home.
+#[derive(Clone, Copy, Debug)]
+enum Marked {
+    /// Only that its FluxConfigs live there.
+    No,
+    ByTenantLabel,
+    ByHomeLabel,
+}
+
+/// A tenant `…-pay`, and a tenant whose destinations match that one's home.
+async fn neighbours(platform: &Platform, case: &str, on_violation: &str, marked: Marked) -> Result<(Tenant, Tenant)> {
+    let (attacker, victim) = (platform.tenant(case).await?, platform.tenant(&format!("{case}-pay")).await?);
+    assert!(victim.name.starts_with(&format!("{}-", attacker.name)), "{} is not matched", victim.name);
+    let destinations =
+        json!([{"clusters": ["local"], "namespaces": ["${tenant}", "${tenant}-*"], "createNamespace": true}]);
+    let over = json!({"onViolation": on_violation, "destinations": destinations});
+    platform.policy(case, &[&attacker, &victim], over).await?;
+    let label = match marked {
+        Marked::No => return Ok((attacker, victim)),
+        Marked::ByTenantLabel => "sluicegate.dev/tenant",
+        Marked::ByHomeLabel => "sluicegate.dev/home",
+    };
+    let labels = json!({"metadata": {"labels": {label: victim.name}}});
+    platform.edit(("v1", "Namespace"), "", &victim.name, labels).await?;
+    Ok((attacker, victim))
+}
+
+fn to(tenant: &Tenant, namespace: &str) -> Value {
+    json!({"source": {"url": format!("https://git.sluicegate.test/{}/shop", tenant.name)}, "namespace": namespace})
+}
+
+/// The attacker has nothing in the victim's home, and the victim's FluxConfig is as it was.
+async fn nothing_is_taken(platform: &Platform, attacker: &Tenant, victim: &Tenant, config: &str) -> Result<()> {
+    let refused = attacker.look("attack").await?;
+    assert!(has(&refused, "Admitted", "False"), "{}", refused["status"]);
+    let found = platform.labelled(ROLE_BINDING, "sluicegate.dev/tenant", &attacker.name).await?;
+    let there: Vec<&Value> = found.iter().filter(|one| one["metadata"]["namespace"] == victim.name.as_str()).collect();
+    assert!(there.is_empty(), "{there:?}");
+    let home = platform.space.get("v1", "Namespace", "", &victim.name).await?.unwrap_or_default();
+    assert_ne!(home["metadata"]["labels"]["sluicegate.dev/tenant"], attacker.name.as_str());
+    let kept = victim.look(config).await?;
+    assert!(has(&kept, "Admitted", "True"), "{}", kept["status"]);
+    let delivery = victim.delivery(KUSTOMIZATION, config, 1).await?;
+    let metadata = &delivery["metadata"];
+    assert!(metadata["deletionTimestamp"].is_null() && delivery["spec"]["suspend"] != true, "{delivery}");
+    Ok(())
+}
+
+#[test]
+fn a_home_is_not_taken_over_however_it_is_marked_and_whatever_policy_says_of_violations() {
+    on_plane("takeover", async |platform| {
+        for (number, (marked, on_violation)) in [Marked::No, Marked::ByTenantLabel, Marked::ByHomeLabel]
+            .into_iter()
+            .flat_map(|marked| ["Suspend", "Remove"].map(|on_violation| (marked, on_violation)))
+            .enumerate()
+        {
+            println!("{marked:?}, {on_violation}");
+            let (attacker, victim) = neighbours(&platform, &format!("n{number}"), on_violation, marked).await?;
+            victim.config("shop", to(&victim, &victim.target())).await?;
+            let before = victim.delivery(KUSTOMIZATION, "shop", SOON).await?;
+            attacker.config("attack", to(&attacker, &victim.name)).await?;
+            attacker.refused("attack", "namespace-is-a-home").await?;
+            seconds(4).await;
+            nothing_is_taken(&platform, &attacker, &victim, "shop").await?;
+            let after = victim.delivery(KUSTOMIZATION, "shop", 1).await?;
+            assert_eq!(before["metadata"]["uid"], after["metadata"]["uid"]);
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn an_older_claim_on_a_home_does_not_keep_its_owner_out() {
+    on_plane("older", async |platform| {
+        for (number, marked) in [Marked::No, Marked::ByTenantLabel, Marked::ByHomeLabel].into_iter().enumerate() {
+            println!("{marked:?}");
+            let (attacker, victim) = neighbours(&platform, &format!("n{number}"), "Remove", marked).await?;
+            attacker.config("attack", to(&attacker, &victim.name)).await?;
+            attacker.until("a verdict", "attack", SOON, |config| has(config, "Ready", "False")).await?;
+            // Time has seconds only.
+            seconds(2).await;
+            victim.config("own", to(&victim, &victim.name)).await?;
+            victim.delivery(KUSTOMIZATION, "own", SOON).await?;
+            attacker.refused("attack", "namespace-is-a-home").await?;
+            nothing_is_taken(&platform, &attacker, &victim, "own").await?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn nobody_moves_into_a_target_and_it_is_given_back_when_it_is_one_no_more() {
+    on_plane("moves-in", async |platform| {
+        let (deployer, late) = neighbours(&platform, "n", "Remove", Marked::No).await?;
+        let target = format!("{}-target", late.name);
+        deployer.config("shop", to(&deployer, &target)).await?;
+        deployer.delivery(KUSTOMIZATION, "shop", SOON).await?;
+        // By the namespace's name it would be a tenant that a policy selects.
+        let lodger = Tenant { platform: platform.clone(), name: target.clone() };
+        platform.policy("lodger", &[&lodger], json!({})).await?;
+        lodger.config("in", to(&lodger, &lodger.target())).await?;
+        lodger.refused("in", "home-is-a-target").await?;
+        let kept = deployer.look("shop").await?;
+        assert!(has(&kept, "Admitted", "True"), "{}", kept["status"]);
+        deployer.remove("shop", START).await?;
+        let given_back = || async {
+            let left = platform.space.get("v1", "Namespace", "", &target).await?.expect("FluxConfigs live in it");
+            assert!(left["metadata"]["deletionTimestamp"].is_null(), "{}", left["metadata"]);
+            let ours = ["app.kubernetes.io/managed-by", "sluicegate.dev/agent", "sluicegate.dev/tenant"];
+            Ok(ours.iter().all(|label| left["metadata"]["labels"][*label].is_null()).then_some(()))
+        };
+        platform.space.wait("a namespace without Sluicegate's labels", SOON, given_back).await?;
+        // Then it is the home of those who live in it.
+        lodger.reaches("in", "Admitted", "True", SOON).await?;
+        lodger.remove("in", START).await?;
+        platform.space.delete("v1", "Namespace", "", &target).await
+    });
+}
+
+#[test]
+fn a_target_that_an_administrator_makes_a_home_is_given_back_and_serves_its_tenant() {
+    on_plane("becomes-home", async |platform| {
+        let (deployer, owner) = neighbours(&platform, "n", "Remove", Marked::No).await?;
+        let target = format!("{}-target", deployer.name);
+        deployer.config("shop", to(&deployer, &target)).await?;
+        deployer.delivery(KUSTOMIZATION, "shop", SOON).await?;
+        let home = json!({"metadata": {"labels": {"sluicegate.dev/home": owner.name}}});
+        platform.edit(("v1", "Namespace"), "", &target, home).await?;
+        deployer.refused("shop", "namespace-is-a-home").await?;
+        // Whose FluxConfigs are in it is said by the label, and their target is the home itself.
+        let there = Tenant { platform: platform.clone(), name: target.clone() };
+        there.config("own", to(&owner, &target)).await?;
+        there.reaches("own", "Admitted", "True", SOON).await?;
+        let taken = || async {
+            let found = platform.space.get("v1", "Namespace", "", &target).await?.expect("it is somebody's home");
+            let ours = found["metadata"]["labels"]["sluicegate.dev/tenant"] == owner.name.as_str();
+            let left = bound(&platform, &target).await?;
+            Ok((ours && left.len() == 1 && found["metadata"]["deletionTimestamp"].is_null()).then_some(()))
+        };
+        platform.space.wait("the home as its tenant's target, and nothing of the other", START, taken).await?;
+        there.remove("own", START).await?;
+        deployer.remove("shop", START).await?;
+        let left = platform.space.get("v1", "Namespace", "", &target).await?.unwrap_or_default();
+        assert!(left["metadata"]["deletionTimestamp"].is_null(), "{}", left["metadata"]);
+        assert_eq!(left["metadata"]["labels"]["sluicegate.dev/home"], owner.name.as_str());
+        platform.space.delete("v1", "Namespace", "", &target).await
+    });
+}
+
+#[test]
+fn a_kubeconfig_that_leads_to_the_management_cluster_reaches_no_home() {
+    on_own_plane("alias", async |platform| {
+        platform.operator.start()?;
+        platform.operator_works().await?;
+        let (attacker, victim) = neighbours(&platform, "n", "Remove", Marked::No).await?;
+        victim.config("shop", to(&victim, &victim.target())).await?;
+        victim.delivery(KUSTOMIZATION, "shop", SOON).await?;
+        let credential = json!({"value": operator::kubeconfig(&platform.cluster)?});
+        platform.space.apply(secret(NAMESPACE, "alias", credential)).await?;
+        let cluster = json!({"connection": {"kubeconfig": {"secretRef": {"name": "alias"}}}, "flux": {"version": "2.9.3"}, "guard": "Off"});
+        let metadata = json!({"name": "alias"});
+        platform
+            .space
+            .apply(json!({"apiVersion": API, "kind": "FluxCluster", "metadata": metadata, "spec": cluster}))
+            .await?;
+        platform.space.condition((API, "FluxCluster", "", "alias"), "Reachable", "True", SOON).await?;
+        let destinations = json!([{"clusters": ["alias"], "namespaces": ["${tenant}-*"], "createNamespace": true}]);
+        platform.policy("alias", &[&attacker], json!({"destinations": destinations})).await?;
+        let mut attack = to(&attacker, &victim.name);
+        attack["cluster"] = json!("alias");
+        attacker.config("attack", attack).await?;
+        attacker.refused("attack", "namespace-is-a-home").await?;
+        seconds(3).await;
+        nothing_is_taken(&platform, &attacker, &victim, "shop").await
     });
 }
 

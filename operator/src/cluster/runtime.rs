@@ -3,7 +3,10 @@
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -147,7 +150,7 @@ pub struct Runtime {
     pub client: ClusterClient,
     /// Who we are there.
     pub account: Account,
-    /// Whether it is the management cluster too.
+    /// Whether it is the management cluster too, in whichever way it is reached.
     pub management: bool,
     /// What there is of ours.
     pub store: Store,
@@ -166,6 +169,8 @@ pub struct Runtime {
     listed: channel::Sender<Listed>,
     /// Objects to be read again.
     again: Queue<Key>,
+    /// What is planned for it follows from the labels of its namespaces.
+    planned: AtomicBool,
     /// Something failed: it is asked whether the cluster answers.
     doubt: Arc<Notify>,
     units: Mutex<HashMap<Arc<str>, UnitState>>,
@@ -208,6 +213,7 @@ impl Runtime {
             turns: Arc::new(Semaphore::new(TURNS)),
             listed: channel::Sender::new(Listed::Nothing),
             again: Queue::default(),
+            planned: AtomicBool::new(false),
             doubt: Arc::default(),
             units: Mutex::default(),
             copies: Mutex::default(),
@@ -228,6 +234,19 @@ impl Runtime {
             tokio::spawn(read_again(Arc::downgrade(self))),
         ] {
             self.keep(task.abort_handle());
+        }
+    }
+
+    /// Whether what is planned for it follows from the labels of its namespaces. Before, a FluxConfig may count as refused that
+    /// has its target by such a label.
+    pub fn is_planned(&self) -> bool {
+        self.planned.load(Ordering::Acquire)
+    }
+
+    /// The plan follows from the labels of its namespaces: agents may be looked at.
+    pub fn plan_is_whole(&self) {
+        if !self.planned.swap(true, Ordering::AcqRel) {
+            self.store.agents().into_iter().for_each(|agent| self.queue.push(agent));
         }
     }
 

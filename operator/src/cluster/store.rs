@@ -57,6 +57,8 @@ pub enum Pods {
 pub struct NamespaceState {
     /// The tenant that it belongs to.
     pub tenant: Option<Box<str>>,
+    /// The tenant whose home an administrator's label says that it is.
+    pub home: Option<Box<str>>,
     /// The agent that it belongs to.
     pub agent: Option<Box<str>>,
     /// It is one of ours, and we made it: what is in it came after us.
@@ -552,6 +554,7 @@ fn namespace_state(object: &Value) -> NamespaceState {
     let label = |name: &str| metadata["labels"][name].as_str().map(Into::into);
     NamespaceState {
         tenant: label(TENANT_LABEL),
+        home: label(HOME_LABEL),
         agent: label(AGENT_LABEL),
         created: metadata["annotations"][CREATED_ANNOTATION].is_string(),
         deleting: metadata["deletionTimestamp"].is_string(),

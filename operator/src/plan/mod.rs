@@ -6,7 +6,7 @@ pub mod planner;
 mod world;
 
 pub use packed::Packed;
-pub use world::{Ground, Policies, status_digest};
+pub use world::{Change, Ground, Policies, status_digest};
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -175,6 +175,18 @@ impl Plan {
         let target = (cluster.to_owned(), namespace.to_owned());
         let stays = |key: &ConfigKey| inner.configs.get(key).is_some_and(|planned| planned.leaving.is_none());
         inner.targets.get(&target).is_some_and(|keys| keys.iter().any(stays))
+    }
+
+    /// Whether something that a tenant deploys into a namespace stays there.
+    pub fn is_target_of(&self, cluster: &str, namespace: &str, tenant: &str) -> bool {
+        let goes = |planned: &Planned| {
+            let removed = matches!(planned.judgement, Judgement::Refused { on_violation: OnViolation::Remove, .. });
+            removed || planned.leaving.is_some()
+        };
+        let of_tenant = |planned: &Planned| {
+            planned.judgement.known().is_some_and(|admitted| admitted.resolved().tenant.as_str() == tenant)
+        };
+        self.deployed(cluster, namespace).iter().any(|planned| of_tenant(planned) && !goes(planned))
     }
 
     /// Whether FluxConfigs live in this namespace of the management cluster.

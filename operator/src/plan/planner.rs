@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
-    sync::Arc,
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -23,7 +23,8 @@ use super::{
 };
 use crate::{
     cluster::{
-        lean::{Lean, Reading, namespace_labels},
+        Runtime,
+        lean::{Lean, Reading},
         watch::{News, watch},
     },
     context::Context,
@@ -32,6 +33,7 @@ use crate::{
         health::{Beat, Gate},
         metrics::{Verdict, Watched},
     },
+    tenancy,
 };
 
 /// News that come this close together are taken as one.
@@ -43,7 +45,7 @@ const COUNT: Duration = Duration::from_secs(1);
 
 /// What of the management cluster is watched for decisions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Source {
+pub enum Source {
     Config,
     Policy,
     Cluster,
@@ -87,9 +89,15 @@ impl Source {
     }
 }
 
-enum Message {
+/// What the planner is told.
+pub enum Message {
+    /// Something has changed.
     Change(Change),
+    /// All objects of a kind have been told: namespace and name of each.
     Listed(Source, HashSet<(String, String)>),
+    /// All namespaces of a cluster that carry a tenant's label, with their tenants. Nothing is done on a cluster before what
+    /// is planned for it follows from them.
+    Labels(Weak<Runtime>, Vec<(String, String)>),
 }
 
 /// What the planner tells to other tasks.
@@ -98,19 +106,21 @@ pub struct Channels {
     pub clusters: Arc<tokio::sync::Notify>,
     /// What policies mean now.
     pub policies: channel::Sender<Arc<Policies>>,
+    /// What it is told; [`Context::news`] is the other end.
+    pub news: mpsc::UnboundedReceiver<Message>,
 }
 
 /// Watches the management cluster and plans, for ever.
 pub async fn run(context: Arc<Context>, channels: Channels, beat: Beat, complete: Gate) {
-    let (sender, mut receiver) = mpsc::unbounded_channel();
+    let Channels { clusters: clusters_changed, policies: policies_changed, news: mut receiver } = channels;
     for source in Source::ALL {
-        tokio::spawn(follow(context.clone(), source, sender.clone(), channels.clusters.clone()));
+        tokio::spawn(follow(context.clone(), source, context.news.clone(), clusters_changed.clone()));
     }
-    drop(sender);
     let mut world = World::default();
     let mut listed: HashSet<Source> = HashSet::new();
     let mut pending: Vec<Change> = Vec::new();
     let mut count_at: Option<Instant> = None;
+    let mut labelled: Vec<Weak<Runtime>> = Vec::new();
     loop {
         beat.turn();
         let at = count_at.unwrap_or_else(|| Instant::now() + BEAT);
@@ -119,7 +129,7 @@ pub async fn run(context: Arc<Context>, channels: Channels, beat: Beat, complete
             Err(_) => {
                 if count_at.take().is_some() {
                     count(&context);
-                    let _ = channels.policies.send(Arc::new(world.policies()));
+                    let _ = policies_changed.send(Arc::new(world.policies()));
                 }
                 continue;
             }
@@ -136,6 +146,12 @@ pub async fn run(context: Arc<Context>, channels: Channels, beat: Beat, complete
                 Message::Listed(source, names) => {
                     pending.extend(removed(&world, &pending, source, &names));
                     listed.insert(source);
+                }
+                Message::Labels(runtime, labels) => {
+                    if let Some(id) = runtime.upgrade().map(|runtime| runtime.id.clone()) {
+                        pending.push(Change::TenantLabels(id, labels));
+                        labelled.push(runtime);
+                    }
                 }
             }
         }
@@ -154,6 +170,9 @@ pub async fn run(context: Arc<Context>, channels: Channels, beat: Beat, complete
             context.ground.send_replace(Arc::new(world.ground()));
         }
         publish(&context, &world, outcome.planned, &outcome.gone);
+        for runtime in labelled.drain(..).filter_map(|runtime| runtime.upgrade()) {
+            runtime.plan_is_whole();
+        }
         if !was_complete {
             complete.open();
             info!(configs = context.plan.configs().len(), "the plan is complete");
@@ -162,7 +181,7 @@ pub async fn run(context: Arc<Context>, channels: Channels, beat: Beat, complete
             }
         }
         if clusters || !was_complete {
-            channels.clusters.notify_one();
+            clusters_changed.notify_one();
         }
         if policies && count_at.is_none() {
             count_at = Some(Instant::now() + COUNT);
@@ -351,7 +370,7 @@ fn change(source: Source, object: Lean, gone: bool) -> Change {
             }
         },
         Source::Namespace | Source::Secret => {
-            Change::Namespace(name, (!gone).then(|| namespace_labels(&Lean { value, whole })))
+            Change::Namespace(name, (!gone).then(|| tenancy::namespace(&Lean { value, whole })))
         }
     }
 }

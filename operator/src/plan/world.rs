@@ -13,9 +13,9 @@ use sluicegate_crds::{
     DeletionPolicy, FluxCluster, FluxConfig, FluxConfigSpec, FluxConfigStatus, FluxPolicy, FluxPolicySpec,
 };
 use sluicegate_policy::{
-    Admitted, Declaration, Facts, InvalidPolicy, Labels, LabelsByName, PolicySet, Rule, Unseen, Verdict, Violation,
-    compile, concern, decide,
-    grammar::{ClusterId, NamespaceName},
+    Admitted, Cluster, Declaration, Facts, InvalidPolicy, Namespace, NamespacesByName, PolicySet, Rule, Unseen,
+    Verdict, Violation, compile, concern, decide,
+    grammar::{ClusterId, NamespaceName, TenantName},
     since,
     verdict::Common,
 };
@@ -36,8 +36,14 @@ pub enum Change {
     Policy(String, Option<Box<ReadPolicy>>),
     /// A FluxCluster.
     Cluster(String, Option<Box<FluxCluster>>),
-    /// Labels of a Namespace.
-    Namespace(String, Option<Labels>),
+    /// A Namespace of the management cluster.
+    Namespace(String, Option<Namespace>),
+    /// The tenant's label of a namespace on another cluster: cluster, namespace and tenant.
+    TenantLabel(String, String, Option<String>),
+    /// All namespaces of another cluster that carry a tenant's label, in place of those that were known.
+    TenantLabels(String, Vec<(String, String)>),
+    /// Whether a FluxCluster that is reached by a kubeconfig has turned out to be the management cluster.
+    Alias(String, bool),
 }
 
 /// A FluxConfig as it was read.
@@ -130,6 +136,8 @@ impl Change {
             Change::Policy(name, _) => ("policy", name.clone()),
             Change::Cluster(name, _) => ("cluster", name.clone()),
             Change::Namespace(name, _) => ("namespace", name.clone()),
+            Change::TenantLabel(cluster, ..) | Change::TenantLabels(cluster, _) => ("tenant-label", cluster.clone()),
+            Change::Alias(cluster, _) => ("alias", cluster.clone()),
         }
     }
 }
@@ -189,7 +197,9 @@ pub struct World {
     policies: BTreeMap<String, KnownPolicy>,
     set: PolicySet,
     clusters: BTreeMap<String, Arc<FluxCluster>>,
-    namespaces: LabelsByName,
+    /// FluxClusters with a kubeconfig that leads to the management cluster.
+    aliases: BTreeSet<String>,
+    namespaces: NamespacesByName,
     configs: HashMap<ConfigKey, Box<Known>>,
     /// By the digest of the policies.
     judges: HashMap<Arc<str>, Judges>,
@@ -223,8 +233,21 @@ struct Dirty {
     configs: HashSet<ConfigKey>,
     policies: bool,
     everything: bool,
+    /// Namespaces on which the claims are others now.
     targets: HashSet<(ClusterId, NamespaceName)>,
-    homes: HashSet<Arc<str>>,
+    /// Namespaces of the management cluster in which other FluxConfigs live now, or whose label is another.
+    spaces: HashSet<Arc<str>>,
+    /// Tenants that have other FluxConfigs now.
+    tenants: HashSet<TenantName>,
+}
+
+impl Dirty {
+    /// A FluxConfig is declared otherwise than before, or not any more.
+    fn declared(&mut self, declaration: &Declaration) {
+        self.targets.extend(declaration.target().cloned());
+        self.tenants.extend(declaration.tenant().cloned());
+        self.spaces.insert(declaration.home().clone());
+    }
 }
 
 impl World {
@@ -252,8 +275,8 @@ impl World {
     pub fn take(&mut self, changes: impl IntoIterator<Item = Change>) -> Outcome {
         let mut dirty = Dirty::default();
         let mut outcome = Outcome::default();
-        let mut replaced: Vec<(ConfigKey, Box<ReadConfig>)> = Vec::new();
         let mut relabelled: HashSet<Arc<str>> = HashSet::new();
+        let mut replaced: Vec<(ConfigKey, Box<ReadConfig>)> = Vec::new();
         for change in changes {
             match change {
                 Change::Config(key, Some(config)) => replaced.push((key, config)),
@@ -261,8 +284,7 @@ impl World {
                     replaced.retain(|(other, _)| *other != key);
                     if let Some(known) = self.configs.remove(&key) {
                         self.current = false;
-                        dirty.targets.extend(known.declaration.target().cloned());
-                        dirty.homes.insert(key.home.clone());
+                        dirty.declared(&known.declaration);
                         outcome.gone.extend(known.plan);
                     }
                 }
@@ -284,37 +306,61 @@ impl World {
                 Change::Cluster(id, cluster) => {
                     outcome.clusters = true;
                     let cluster = cluster.map(|cluster| Arc::new(*cluster));
-                    let labels = |cluster: Option<&Arc<FluxCluster>>| {
-                        cluster.map(|cluster| cluster.metadata.labels.clone().unwrap_or_default())
-                    };
-                    dirty.everything |= labels(self.clusters.get(&id)) != labels(cluster.as_ref());
+                    let facts =
+                        |cluster: Option<&Arc<FluxCluster>>| cluster.map(|cluster| self.cluster_facts(&id, cluster));
+                    dirty.everything |= facts(self.clusters.get(&id)) != facts(cluster.as_ref());
                     outcome.ground = true;
                     match cluster {
                         Some(cluster) => self.clusters.insert(id, cluster),
-                        None => self.clusters.remove(&id),
+                        None => {
+                            self.facts.no_tenant_labels(&id);
+                            self.clusters.remove(&id)
+                        }
                     };
                 }
-                Change::Namespace(name, labels) => {
-                    let labels = labels.map(Arc::new);
-                    if self.namespaces.get(&*name) != labels.as_ref() {
+                Change::Namespace(name, namespace) => {
+                    if self.namespaces.get(&*name) != namespace.as_ref() {
                         let name: Arc<str> = name.into();
-                        match labels {
-                            Some(labels) => {
-                                self.facts.namespace(name.clone(), labels.clone());
-                                self.namespaces.insert(name.clone(), labels);
+                        match namespace {
+                            Some(namespace) => {
+                                self.facts.namespace(name.clone(), namespace.clone());
+                                self.namespaces.insert(name.clone(), namespace);
                             }
                             None => {
+                                self.facts.no_namespace(&name);
                                 self.namespaces.remove(&name);
-                                self.current = false;
                             }
                         }
                         outcome.ground = true;
                         relabelled.insert(name);
                     }
                 }
+                Change::TenantLabel(cluster, namespace, tenant) => {
+                    self.label(&cluster, &namespace, tenant.as_deref(), &mut dirty);
+                }
+                Change::TenantLabels(cluster, labels) => {
+                    let named: HashSet<&str> = labels.iter().map(|(namespace, _)| namespace.as_str()).collect();
+                    let known = self.facts.tenant_labels(&cluster);
+                    let gone = known.filter(|(namespace, _)| !named.contains(namespace));
+                    let gone: Vec<String> = gone.map(|(namespace, _)| namespace.to_owned()).collect();
+                    for namespace in gone {
+                        self.label(&cluster, &namespace, None, &mut dirty);
+                    }
+                    for (namespace, tenant) in labels {
+                        self.label(&cluster, &namespace, Some(&tenant), &mut dirty);
+                    }
+                }
+                Change::Alias(cluster, is_alias) => {
+                    let before = self.aliases.contains(&cluster);
+                    dirty.everything |= before != is_alias;
+                    outcome.ground |= before != is_alias;
+                    match is_alias {
+                        true => self.aliases.insert(cluster),
+                        false => self.aliases.remove(&cluster),
+                    };
+                }
             }
         }
-        dirty.everything |= !relabelled.is_empty() && self.configs.keys().any(|key| relabelled.contains(&*key.home));
         if dirty.policies {
             self.judges.clear();
             self.set = PolicySet::new(self.policies.iter().map(|(name, known)| match &known.error {
@@ -325,10 +371,13 @@ impl World {
         let mut restated = HashSet::new();
         if dirty.policies || dirty.everything {
             self.place_all();
+        } else {
+            self.place_in(&relabelled, &mut dirty);
         }
+        dirty.spaces.extend(relabelled);
         let mut facts = self.take_facts();
         self.replace(replaced, &mut facts, &mut dirty, &mut restated);
-        let facts = if self.current { facts } else { self.new_facts() };
+        let facts = if self.current { facts } else { self.new_facts(facts) };
         self.find_concerned(&facts, &mut dirty);
         outcome.decided = dirty.configs.len();
         outcome.planned.extend(dirty.configs.iter().filter_map(|key| self.plan(key, &facts)));
@@ -376,11 +425,12 @@ impl World {
                 // The facts keep the one that they were told.
                 declaration = same.declaration.clone();
             } else {
-                dirty.targets.extend(before.and_then(|before| before.declaration.target().cloned()));
-                dirty.targets.extend(declaration.target().cloned());
-                dirty.homes.insert(key.home.clone());
+                dirty.declared(&declaration);
                 match before {
-                    Some(_) => self.current = false,
+                    Some(before) => {
+                        dirty.declared(&before.declaration);
+                        self.current = false;
+                    }
                     None => facts.declare(declaration.clone()),
                 }
             }
@@ -390,13 +440,39 @@ impl World {
         }
     }
 
+    fn cluster_facts(&self, id: &str, cluster: &FluxCluster) -> Cluster {
+        Cluster {
+            labels: Arc::new(cluster.metadata.labels.clone().unwrap_or_default()),
+            management: cluster.spec.connection.in_cluster.is_some() || self.aliases.contains(id),
+        }
+    }
+
     fn bare_facts(&self) -> Facts {
-        let labels = |cluster: &FluxCluster| Arc::new(cluster.metadata.labels.clone().unwrap_or_default());
-        let clusters = self.clusters.iter().map(|(id, cluster)| (id.as_str().into(), labels(cluster)));
+        let clusters = self.clusters.iter().map(|(id, cluster)| (id.as_str().into(), self.cluster_facts(id, cluster)));
         Facts::of(Unseen::Absent, &self.namespaces, clusters.collect())
     }
 
-    /// Where all FluxConfigs go, after policies or labels have changed.
+    /// Takes note of the tenant's label of a namespace on another cluster. It concerns those whom it takes the namespace from,
+    /// and those whom it had been taken from: mostly it is that of the one tenant that deploys there, and nobody.
+    fn label(&mut self, cluster: &str, namespace: &str, tenant: Option<&str>, dirty: &mut Dirty) {
+        let Some((id, name)) = ClusterId::new(cluster).ok().zip(NamespaceName::new(namespace).ok()) else { return };
+        let before = self.facts.tenant_label_of(cluster, namespace);
+        if before == tenant {
+            return;
+        }
+        let agrees = |label: Option<&str>, claimant: &TenantName| label.is_none_or(|of| of == claimant.as_str());
+        let claimants: Vec<&TenantName> = self.facts.claimants(cluster, namespace).collect();
+        let one_and_agreed = |one: &TenantName| {
+            agrees(before, one) && agrees(tenant, one) && claimants.iter().all(|other| *other == one)
+        };
+        let nobody = claimants.first().is_none_or(|one| one_and_agreed(one));
+        self.facts.tenant_label(cluster, namespace, tenant);
+        if !nobody {
+            dirty.targets.insert((id, name));
+        }
+    }
+
+    /// Where all FluxConfigs go, after policies or labels of clusters have changed.
     fn place_all(&mut self) {
         let facts = self.bare_facts();
         for known in self.configs.values_mut() {
@@ -410,16 +486,42 @@ impl World {
         self.current = false;
     }
 
-    fn take_facts(&mut self) -> Facts {
-        if !self.current {
-            self.facts = self.new_facts();
-            self.current = true;
+    /// Where the FluxConfigs go that live in namespaces whose labels have changed: they may be another tenant's now, whom other
+    /// policies select.
+    fn place_in(&mut self, namespaces: &HashSet<Arc<str>>, dirty: &mut Dirty) {
+        for namespace in namespaces {
+            let keys: Vec<ConfigKey> = self
+                .facts
+                .living_in(namespace)
+                .map(|(home, name)| ConfigKey::new(home.clone(), name.clone()))
+                .collect();
+            for key in keys {
+                let Some(known) = self.configs.get_mut(&key) else { continue };
+                let config = known.config.unpack();
+                let declaration = Declaration::of(&config, &self.set, &self.facts, since(&config));
+                if known.declaration != declaration {
+                    dirty.declared(&known.declaration);
+                    dirty.declared(&declaration);
+                    known.declaration = declaration;
+                    self.current = false;
+                }
+                dirty.configs.insert(key);
+            }
         }
-        std::mem::take(&mut self.facts)
     }
 
-    fn new_facts(&self) -> Facts {
-        let mut facts = self.bare_facts();
+    fn take_facts(&mut self) -> Facts {
+        let facts = std::mem::take(&mut self.facts);
+        if self.current {
+            return facts;
+        }
+        self.current = true;
+        self.new_facts(facts)
+    }
+
+    /// Puts the facts together anew. What is known of other clusters' namespaces is in the facts alone.
+    fn new_facts(&self, before: Facts) -> Facts {
+        let mut facts = self.bare_facts().with_tenant_labels_of(before);
         for known in self.configs.values() {
             facts.declare(known.declaration.clone());
         }
@@ -427,29 +529,39 @@ impl World {
     }
 
     /// Adds those whose verdict may be another now: judged by another set of policies, in one tenant with what changed (limits
-    /// and dependencies), or with one target (claims).
+    /// and dependencies), or with a claim on a namespace that is another's now.
     fn find_concerned(&mut self, facts: &Facts, dirty: &mut Dirty) {
-        let tenants: HashSet<String> =
-            dirty.homes.iter().filter_map(|home| Some(facts.tenant(home)?.as_str().to_owned())).collect();
-        let all = dirty.everything || dirty.policies;
-        if !all && tenants.is_empty() && dirty.targets.is_empty() {
+        if dirty.everything || dirty.policies {
+            for (key, known) in &mut self.configs {
+                if known.find_policies(&self.set, facts, &self.policies, &mut self.judges) || dirty.everything {
+                    dirty.configs.insert(key.clone());
+                }
+            }
+        } else {
             for key in &dirty.configs {
                 if let Some(known) = self.configs.get_mut(key) {
                     known.find_policies(&self.set, facts, &self.policies, &mut self.judges);
                 }
             }
-            return;
         }
-        for (key, known) in &mut self.configs {
-            let of_tenant = facts.tenant(&key.home).is_some_and(|tenant| tenants.contains(tenant.as_str()));
-            let of_target = known.declaration.target().is_some_and(|target| dirty.targets.contains(target));
-            let mut concerned = of_tenant || of_target;
-            if all || dirty.configs.contains(key) {
-                concerned |=
-                    known.find_policies(&self.set, facts, &self.policies, &mut self.judges) || dirty.everything;
+        let mut concerned: HashSet<(&Arc<str>, &Arc<str>)> = HashSet::new();
+        for tenant in &dirty.tenants {
+            concerned.extend(facts.configs_of(tenant));
+        }
+        for (cluster, namespace) in &dirty.targets {
+            concerned.extend(facts.claiming(cluster.as_str(), namespace.as_str()));
+            if facts.is_management(cluster.as_str()) {
+                concerned.extend(facts.living_in(namespace.as_str()));
             }
-            if concerned {
-                dirty.configs.insert(key.clone());
+        }
+        for namespace in &dirty.spaces {
+            concerned.extend(facts.living_in(namespace));
+            concerned.extend(facts.claiming_here(namespace));
+        }
+        for (home, name) in concerned {
+            let key = ConfigKey::new(home.clone(), name.clone());
+            if let Some((known, _)) = self.configs.get_key_value(&key) {
+                dirty.configs.insert(known.clone());
             }
         }
     }

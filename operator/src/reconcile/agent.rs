@@ -61,7 +61,8 @@ impl Next {
 
 /// Makes an agent what it should be.
 pub async fn reconcile(context: &Context, runtime: &Arc<Runtime>, agent: &Arc<str>) -> Next {
-    if !context.plan.is_complete() || !runtime.store.is_synced() || !runtime.info().is_known() {
+    let planned = context.plan.is_complete() && runtime.is_planned();
+    if !planned || !runtime.store.is_synced() || !runtime.info().is_known() {
         return Next::After(Duration::from_millis(200));
     }
     let id = AgentId { cluster: runtime.id.clone(), namespace: agent.to_string() };
@@ -85,7 +86,7 @@ pub async fn reconcile(context: &Context, runtime: &Arc<Runtime>, agent: &Arc<st
     // One look at the plan: what is told to have been seen is what was sorted.
     let planned = concerned(context, &id, &inventory);
     let seen: HashMap<ConfigKey, u64> = planned.iter().map(|planned| (planned.key.clone(), planned.version)).collect();
-    let mut members = Members::sort(&id, planned, |name| runtime.store.namespace(name));
+    let mut members = Members::sort(&id, planned, runtime.management, |name| runtime.store.namespace(name));
     let waits_for = dependencies::hold_back(&mut members, context, &inventory);
     let site = site(context, runtime);
     let rendered = match render_members(&id, &members, &site) {

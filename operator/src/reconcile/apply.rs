@@ -10,9 +10,12 @@ use std::{
 
 use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
-use sluicegate_crds::DeletionPolicy;
+use sluicegate_crds::{DeletionPolicy, TENANT_LABEL};
 
-use super::{guests, members::Members};
+use super::{
+    guests,
+    members::{Members, Wish},
+};
 use crate::{
     cluster::{
         ApiError, Runtime,
@@ -20,8 +23,8 @@ use crate::{
     },
     contest::{Contest, Drift, Subject, writers},
     fields::{self, Fingerprint},
-    object::{AGENT_LABEL, ConfigKey, Key, Kind, MANAGED_BY_LABEL, MANAGER, Object, Owner, SUSPENDER, Stage},
-    plan::Plan,
+    object::{AGENT_LABEL, ConfigKey, Key, Kind, MANAGED_BY_LABEL, MANAGER, MANAGERS, Object, Owner, SUSPENDER, Stage},
+    plan::{Plan, Planned},
 };
 
 /// Requests of one reconcile at the same time. Sixteen agents are worked on at once, and each request under way is a connection
@@ -230,7 +233,7 @@ pub async fn carry_out(
         stream::iter(&objects)
             .for_each_concurrent(CONCURRENCY, |(object, wanted)| async {
                 let observed = inventory.get(&object.key).map(Arc::as_ref);
-                let result = put(runtime, turns, agent, object, *wanted, observed).await;
+                let result = put(runtime, turns, agent, plan, object, *wanted, observed).await;
                 if matches!(result, Ok(true)) {
                     applied.lock().unwrap_or_else(PoisonError::into_inner).repaired.push(object.key.kind);
                 }
@@ -292,6 +295,7 @@ async fn put(
     runtime: &Arc<Runtime>,
     turns: &Turns<'_>,
     agent: &Arc<str>,
+    plan: &Plan,
     object: &Object,
     wanted: Fingerprint,
     observed: Option<&Observed>,
@@ -312,7 +316,7 @@ async fn put(
     let writer = |live: Option<&Value>| writers::of(live, &object.manifest);
     let has_written = |placed: &Placed| matches!(placed, Placed::Live(_));
     let drift = Drift::of(&observed.map(|observed| (observed.fingerprint, observed.foreign)));
-    let placing = place(runtime, object, observed);
+    let placing = place(runtime, agent, plan, object, observed);
     let live = match turns.take(key, (wanted, drift), writer, has_written, placing).await? {
         Placed::Live(live) => live,
         Placed::Done(written) => return Ok(written),
@@ -340,12 +344,18 @@ enum Placed {
 }
 
 /// Applies an object, unless what is in its place is somebody else's.
-async fn place(runtime: &Arc<Runtime>, object: &Object, observed: Option<&Observed>) -> Result<Placed, Failure> {
+async fn place(
+    runtime: &Arc<Runtime>,
+    agent: &Arc<str>,
+    plan: &Plan,
+    object: &Object,
+    observed: Option<&Observed>,
+) -> Result<Placed, Failure> {
     let key = &object.key;
     match observed {
         Some(_) => {}
         None if key.kind == Kind::Namespace => {
-            if let Some(done) = take_namespace(runtime, object).await? {
+            if let Some(done) = take_namespace(runtime, agent, plan, object).await? {
                 return Ok(Placed::Done(done));
             }
         }
@@ -398,9 +408,20 @@ async fn without_additions(runtime: &Runtime, key: &Key, mut live: Value) -> Res
 }
 
 /// A namespace that is not ours yet: it is made, or taken, or somebody else's. `None`: it is to be applied.
-async fn take_namespace(runtime: &Runtime, object: &Object) -> Result<Option<bool>, Failure> {
+async fn take_namespace(
+    runtime: &Runtime,
+    agent: &Arc<str>,
+    plan: &Plan,
+    object: &Object,
+) -> Result<Option<bool>, Failure> {
     let name = &object.key.name;
-    let tenant = object.manifest["metadata"]["labels"][sluicegate_crds::TENANT_LABEL].as_str();
+    // A namespace is taken once, and a label that the watch has not told of yet may give it to somebody else.
+    if runtime.store.namespace(name).is_some()
+        && let Some(live) = runtime.client.get(&object.key).await?
+    {
+        runtime.saw(Kind::Namespace, &live);
+    }
+    let tenant = object.manifest["metadata"]["labels"][TENANT_LABEL].as_str();
     match runtime.store.namespace(name) {
         None => {
             let mut manifest = object.manifest.clone();
@@ -411,25 +432,33 @@ async fn take_namespace(runtime: &Runtime, object: &Object) -> Result<Option<boo
             Ok(None)
         }
         Some(state) if state.deleting => Err(Failure::Deleting),
-        Some(state) => match (state.tenant.as_deref(), tenant, &object.owner) {
-            (Some(owner), Some(tenant), _) if owner == tenant => Ok(None),
-            (Some(owner), _, _) => {
-                Err(Failure::Blocked(format!("namespace {name} on cluster {} belongs to tenant {owner}", runtime.id)))
+        Some(state) => match (tenant, &object.owner) {
+            // What was decided may be older than a label, or than a namespace that somebody made: it is asked once more.
+            (Some(tenant), Owner::Tenant(_)) => {
+                let id = AgentId { cluster: runtime.id.clone(), namespace: agent.to_string() };
+                let at_home = || plan.members(&id).iter().any(|member| lives_in(member, name, tenant));
+                let here = runtime.management;
+                let wish = Wish { tenant, cluster: &runtime.id, namespace: name, at_home: here && at_home(), here };
+                wish.granted(&state).map(|()| None).map_err(Failure::Blocked)
             }
-            // A target namespace of nobody, which policy lets Sluicegate create: that was asked before.
-            (None, Some(_), Owner::Tenant(_)) => Ok(None),
             // Of our making, and somebody took a label away; or an administrator gave it the label of this agent.
-            (None, None, Owner::Agent) if state.created || state.agent.as_deref() == Some(name) => Ok(None),
-            (None, _, _) => Err(Failure::Blocked(format!(
-                "namespace {name} on cluster {} exists and is not Sluicegate's: an administrator removes it, or gives it the label {}",
+            (None, Owner::Agent)
+                if state.tenant.is_none() && (state.created || state.agent.as_deref() == Some(name)) =>
+            {
+                Ok(None)
+            }
+            (_, _) => Err(Failure::Blocked(format!(
+                "namespace {name} on cluster {} exists, and Sluicegate did not make it, so no agent can be in it; an administrator deletes it, or, who knows what is in it, gives it to the agent: kubectl label namespace {name} {AGENT_LABEL}={name}",
                 runtime.id,
-                match tenant {
-                    Some(tenant) => format!("{}={tenant}", sluicegate_crds::TENANT_LABEL),
-                    None => format!("{}={name}", crate::object::AGENT_LABEL),
-                }
             ))),
         },
     }
+}
+
+/// Whether a FluxConfig of this tenant lives in a namespace of the management cluster.
+fn lives_in(planned: &Planned, namespace: &str, tenant: &str) -> bool {
+    let admitted = planned.judgement.known();
+    *planned.key.home == *namespace && admitted.is_some_and(|admitted| admitted.resolved().tenant.as_str() == tenant)
 }
 
 async fn suspend(runtime: &Runtime, key: &Key, suspended: bool) -> Result<(), Failure> {
@@ -475,6 +504,20 @@ async fn keep_target(runtime: &Runtime, delivery: &Key) -> Result<(), ApiError> 
     Ok(())
 }
 
+/// A patch that takes our labels off a namespace that we made and do not delete. What an orphan has deployed in it stays, and
+/// so does its tenant's label. One in which FluxConfigs live is a home from now on: it keeps what administrators wrote.
+fn without_us(live: &Value, is_home: bool) -> Value {
+    let mut metadata = json!({"labels": {MANAGED_BY_LABEL: null, AGENT_LABEL: null}});
+    if is_home {
+        metadata["annotations"] = json!({CREATED_ANNOTATION: null});
+        let writers = fields::owners(live, &["metadata", "labels", TENANT_LABEL]);
+        if writers.iter().all(|writer| MANAGERS.contains(writer)) {
+            metadata["labels"][TENANT_LABEL] = Value::Null;
+        }
+    }
+    json!({"metadata": metadata})
+}
+
 /// Removes an object; whether anything had to be written.
 async fn remove(runtime: &Runtime, plan: &Plan, removal: &Removal) -> Result<bool, Failure> {
     let Removal { key, observed, orphan } = removal;
@@ -500,17 +543,22 @@ async fn remove(runtime: &Runtime, plan: &Plan, removal: &Removal) -> Result<boo
     }
     if key.kind == Kind::Namespace {
         let state = runtime.store.namespace(&key.name).unwrap_or_default();
-        if plan.is_target(&runtime.id, &key.name) {
+        let is_home = runtime.management && (plan.is_home(&key.name) || state.home.is_some());
+        let is_deployed_to = match &*observed.owner {
+            // Its own tenant may wait for it.
+            Owner::Tenant(tenant) if is_home => plan.is_target_of(&runtime.id, &key.name, tenant),
+            Owner::Tenant(_) | Owner::Agent | Owner::Config { .. } => plan.is_target(&runtime.id, &key.name),
+        };
+        if is_deployed_to {
             return Ok(false);
         }
-        if !state.created || (runtime.management && plan.is_home(&key.name)) {
+        if !state.created || is_home {
             // It was there before us, and is given back as it was.
             let bare = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": key.name}});
             let mut live = runtime.client.apply(key, &bare).await?;
             if live["metadata"]["labels"][MANAGED_BY_LABEL] == MANAGER {
-                // We made it, and what was made with it is not only applied. Its tenant's label stays, as what is in it does.
-                let labels = json!({MANAGED_BY_LABEL: null, AGENT_LABEL: null});
-                live = runtime.client.merge(key, &json!({"metadata": {"labels": labels}}), MANAGER).await?;
+                // We made it, and what was made with it is not only applied.
+                live = runtime.client.merge(key, &without_us(&live, state.created), MANAGER).await?;
             }
             runtime.saw(Kind::Namespace, &live);
             return Ok(true);

@@ -28,7 +28,7 @@ pub(super) fn render(settings: &Settings<'_>, items: &[Item<'_>], output: &mut O
     }
     let created: BTreeMap<&str, &str> = items
         .iter()
-        .filter(|item| item.resolved.terms.create_namespace.value)
+        .filter(|item| item.resolved.terms.create_namespace.value || item.resolved.terms.own_home)
         // Also one that FluxConfigs live in: it is not removed, but without its tenant's label nothing guards it.
         .map(|item| (item.target(), item.tenant()))
         .collect();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 use sluicegate_policy::{
-    Answer, Question, Rule, Violation, ask, check_cluster, compile, dangerous_grants, grammar::TenantName,
+    Answer, Cluster, Question, Rule, Violation, ask, check_cluster, compile, dangerous_grants, grammar::TenantName,
 };
 
 use crate::world::{World, assert_readable, config, errors_of, merge, policy, show, teams};
@@ -53,7 +53,14 @@ fn cases() -> Vec<Violation> {
         "spec": {"connection": {}},
     });
     let shared = json!({"destinations": [{"clusters": ["prod-eu"], "namespaces": ["shared"]}]});
+    let hub = || {
+        let policy = json!({"destinations": [{"clusters": ["hub"], "namespaces": ["team-*"]}]});
+        World::new().policy("hub", policy).with_cluster("hub", Cluster { management: true, ..Cluster::default() })
+    };
+    let at = |namespace: &str| json!({"cluster": "hub", "namespace": namespace});
     [
+        refused(&hub().namespace("team-b", &[]).declared("team-b", "shop", at("team-b-x"), None), at("team-b")),
+        refused(&hub().declared("team-b", "shop", at("team-a"), None), at("team-a-x")),
         errors_of(json!({"agent": {"imageRegistry": "fluxcd"}})),
         errors_of(json!({"destinations": [{"namespaces": ["x"]}]})),
         refused(&world, json!({"images": vec!["**"; 101]})),

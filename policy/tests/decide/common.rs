@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use sluicegate_policy::{
-    Admitted, Declaration, Facts, LabelsByName, LabelsOf, Unseen, Verdict, decide, verdict::Common,
+    Admitted, ClustersByName, Declaration, Facts, LabelsOf, NamespacesByName, Unseen, Verdict, decide, verdict::Common,
 };
 
 use crate::world::{World, config, labels};
@@ -111,10 +111,11 @@ fn names_are_in_memory_once() {
 #[test]
 fn facts_share_labels_with_whoever_keeps_them() {
     let found = Arc::new(labels(&[("plan", "gold"), ("sluicegate.dev/tenant", "team-b")]));
-    let kept = LabelsByName::from([("team-a".into(), Arc::clone(&found))]);
-    let facts = Facts::of(Unseen::Absent, &kept, kept.clone());
+    let namespaces = NamespacesByName::from([("team-a".into(), Arc::clone(&found).into())]);
+    let clusters = ClustersByName::from([("team-a".into(), Arc::clone(&found).into())]);
+    let facts = Facts::of(Unseen::Absent, &namespaces, clusters);
     let LabelsOf::Known(known) = facts.labels("team-a") else { panic!("they were told") };
     assert!(std::ptr::eq(known, &*found));
-    assert!(Arc::ptr_eq(&facts.clusters()["team-a"], &found));
+    assert!(Arc::ptr_eq(&facts.clusters()["team-a"].labels, &found));
     assert_eq!(facts.tenant("team-a").unwrap().as_str(), "team-b");
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use sluicegate_crds::{FluxConfig, FluxPolicy};
 use sluicegate_policy::{
-    Admitted, Declaration, Facts, Labels, Placer, PolicySet, Rule, Since, Unseen, Verdict, Violation, compile,
+    Admitted, Cluster, Declaration, Facts, Labels, Placer, PolicySet, Rule, Since, Unseen, Verdict, Violation, compile,
     decide_placed,
 };
 
@@ -92,12 +92,18 @@ impl World {
         self
     }
 
+    /// With one more FluxCluster.
+    pub fn with_cluster(mut self, id: &str, cluster: Cluster) -> Self {
+        self.facts.cluster(id, cluster);
+        self
+    }
+
     /// With files only: a Namespace that they do not show has unknown labels.
     pub fn files_only(mut self) -> Self {
         let clusters = self.facts.clusters().clone();
         self.facts = Facts::new(Unseen::Unknown);
-        for (id, labels) in clusters {
-            self.facts.cluster(id, labels);
+        for (id, cluster) in clusters {
+            self.facts.cluster(id, cluster);
         }
         self
     }

@@ -33,7 +33,10 @@ pub(super) fn validate(request: &Request<'_>, snapshot: &Snapshot, budget: Budge
                 Err(error) => return unreadable(&error),
             };
             let unchanged = read::<Cluster>(request.old_object.as_ref()).is_ok_and(|old| old.spec == object.spec);
-            let labels = object.metadata.labels.unwrap_or_default();
+            let facts = sluicegate_policy::Cluster {
+                labels: Arc::new(object.metadata.labels.unwrap_or_default()),
+                management: object.spec.connection.in_cluster.is_some(),
+            };
             let name = if name.is_empty() { object.metadata.name } else { name.to_owned() };
             if !unchanged {
                 let mut cluster = FluxCluster::new(&name, object.spec);
@@ -49,10 +52,10 @@ pub(super) fn validate(request: &Request<'_>, snapshot: &Snapshot, budget: Budge
                     );
                 }
             }
-            if clusters.get(&*name).is_some_and(|known| **known == labels) {
+            if clusters.get(&*name) == Some(&facts) {
                 return answer;
             }
-            Arc::make_mut(&mut clusters).insert(name.into(), labels.into());
+            Arc::make_mut(&mut clusters).insert(name.into(), facts);
         }
     }
     let after = snapshot.over(snapshot.namespaces.clone(), clusters);

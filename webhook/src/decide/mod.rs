@@ -37,8 +37,8 @@ pub enum Hook {
     /// `/refuse/<policy of the guard>`: refuse what belongs to Sluicegate. The API server has found out in match conditions that
     /// it is, and that whoever asks is nobody who may.
     Refuse(&'static str),
-    /// `/tenant-label`: refuse. The webhook configuration sends here who may not change the label of a Namespace that names
-    /// its tenant; the API server's own authorizer has found that out.
+    /// `/tenant-label`: refuse. The webhook configuration sends here who may not change the labels of a Namespace that name
+    /// a tenant; the API server's own authorizer has found that out.
     TenantLabel,
 }
 

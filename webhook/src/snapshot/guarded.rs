@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use foldhash::{HashMap, HashMapExt as _};
 use sluicegate_crds::{GuardMode, TENANT_LABEL};
 use sluicegate_policy::{
-    Facts, LabelsByName, Placer, PolicySet,
+    Facts, NamespacesByName, Placer, PolicySet,
     grammar::{ClusterId, ImagePattern, NamespaceName, TenantName},
     guard::{EXEMPT, Evaluator, Residents, Ward},
     violations,
@@ -41,7 +41,7 @@ impl Guarded {
         here: &BTreeMap<String, GuardMode>,
         policies: &PolicySet,
         facts: &Facts,
-        namespaces: &LabelsByName,
+        namespaces: &NamespacesByName,
         configs: &Configs,
         residents: &ResidentsOf,
     ) -> Self {
@@ -56,8 +56,8 @@ impl Guarded {
             placer: Placer::new(policies, facts),
         };
         let mut wards = HashMap::new();
-        for (namespace, labels) in namespaces {
-            if let Some(tenant) = labels.get(TENANT_LABEL).filter(|_| !EXEMPT.contains(&&**namespace)) {
+        for (namespace, seen) in namespaces {
+            if let Some(tenant) = seen.tenant_label().filter(|_| !EXEMPT.contains(&&**namespace)) {
                 wards.insert(namespace.clone(), builder.ward(tenant, namespace, residents.get(&**namespace)));
             }
         }

@@ -20,8 +20,12 @@ use sluicegate_operator::{
     },
     object::Kind,
     telemetry::health::{Beat, Gate},
+    tenancy,
 };
-use sluicegate_policy::{CompiledPolicy, InvalidPolicy, Labels, LabelsByName, PolicySet, compile, guard::Residents};
+use sluicegate_policy::{
+    ClustersByName, CompiledPolicy, InvalidPolicy, Labels, Namespace, NamespacesByName, PolicySet, compile,
+    guard::Residents,
+};
 use tokio::{
     sync::mpsc,
     time::{sleep, timeout},
@@ -42,7 +46,7 @@ enum Change {
     Config((String, String), Option<Box<FluxConfig>>),
     Policy(String, Option<Box<Policy>>),
     Cluster(String, Option<Cluster>),
-    Namespace(String, Option<Labels>),
+    Namespace(String, Option<Namespace>),
     /// What the TenantGuard of a namespace says of the agent there.
     Guard(String, Option<Residents>),
     /// All objects of a kind have been told. What is not named is gone.
@@ -56,7 +60,7 @@ struct Policy(Option<FluxPolicy>);
 /// A FluxCluster as it was read.
 #[derive(Debug)]
 struct Cluster {
-    labels: Labels,
+    facts: sluicegate_policy::Cluster,
     /// Its guard, where it is the cluster that the webhook runs on.
     here: Option<GuardMode>,
 }
@@ -66,8 +70,8 @@ struct Cluster {
 struct Known {
     policies: BTreeMap<String, (Policy, Result<Arc<CompiledPolicy>, InvalidPolicy>)>,
     set: PolicySet,
-    namespaces: Arc<LabelsByName>,
-    clusters: Arc<LabelsByName>,
+    namespaces: Arc<NamespacesByName>,
+    clusters: Arc<ClustersByName>,
     configs: Arc<Configs>,
     here: BTreeMap<String, GuardMode>,
     residents: ResidentsOf,
@@ -153,12 +157,12 @@ impl Known {
             }
             Change::Policy(name, None) => self.policies_changed |= self.policies.remove(&name).is_some(),
             Change::Cluster(id, cluster) => {
-                let (labels, here) = cluster.map_or((None, None), |cluster| (Some(cluster.labels), cluster.here));
+                let (facts, here) = cluster.map_or((None, None), |cluster| (Some(cluster.facts), cluster.here));
                 self.changed |= set(&mut self.here, id.clone(), here);
-                self.changed |= put(&mut self.clusters, id, labels);
+                self.changed |= put(&mut self.clusters, id, facts);
             }
             Change::Guard(namespace, residents) => self.changed |= set(&mut self.residents, namespace, residents),
-            Change::Namespace(name, labels) => self.changed |= put(&mut self.namespaces, name, labels),
+            Change::Namespace(name, namespace) => self.changed |= put(&mut self.namespaces, name, namespace),
             Change::Listed(watched, names) => {
                 self.forget(watched, &names);
                 self.listed.insert(watched);
@@ -169,9 +173,6 @@ impl Known {
 
     fn forget(&mut self, watched: Watched, names: &HashSet<(String, String)>) {
         let gone = |name: &str| !names.contains(&(String::new(), name.to_owned()));
-        let unlisted = |labels: &LabelsByName, change: fn(String) -> Change| -> Vec<Change> {
-            labels.keys().filter(|name| gone(name)).map(|name| change(name.to_string())).collect()
-        };
         let changes: Vec<Change> = match watched {
             Watched::FluxConfig => {
                 let gone = self.configs.keys().filter(|key| !names.contains(*key)).cloned();
@@ -180,12 +181,17 @@ impl Known {
             Watched::FluxPolicy => {
                 self.policies.keys().filter(|name| gone(name)).map(|name| Change::Policy(name.clone(), None)).collect()
             }
-            Watched::FluxCluster => unlisted(&self.clusters, |id| Change::Cluster(id, None)),
+            Watched::FluxCluster => {
+                self.clusters.keys().filter(|id| gone(id)).map(|id| Change::Cluster(id.to_string(), None)).collect()
+            }
             Watched::TenantGuard => {
                 let gone = |namespace: &&String| !names.contains(&((*namespace).clone(), TENANT_GUARD.to_owned()));
                 self.residents.keys().filter(gone).map(|name| Change::Guard(name.clone(), None)).collect()
             }
-            Watched::Namespace => unlisted(&self.namespaces, |name| Change::Namespace(name, None)),
+            Watched::Namespace => {
+                let gone = self.namespaces.keys().filter(|name| gone(name));
+                gone.map(|name| Change::Namespace(name.to_string(), None)).collect()
+            }
         };
         for change in changes {
             self.take(change);
@@ -202,9 +208,8 @@ impl Known {
     }
 }
 
-fn put(map: &mut Arc<LabelsByName>, name: String, labels: Option<Labels>) -> bool {
-    let labels = labels.map(Arc::new);
-    map.get(&*name) != labels.as_ref() && set(Arc::make_mut(map), name.into(), labels)
+fn put<T: Clone + PartialEq>(map: &mut Arc<BTreeMap<Arc<str>, T>>, name: String, value: Option<T>) -> bool {
+    map.get(&*name) != value.as_ref() && set(Arc::make_mut(map), name.into(), value)
 }
 
 fn set<K: Ord, T: PartialEq>(map: &mut BTreeMap<K, T>, name: K, value: Option<T>) -> bool {
@@ -297,12 +302,13 @@ fn read(watched: Watched, object: Lean, gone: bool) -> Change {
             let spec = &object["spec"];
             let guard = serde_json::from_value::<Option<GuardMode>>(spec["guard"].clone());
             let guard = guard.ok().flatten().unwrap_or_default();
-            let here = spec["connection"]["inCluster"].is_object().then_some(guard);
-            Change::Cluster(name, Some(Cluster { labels: labels(), here }))
+            let management = spec["connection"]["inCluster"].is_object();
+            let facts = sluicegate_policy::Cluster { labels: Arc::new(labels()), management };
+            Change::Cluster(name, Some(Cluster { facts, here: management.then_some(guard) }))
         }
         Watched::TenantGuard => Change::Guard(namespace, (!gone).then(|| residents(&object["spec"]))),
         Watched::Namespace => {
-            Change::Namespace(name, (!gone).then(|| namespace_labels(&Lean { value: object, whole })))
+            Change::Namespace(name, (!gone).then(|| tenancy::namespace(&Lean { value: object, whole })))
         }
     }
 }
@@ -359,7 +365,7 @@ mod tests {
         known.take(Change::Listed(Watched::Namespace, HashSet::from([(String::new(), "team-a".to_owned())])));
         let snapshot = known.snapshot();
         assert_eq!(snapshot.facts.times("team-a", "shop"), 0);
-        assert_eq!(snapshot.namespaces["team-a"]["a"], "b");
+        assert_eq!(snapshot.namespaces["team-a"].labels["a"], "b");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use arc_swap::{ArcSwapOption, Guard};
 use sluicegate_crds::{FluxConfig, GuardMode};
-use sluicegate_policy::{Declaration, Facts, LabelsByName, Placer, PolicySet, Unseen, since};
+use sluicegate_policy::{ClustersByName, Declaration, Facts, NamespacesByName, Placer, PolicySet, Unseen, since};
 
 pub use guarded::{Guarded, ResidentsOf, Standing};
 pub use keeper::keep;
@@ -26,10 +26,10 @@ pub struct Snapshot {
     pub policies: PolicySet,
     /// Namespaces, FluxClusters and FluxConfigs, as the engine takes them.
     pub facts: Facts,
-    /// Labels of the Namespaces.
-    pub namespaces: Arc<LabelsByName>,
-    /// Labels of the FluxClusters.
-    pub clusters: Arc<LabelsByName>,
+    /// The Namespaces.
+    pub namespaces: Arc<NamespacesByName>,
+    /// The FluxClusters.
+    pub clusters: Arc<ClustersByName>,
     /// The FluxConfigs.
     pub configs: Arc<Configs>,
     /// Tenants' namespaces on the cluster that the webhook runs on, where it is the guard.
@@ -40,8 +40,8 @@ impl Snapshot {
     /// Gathers the facts. Nothing is guarded yet.
     pub fn new(
         policies: PolicySet,
-        namespaces: Arc<LabelsByName>,
-        clusters: Arc<LabelsByName>,
+        namespaces: Arc<NamespacesByName>,
+        clusters: Arc<ClustersByName>,
         configs: Arc<Configs>,
     ) -> Self {
         let facts = facts(&policies, &namespaces, &clusters, &configs);
@@ -62,12 +62,12 @@ impl Snapshot {
     }
 
     /// The same policies over other Namespaces and FluxClusters, guarding nothing.
-    pub fn over(&self, namespaces: Arc<LabelsByName>, clusters: Arc<LabelsByName>) -> Self {
+    pub fn over(&self, namespaces: Arc<NamespacesByName>, clusters: Arc<ClustersByName>) -> Self {
         Self::new(self.policies.clone(), namespaces, clusters, self.configs.clone())
     }
 }
 
-fn facts(policies: &PolicySet, namespaces: &LabelsByName, clusters: &LabelsByName, configs: &Configs) -> Facts {
+fn facts(policies: &PolicySet, namespaces: &NamespacesByName, clusters: &ClustersByName, configs: &Configs) -> Facts {
     let mut facts = Facts::of(Unseen::Absent, namespaces, clusters.clone());
     let declarations: Vec<Declaration> = {
         let mut placer = Placer::new(policies, &facts);

@@ -1,9 +1,12 @@
 //! Namespaces: the label that says whose they are.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
+use sluicegate_policy::{LabelWriter, Labels, Namespace};
 use sluicegate_webhook::decide::Hook;
 
-use super::world::{Ask, complete, config, snapshot, teams, with};
+use super::world::{Ask, complete, config, snapshot, teams, teams_with, with};
 
 fn namespace(name: &str, labels: Value) -> Value {
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
@@ -38,10 +41,59 @@ fn says_whom_another_tenant_cuts_off() {
     assert_eq!(ask.accepts(&full), ["this cuts off 1 FluxConfig that is admitted now: team-a/shop"]);
 }
 
+/// A policy with which tenants deploy to the management cluster, and homes may be matched by another tenant's pattern.
+fn on_hub() -> Value {
+    teams_with(
+        json!({"destinations": [{"clusters": ["prod-eu", "dev", "hub"], "namespaces": ["${tenant}", "team-*"]}]}),
+    )
+}
+
+fn deploying(home: &str, namespace: &str) -> Value {
+    config(
+        home,
+        "shop",
+        json!({"source": {"url": format!("https://git.example.com/{home}/shop")}, "cluster": "hub", "namespace": namespace}),
+    )
+}
+
+#[test]
+fn says_whom_a_home_label_cuts_off() {
+    let full = with(vec![("teams", on_hub())], &[deploying("team-a", "team-b")]);
+    let home = json!({"sluicegate.dev/home": "team-b"});
+    let ask = Ask::update("Namespace", namespace("team-b", json!({})), namespace("team-b", home.clone()));
+    assert_eq!(ask.accepts(&full), ["this cuts off 1 FluxConfig that is admitted now: team-a/shop"]);
+    let mut both = home;
+    both["sluicegate.dev/tenant"] = json!("team-a");
+    let warnings = Ask::update("Namespace", namespace("team-b", json!({})), namespace("team-b", both)).accepts(&full);
+    assert!(warnings[0].contains("a namespace is never both"), "{warnings:?}");
+    for bad in ["Team_A", ""] {
+        let labels = json!({"sluicegate.dev/home": bad});
+        let answer = Ask::create("Namespace", namespace("x", labels)).at(Hook::Validate, &full);
+        assert!(answer.refusal().is_some_and(|why| why.contains("sluicegate.dev/home")), "{bad}: {answer:?}");
+    }
+}
+
+#[test]
+fn a_home_is_no_target_and_nobody_moves_into_one() {
+    let home = with(vec![("teams", on_hub())], &[deploying("team-b", "team-b-app")]);
+    let answer = Ask::create("FluxConfig", deploying("team-a", "team-b")).at(Hook::Validate, &home);
+    assert!(answer.refusal().is_some_and(|why| why.contains("namespace-is-a-home")), "{answer:?}");
+    // Its own tenant may.
+    Ask::create("FluxConfig", config("team-b", "own", deploying("team-b", "team-b")["spec"].clone())).accepts(&home);
+    // A namespace that Sluicegate made as somebody's target.
+    let mut namespaces = (*home.namespaces).clone();
+    let labels = Labels::from([("sluicegate.dev/tenant".to_owned(), "team-a".to_owned())]);
+    namespaces.insert("team-x".into(), Namespace { labels: labels.into(), tenant_label_by: LabelWriter::Creator });
+    let target = home.over(Arc::new(namespaces), home.clusters.clone());
+    let answer = Ask::create("FluxConfig", deploying("team-x", "team-x-app")).at(Hook::Validate, &target);
+    assert!(answer.refusal().is_some_and(|why| why.contains("home-is-a-target")), "{answer:?}");
+}
+
 #[test]
 fn whoever_may_not_administer_guards_may_not_say_whose_a_namespace_is() {
     let (none, a, b) = (json!({}), tenant("team-a"), tenant("team-b"));
-    for (old, new) in [(&none, &a), (&a, &b), (&a, &none), (&none, &tenant(""))] {
+    let home = json!({"sluicegate.dev/home": "team-a"});
+    for (old, new) in [(&none, &a), (&a, &b), (&a, &none), (&none, &tenant("")), (&none, &home), (&home, &none)] {
         let ask =
             Ask::update("Namespace", namespace("x", old.clone()), namespace("x", new.clone())).by("mal\u{202e}lory");
         let answer = ask.at(Hook::TenantLabel, &snapshot());

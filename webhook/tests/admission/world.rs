@@ -9,7 +9,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use sluicegate_crds::{FluxConfig, FluxPolicy, GuardMode};
-use sluicegate_policy::{Labels, LabelsByName, PolicySet, guard::Residents};
+use sluicegate_policy::{Cluster, Labels, Namespace, PolicySet, guard::Residents};
 use sluicegate_webhook::{
     decide::{Budget, Hook, decide},
     review::{Answer, Reading, encode, read},
@@ -89,10 +89,11 @@ pub fn with(policies: Vec<(&str, Value)>, configs: &[Value]) -> Snapshot {
             serde_json::from_value(object).unwrap()
         })
         .collect();
-    let named = |pairs: &[(&str, &str)]| -> LabelsByName {
-        let labels = |label: &str| Labels::from([("env".to_owned(), label.to_owned())]);
-        pairs.iter().map(|(name, label)| ((*name).into(), labels(label).into())).collect()
-    };
+    let labels = |label: &str| Labels::from([("env".to_owned(), label.to_owned())]);
+    let namespace = |name: &str| (name.into(), Namespace::from(labels("")));
+    let cluster = |name: &str, label: &str| (name.into(), Cluster::from(labels(label)));
+    // The management cluster, on which nobody but the tests of homes deploys.
+    let hub = Cluster { management: true, ..Cluster::default() };
     let configs: Configs = configs
         .iter()
         .map(|object| {
@@ -103,8 +104,8 @@ pub fn with(policies: Vec<(&str, Value)>, configs: &[Value]) -> Snapshot {
         .collect();
     Snapshot::new(
         PolicySet::compile(&policies),
-        Arc::new(named(&[("team-a", ""), ("team-b", ""), ("other", "")])),
-        Arc::new(named(&[("prod-eu", "production"), ("dev", "development")])),
+        Arc::new(["team-a", "team-b", "other"].map(namespace).into()),
+        Arc::new([cluster("prod-eu", "production"), cluster("dev", "development"), ("hub".into(), hub)].into()),
         Arc::new(configs),
     )
 }
