@@ -10,15 +10,20 @@ mod attempts;
 mod availability;
 mod differential;
 mod escape;
+mod everything;
 mod flux;
 mod fluxcluster;
 mod fluxconfig;
 mod fluxpolicy;
+#[path = "../guard/kinds.rs"]
+mod kinds;
 mod namespace;
 mod owned;
 #[path = "../guard/parties.rs"]
 mod parties;
 mod pod;
 mod support;
+#[path = "../guard/trial.rs"]
+mod trial;
 mod ward;
 mod workload;
