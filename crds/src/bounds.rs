@@ -34,3 +34,17 @@ pub const GUARD_SHAPES: usize = 64;
 pub const GUARD_KEYS: usize = 4096;
 /// Longest text in a TenantGuard that says which rule a pattern is of, in bytes: two names and a pattern fit.
 pub const GUARD_RULE: usize = 1024;
+/// Most labels, and most annotations, of a FluxConfig.
+pub const METADATA_ENTRIES: usize = 64;
+/// Most bytes in all labels of a FluxConfig, keys and values; the same in all annotations but [`LAST_APPLIED_BYTES`].
+pub const METADATA_BYTES: usize = 16 * 1024;
+/// Most bytes in the annotation in which `kubectl apply` keeps a FluxConfig's manifest.
+pub const LAST_APPLIED_BYTES: usize = 64 * 1024;
+/// Most finalizers, beside the operator's, and most ownerReferences of a FluxConfig.
+pub const METADATA_REFERENCES: usize = 16;
+/// Most bytes in all ownerReferences of a FluxConfig.
+pub const OWNERS_BYTES: usize = 4 * 1024;
+/// Most entries in a FluxConfig's managedFields.
+pub const FIELD_MANAGERS: usize = 32;
+/// Most bytes in a FluxConfig's managedFields, as a text.
+pub const FIELD_MANAGERS_BYTES: usize = 128 * 1024;

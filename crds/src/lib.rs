@@ -63,5 +63,7 @@ pub const PART_OF_LABEL: &str = "app.kubernetes.io/part-of";
 pub const AGENT_PODS: &str = "sluicegate-agent";
 /// Annotation on Namespaces that Sluicegate has made. Those that it found are given back, not deleted.
 pub const CREATED_ANNOTATION: &str = "sluicegate.dev/created";
+/// Finalizer of the operator on FluxConfigs.
+pub const FINALIZER: &str = "sluicegate.dev/agent";
 /// Namespace of Sluicegate itself.
 pub const SYSTEM_NAMESPACE: &str = "sluicegate-system";

@@ -12,7 +12,7 @@ use sluicegate_operator::{
     object::{MANAGED_BY_LABEL, MANAGER},
     rights::{OPERATOR, OPERATOR_NAMESPACE, Role, WEBHOOK_CONFIGURATION, rule},
 };
-use sluicegate_policy::guard::{ADMINISTER, Answers, GuardHook, hooks};
+use sluicegate_policy::guard::{ADMINISTER, Answers, GuardHook, RESERVED_PREFIX, hooks};
 
 use crate::decide::Hook;
 
@@ -33,6 +33,9 @@ const TIMEOUT: u8 = 5;
 /// Namespaces that are never looked at: the cluster has to be able to start itself, and Sluicegate to start in it.
 const NEVER: [&str; 4] = ["kube-system", "kube-public", "kube-node-lease", OPERATOR_NAMESPACE];
 
+/// Whatever writes the labels of a Namespace.
+const NAMESPACES: &[&str] = &["namespaces", "namespaces/finalize", "namespaces/status"];
+
 /// DNS name by which the API server finds the webhook.
 pub fn service_name(namespace: &str) -> String {
     format!("{WEBHOOK}.{namespace}.svc")
@@ -45,7 +48,7 @@ struct Rule {
     hook: Hook,
     group: &'static str,
     version: &'static str,
-    resource: &'static str,
+    resources: &'static [&'static str],
     namespaced: bool,
     operations: &'static [&'static str],
     /// Whether requests are refused while nobody answers.
@@ -88,7 +91,12 @@ fn tenant_label_changes() -> (&'static str, String) {
     ("the-tenant-label-changes", format!("{} || {}", changes(TENANT_LABEL), changes(HOME_LABEL)))
 }
 
-/// Whoever may do what the guard keeps from everybody else may say whose a namespace is: guard and webhook ask the same.
+/// A name that is kept for the namespace of an agent.
+fn reserved_name() -> (&'static str, String) {
+    ("the-name-is-reserved", format!("object.metadata.name.startsWith('{RESERVED_PREFIX}')"))
+}
+
+/// Those who may do what the guard keeps from everybody else may say whose a namespace is: guard and webhook ask the same.
 fn may_administer() -> String {
     format!("authorizer.group('{GROUP}').resource('tenantguards').check('{ADMINISTER}').allowed()")
 }
@@ -99,7 +107,7 @@ fn mutating() -> Vec<Rule> {
         hook: Hook::Complete,
         group: GROUP,
         version: VERSION,
-        resource: "fluxconfigs",
+        resources: &["fluxconfigs"],
         namespaced: true,
         operations: &["CREATE", "UPDATE"],
         // The operator completes what comes incomplete.
@@ -109,12 +117,12 @@ fn mutating() -> Vec<Rule> {
 }
 
 fn validating() -> Vec<Rule> {
-    let own = |name: &'static str, resource: &'static str| Rule {
+    let own = |name: &'static str, resources: &'static [&'static str]| Rule {
         name,
         hook: Hook::Validate,
         group: GROUP,
         version: VERSION,
-        resource,
+        resources,
         namespaced: false,
         operations: &["CREATE", "UPDATE", "DELETE"],
         // The operator takes a policy with errors for one that denies, and administrators must be able to withdraw a grant
@@ -122,12 +130,13 @@ fn validating() -> Vec<Rule> {
         fails: false,
         conditions: Vec::new(),
     };
+    let not_an_administrator = || ("not-an-administrator", format!("!{}", may_administer()));
     let namespaces = |name: &'static str, hook: Hook, fails: bool, who: (&'static str, String)| Rule {
         name,
         hook,
         group: "",
         version: "v1",
-        resource: "namespaces",
+        resources: NAMESPACES,
         namespaced: false,
         operations: &["CREATE", "UPDATE"],
         fails,
@@ -139,16 +148,23 @@ fn validating() -> Vec<Rule> {
             hook: Hook::Validate,
             group: GROUP,
             version: VERSION,
-            resource: "fluxconfigs",
+            resources: &["fluxconfigs"],
             namespaced: true,
             operations: &["CREATE", "UPDATE"],
             // Who may write is found out here and nowhere else.
             fails: true,
             conditions: vec![not_the_operator(), spec_changes()],
         },
-        own("fluxpolicies", "fluxpolicies"),
-        own("fluxclusters", "fluxclusters"),
-        namespaces("tenant-label", Hook::TenantLabel, true, ("not-an-administrator", format!("!{}", may_administer()))),
+        own("fluxpolicies", &["fluxpolicies"]),
+        own("fluxclusters", &["fluxclusters"]),
+        namespaces("tenant-label", Hook::TenantLabel, true, not_an_administrator()),
+        Rule {
+            resources: &["namespaces"],
+            operations: &["CREATE"],
+            conditions: vec![not_the_operator(), reserved_name(), not_an_administrator()],
+            // Sluicegate takes no namespace that is there: a tenant would wait for an administrator.
+            ..namespaces("namespace-name", Hook::NamespaceName, true, not_an_administrator())
+        },
         namespaces("namespaces", Hook::Validate, false, ("an-administrator", may_administer())),
     ]
 }
@@ -160,7 +176,7 @@ impl Rule {
             "admissionReviewVersions": ["v1"],
             "clientConfig": {"service": {"name": WEBHOOK, "namespace": namespace, "path": self.hook.path(), "port": 443}},
             "rules": [{
-                "apiGroups": [self.group], "apiVersions": [self.version], "resources": [self.resource],
+                "apiGroups": [self.group], "apiVersions": [self.version], "resources": self.resources,
                 "operations": self.operations, "scope": if self.namespaced { "Namespaced" } else { "Cluster" },
             }],
             "failurePolicy": if self.fails { "Fail" } else { "Ignore" },
@@ -168,7 +184,7 @@ impl Rule {
             "sideEffects": "None",
             "timeoutSeconds": TIMEOUT,
         });
-        if self.namespaced || self.resource == "namespaces" {
+        if self.namespaced || self.resources.contains(&"namespaces") {
             hook["namespaceSelector"] = json!({"matchExpressions": [
                 {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": NEVER},
             ]});
@@ -241,8 +257,10 @@ fn guard_hook(hook: &GuardHook) -> Value {
         "sideEffects": "None",
         "timeoutSeconds": TIMEOUT,
     });
-    if let Some(selector) = &hook.selector {
-        manifest["namespaceSelector"] = selector.clone();
+    for (field, selector) in [("namespaceSelector", &hook.selector), ("objectSelector", &hook.objects)] {
+        if let Some(selector) = selector {
+            manifest[field] = selector.clone();
+        }
     }
     manifest
 }
@@ -447,7 +465,10 @@ mod tests {
             .filter(|hook| hook["failurePolicy"] == "Fail")
             .map(|hook| hook["name"].clone())
             .collect();
-        assert_eq!(failing, ["fluxconfigs.sluicegate.dev", "tenant-label.sluicegate.dev"]);
+        assert_eq!(
+            failing,
+            ["fluxconfigs.sluicegate.dev", "tenant-label.sluicegate.dev", "namespace-name.sluicegate.dev"]
+        );
     }
 
     #[test]
@@ -474,12 +495,16 @@ mod tests {
                     for namespace in NEVER {
                         assert!(never["values"].as_array().unwrap().contains(&json!(namespace)), "{name}");
                     }
-                    let labels = all.iter().filter(|requirement| requirement["operator"] == "Exists");
-                    assert!(labels.count() == 1 && served.is_some(), "{name}");
+                    let labels = all.iter().filter(|requirement| requirement["operator"] == "Exists").count();
+                    // In namespaces of nobody only what carries both labels of Sluicegate.
+                    let planted = labels == 0 && hook["objectSelector"]["matchLabels"].is_object();
+                    assert!((labels == 1 || planted) && served.is_some(), "{name}");
                 }
                 // Everywhere only what is Sluicegate's own, by conditions that hold for nobody who may.
                 None => {
-                    assert!(matches!(served, Some(Hook::Refuse("namespaces" | "tenantguards"))), "{name}");
+                    let Some(Hook::Refuse(policy)) = served else { panic!("{name}") };
+                    let known = ["namespaces", "namespace-names", "fluxconfig-metadata", "tenantguards"];
+                    assert!(known.contains(&policy), "{name}");
                     assert!(hook["matchConditions"].to_string().contains("administer"), "{name}");
                 }
             }

@@ -18,6 +18,7 @@ pub mod signing;
 pub mod snapshot;
 pub mod sops;
 mod space;
+mod tokens;
 pub mod webhook;
 
 use std::io::{Read as _, Seek as _};

@@ -12,7 +12,10 @@
 mod attempts;
 mod differential;
 mod escape;
+mod everything;
 mod flux;
+mod identity;
+mod kinds;
 mod limits;
 mod operator;
 mod owned;
@@ -20,4 +23,5 @@ mod parties;
 mod pods;
 mod start;
 mod support;
+mod trial;
 mod updates;

@@ -136,7 +136,11 @@ pub(crate) struct Ward {
 
 impl Ward {
     pub(crate) async fn new(space: &Space, suffix: &str, policies: &[Value]) -> Result<Ward> {
-        let name = space.namespace(suffix).await?;
+        Ward::over(space, space.namespace(suffix).await?, policies).await
+    }
+
+    /// Makes a namespace that is there a tenant's.
+    pub(crate) async fn over(space: &Space, name: String, policies: &[Value]) -> Result<Ward> {
         let policy = |(number, spec): (usize, &Value)| {
             let metadata = json!({"name": format!("policy-{number}")});
             serde_json::from_value(json!({"apiVersion": "sluicegate.dev/v1alpha1", "kind": "FluxPolicy", "metadata": metadata, "spec": spec})).expect("a policy")

@@ -11,16 +11,21 @@ mod availability;
 mod connections;
 mod differential;
 mod escape;
+mod everything;
 mod floods;
 mod flux;
 mod fluxcluster;
 mod fluxconfig;
 mod fluxpolicy;
+#[path = "../guard/kinds.rs"]
+mod kinds;
 mod namespace;
 mod owned;
 #[path = "../guard/parties.rs"]
 mod parties;
 mod pod;
 mod support;
+#[path = "../guard/trial.rs"]
+mod trial;
 mod ward;
 mod workload;

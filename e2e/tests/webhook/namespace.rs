@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::support::{minimal, namespace, on_shared};
 
 fn rights() -> serde_json::Value {
-    json!([{"apiGroups": [""], "resources": ["namespaces"], "verbs": ["*"]}])
+    json!([{"apiGroups": [""], "resources": ["namespaces", "namespaces/finalize", "namespaces/status"], "verbs": ["*"]}])
 }
 
 #[test]
@@ -30,6 +30,17 @@ fn whoever_may_not_administer_guards_may_not_say_whose_a_namespace_is() {
         patch(json!({"metadata": {"labels": {"team": "y"}}})).await?.accepted();
         patch(json!({"metadata": {"labels": {"sluicegate.dev/tenant": null}}})).await?.rejected("may not say");
         patch(json!({"metadata": {"labels": {"sluicegate.dev/tenant": "team-b"}}})).await?.rejected("may not say");
+        // Whatever writes labels is asked about.
+        let other = json!({"metadata": {"labels": {"sluicegate.dev/tenant": "team-b"}}});
+        let kind = "application/merge-patch+json";
+        let status = format!("{path}/status");
+        crate::support::send(&bob.client, http::Method::PATCH, &status, kind, other).await?.rejected("may not say");
+        let mut whole = crate::kinds::get(&hook.space.client(), &path).await?;
+        whole["metadata"]["labels"]["sluicegate.dev/tenant"] = json!("team-b");
+        let finalize = format!("{path}/finalize");
+        crate::support::send(&bob.client, http::Method::PUT, &finalize, "application/json", whole)
+            .await?
+            .rejected("may not say");
         hook.delete(&object).await?.accepted();
         Ok(())
     });
@@ -57,5 +68,19 @@ fn another_tenant_for_a_namespace_says_what_it_cuts_off() {
                 Ok(warnings.iter().any(|warning| warning.contains("this cuts off 1 FluxConfig")).then_some(()))
             })
             .await
+    });
+}
+
+#[test]
+fn a_name_that_is_kept_for_agents_is_not_taken() {
+    on_shared("name", async |hook| {
+        let bob = hook.user("bob", rights()).await?;
+        let free = namespace(&format!("{}-bob", hook.space.prefix()), json!({}));
+        let may = || async { Ok((hook.tries(&bob.client, &free).await?.status < 300).then_some(())) };
+        hook.space.wait("the binding's effect", 30, may).await?;
+        let taken = namespace("sluicegate-shop", json!({}));
+        hook.tries(&bob.client, &taken).await?.rejected("choose another name");
+        hook.tries(&hook.space.client(), &taken).await?.accepted();
+        Ok(())
     });
 }

@@ -125,20 +125,14 @@ fn only_an_agent_s_own_controllers_write_the_status_of_flux_objects() {
         // Not even whoever may do everything: a Flux of the platform can.
         let why = "only the agent of this namespace writes the status";
         patch(&hook.space.client(), &object, "/status", forged.clone()).await?.rejected(why);
-        let controller = format!("system:serviceaccount:{}:source-controller", ward.judge.name);
-        let rbac = "rbac.authorization.k8s.io";
-        hook.space
-            .apply(json!({
-                "apiVersion": format!("{rbac}/v1"), "kind": "ClusterRoleBinding", "metadata": {"name": format!("{}-controller", hook.space.prefix())},
-                "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": "cluster-admin"},
-                "subjects": [{"apiGroup": rbac, "kind": "User", "name": controller}],
-            }))
-            .await?;
-        let cluster = hook.space.cluster().expect("a cluster of the harness");
-        let controller = sluicegate_e2e::api::client_from_text(&cluster.kubeconfig_for(&controller, None)?).await?;
+        let name = &ward.judge.name;
+        let bound = hook.space.account(name, "source-controller", Some("source-controller-x")).await?.client;
         let written =
-            || async { Ok((patch(&controller, &object, "/status", forged.clone()).await?.status < 300).then_some(())) };
-        hook.space.wait("the controller's rights", 30, written).await
+            || async { Ok((patch(&bound, &object, "/status", forged.clone()).await?.status < 300).then_some(())) };
+        hook.space.wait("the controller's rights", 30, written).await?;
+        let unbound = hook.space.account(name, "source-controller", None).await?.client;
+        patch(&unbound, &object, "/status", forged.clone()).await?.rejected(why);
+        Ok(())
     });
 }
 

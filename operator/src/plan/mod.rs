@@ -20,7 +20,7 @@ use sluicegate_policy::{Admitted, Violation};
 use crate::{fields::Fingerprint, object::ConfigKey, render::AgentId};
 
 /// Finalizer on every FluxConfig that has been admitted.
-pub const FINALIZER: &str = "sluicegate.dev/agent";
+pub use sluicegate_crds::FINALIZER;
 
 /// What the engine said of a FluxConfig, in the form in which it is kept.
 #[derive(Clone, Debug, PartialEq)]

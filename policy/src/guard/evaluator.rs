@@ -8,6 +8,7 @@ use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
 use sluicegate_crds::AGENT_LABEL;
 
+use super::owned::{PREFIXED, accounts};
 use super::{Ward, selection};
 use crate::{
     compile::CompiledPolicy,
@@ -28,10 +29,10 @@ pub(super) const KUBERNETES_GROUPS: [&str; 2] = ["system:nodes", "system:service
 
 /// What is said of a pod that would run as an account of an agent.
 pub(super) const AGENT_ACCOUNT: &str = "serviceAccountName: this account is the agent's, and nobody else runs as it";
-/// What is said to who enters a pod of an agent.
+/// What is said to somebody who enters a pod of an agent.
 pub(super) const AGENT_POD: &str = "this pod is the agent's, and nobody enters it";
-/// What is said to who takes tokens or changes the scale of an agent.
-pub(super) const AGENT_OWN: &str = "this is the agent's, and nobody takes its tokens or scales it";
+/// What is said to somebody who evicts or binds pods of an agent, or changes how many there are.
+pub(super) const AGENT_OWN: &str = "this is the agent's, and nobody evicts, binds or scales it";
 
 /// What is said of a Flux object that does not say whose it is.
 pub(super) fn unlabelled() -> String {
@@ -161,17 +162,23 @@ impl Evaluator {
         Ok(judge.refusal)
     }
 
-    /// Judges entering a pod: `exec`, `attach`, `port-forward`, `proxy`.
-    pub fn enter(&self, user: &User<'_>, pod: &str) -> Refusal {
-        let is_agents = |account: &String| {
-            pod.strip_prefix(account.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
-        };
-        self.unless_ours(user, self.residents.accounts.iter().any(is_agents), AGENT_POD)
+    /// Judges entering a pod or a Service: `exec`, `attach`, `port-forward`, `proxy`. The name of what is proxied may have a
+    /// scheme in front and a port behind.
+    pub fn enter(&self, user: &User<'_>, name: &str) -> Refusal {
+        self.unless_ours(user, name.split(':').any(|part| self.is_agents(part, true)), AGENT_POD)
     }
 
-    /// Judges taking tokens of an account, or changing the scale of a Deployment.
-    pub fn operate(&self, user: &User<'_>, name: &str) -> Refusal {
-        self.unless_ours(user, self.residents.accounts.iter().any(|account| account == name), AGENT_OWN)
+    /// Judges evicting and binding pods, and changing a scale.
+    pub fn operate(&self, user: &User<'_>, resource: &str, name: &str) -> Refusal {
+        self.unless_ours(user, self.is_agents(name, PREFIXED.contains(&resource)), AGENT_OWN)
+    }
+
+    /// Whether a name is an account's of the agent or, of pods and what makes them, begins with one.
+    fn is_agents(&self, name: &str, prefixed: bool) -> bool {
+        self.residents.accounts.iter().any(|account| {
+            let rest = name.strip_prefix(account.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || prefixed && rest.starts_with('-'))
+        })
     }
 
     fn unless_ours(&self, user: &User<'_>, is_agents: bool, said: &'static str) -> Refusal {
@@ -226,9 +233,8 @@ impl<'e> Judge<'e> {
     }
 
     fn account(&mut self, account: &str, user: &User<'_>) {
-        let residents = &self.evaluator.residents;
-        let may = user.name == residents.operator || user.is_kubernetes;
-        if !may && residents.accounts.iter().any(|known| known == account) && self.refusal.owned.is_empty() {
+        let may = user.name == self.evaluator.residents.operator || user.is_kubernetes;
+        if !may && accounts().any(|known| known == account) && self.refusal.owned.is_empty() {
             self.refusal.owned.push(AGENT_ACCOUNT.into());
         }
     }

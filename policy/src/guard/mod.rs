@@ -12,11 +12,13 @@
 mod cel;
 mod evaluator;
 mod index;
+mod owned;
 mod policies;
 mod webhooks;
 
 pub use evaluator::{Evaluator, Refusal, Residents, User};
-pub use policies::{ADMINISTER, CONTROLLERS, Document, EXEMPT, manifests};
+pub use owned::{ADMINISTER, MAINTAIN, RESERVED_PREFIX, reserved_name};
+pub use policies::{CONTROLLERS, Document, EXEMPT, manifests};
 pub use webhooks::{Answers, GuardHook, hooks};
 
 use std::collections::BTreeMap;

@@ -9,18 +9,14 @@
 
 use serde_json::{Value, json};
 use sluicegate_crds::{
-    AGENT_LABEL, AGENT_PODS, CONFIG_LABEL, CREATED_ANNOTATION, GROUP, HOME_LABEL, MANAGED_BY_LABEL, MANAGER,
-    PART_OF_LABEL, SYSTEM_NAMESPACE, TENANT_GUARD, TENANT_LABEL, VERSION,
+    AGENT_LABEL, GROUP, MANAGED_BY_LABEL, MANAGER, SYSTEM_NAMESPACE, TENANT_GUARD, TENANT_LABEL, VERSION,
 };
 
-use super::cel::{self, text, texts};
-use super::evaluator::{AGENT_ACCOUNT, AGENT_OWN, AGENT_POD, KUBERNETES_GROUPS, KUBERNETES_USERS, unlabelled};
+use super::cel::{self, texts};
+use super::evaluator::{AGENT_ACCOUNT, unlabelled};
+use super::owned::{self, accounts, is_kubernetes};
 use crate::flux_object::FIELDS;
 use crate::rule::Rule;
-
-/// Verb on `tenantguards.sluicegate.dev`, on the whole cluster, of those who may do what the guard keeps from everybody else: the
-/// operator has it, and whoever has every right on the cluster.
-pub const ADMINISTER: &str = "administer";
 
 /// The controllers of an agent: names of their ServiceAccounts, Deployments and Services' pods.
 pub const CONTROLLERS: [&str; 7] = [
@@ -63,8 +59,10 @@ pub fn manifests() -> Vec<Document> {
 }
 
 /// All of them, in the making.
-pub(super) fn policies() -> [Policy; 8] {
-    [images(), flux(), access(), objects(), flux_status(), agent_namespaces(), namespaces(), guards()]
+pub(super) fn policies() -> Vec<Policy> {
+    let mut policies = vec![images(), flux()];
+    policies.extend(owned::policies());
+    policies
 }
 
 /// Whose namespaces a policy is for.
@@ -72,6 +70,8 @@ pub(super) fn policies() -> [Policy; 8] {
 pub(super) enum Of {
     Tenants,
     Agents,
+    /// Of neither.
+    Elsewhere,
 }
 
 impl Of {
@@ -81,6 +81,7 @@ impl Of {
         let requirements = match self {
             Of::Tenants => vec![key(TENANT_LABEL, "Exists"), exempt],
             Of::Agents => vec![key(AGENT_LABEL, "Exists"), key(TENANT_LABEL, "DoesNotExist"), exempt],
+            Of::Elsewhere => vec![key(AGENT_LABEL, "DoesNotExist"), key(TENANT_LABEL, "DoesNotExist"), exempt],
         };
         json!({"matchExpressions": requirements})
     }
@@ -93,9 +94,11 @@ pub(super) struct Policy {
     pub(super) parameter: bool,
     /// Whom it is for; empty: every namespace, and what has none.
     pub(super) of: &'static [Of],
+    /// Labels of the objects that it is about, old or new; none: all.
+    pub(super) selects: Option<Value>,
     pub(super) resources: Vec<Value>,
     pub(super) conditions: Vec<Value>,
-    variables: Vec<Value>,
+    pub(super) variables: Vec<Value>,
     pub(super) validations: Vec<Value>,
 }
 
@@ -107,6 +110,9 @@ impl Policy {
         // In the policy too: what goes wrong before a binding's selector is looked at is refused everywhere.
         if let [of] = self.of {
             constraints["namespaceSelector"] = of.selector();
+        }
+        if let Some(selector) = self.selects {
+            constraints["objectSelector"] = selector;
         }
         let mut spec = json!({
             "failurePolicy": "Fail",
@@ -148,7 +154,7 @@ impl Policy {
     }
 }
 
-fn resources(groups: &[&str], resources: &[&str], operations: &[&str]) -> Value {
+pub(super) fn resources(groups: &[&str], resources: &[&str], operations: &[&str]) -> Value {
     json!({"apiGroups": groups, "apiVersions": ["*"], "operations": operations, "resources": resources})
 }
 
@@ -160,7 +166,7 @@ fn variable(name: &str, expression: impl Into<String>) -> Value {
     json!({"name": name, "expression": expression.into()})
 }
 
-fn validation(expression: impl Into<String>, message: impl Into<String>) -> Value {
+pub(super) fn validation(expression: impl Into<String>, message: impl Into<String>) -> Value {
     json!({"expression": expression.into(), "message": message.into(), "reason": "Forbidden"})
 }
 
@@ -171,39 +177,14 @@ fn told(expression: impl Into<String>, message: impl Into<String>, told: impl In
     validation
 }
 
-const WRITES: [&str; 2] = ["CREATE", "UPDATE"];
-const CHANGES: [&str; 3] = ["CREATE", "UPDATE", "DELETE"];
+pub(super) const WRITES: [&str; 2] = ["CREATE", "UPDATE"];
+pub(super) const CHANGES: [&str; 3] = ["CREATE", "UPDATE", "DELETE"];
 /// Kinds that make pods.
 const WORKLOADS: [(&str, &[&str]); 3] = [
     ("", &["pods", "pods/ephemeralcontainers", "podtemplates", "replicationcontrollers"]),
     ("apps", &["daemonsets", "deployments", "replicasets", "statefulsets"]),
     ("batch", &["cronjobs", "jobs"]),
 ];
-
-/// Who asks is Kubernetes itself: its controllers, its scheduler, a node.
-pub(super) fn is_kubernetes() -> String {
-    format!(
-        "(request.userInfo.username in {} || has(request.userInfo.groups) && request.userInfo.groups.exists(g, g in {}))",
-        texts(KUBERNETES_USERS),
-        texts(KUBERNETES_GROUPS),
-    )
-}
-
-/// Who asks may do what is kept from everybody else.
-pub(super) fn administers() -> String {
-    format!("authorizer.group('{GROUP}').resource('tenantguards').check('{ADMINISTER}').allowed()")
-}
-
-/// Who asks is a controller of the agent in the request's namespace.
-fn is_controller() -> String {
-    format!(
-        "request.userInfo.username in {}.map(c, 'system:serviceaccount:' + request.namespace + ':' + c)",
-        texts(CONTROLLERS)
-    )
-}
-
-/// The fields of an object that are not for its controllers to keep.
-const SAME_CONTENT: &str = "object != null && oldObject != null && object.?spec == oldObject.?spec && object.?metadata.?labels == oldObject.?metadata.?labels";
 
 fn images() -> Policy {
     let pod = |object: &str| cel::pod(object);
@@ -213,6 +194,7 @@ fn images() -> Policy {
         purpose: "Pods of tenants run images that policy allows, and none as an account of an agent. Templates of pods are judged for an early answer. Of an update what is new is judged.",
         parameter: true,
         of: &[Of::Tenants],
+        selects: None,
         resources: WORKLOADS
             .iter()
             .map(|(group, names)| resources(&[group], names, &WRITES))
@@ -243,9 +225,10 @@ fn images() -> Policy {
             ),
             validation(
                 format!(
-                    "!({new} in params.spec.accounts) || oldObject != null && {new} == {old}\n|| request.userInfo.username == params.spec.operator || {kubernetes}",
+                    "!({new} in {accounts}) || oldObject != null && {new} == {old}\n|| request.userInfo.username == params.spec.operator || {kubernetes}",
                     new = account("pod"),
                     old = account("oldPod"),
+                    accounts = texts(accounts()),
                     kubernetes = is_kubernetes(),
                 ),
                 AGENT_ACCOUNT,
@@ -280,6 +263,7 @@ fn flux() -> Policy {
         purpose: "Flux objects of tenants fetch what policy allows, and reach past no list. What the operator writes was decided before.",
         parameter: true,
         of: &[Of::Tenants],
+        selects: None,
         resources: vec![resources(&FLUX_GROUPS, &["*"], &WRITES)],
         conditions: vec![condition("not-the-operator", "request.userInfo.username != params.spec.operator")],
         variables: vec![
@@ -301,203 +285,5 @@ fn flux() -> Policy {
             variable("findings", cel::url_findings()),
         ],
         validations,
-    }
-}
-
-fn access() -> Policy {
-    let whole = |named: &str| {
-        format!(
-            "{named} || request.userInfo.username == params.spec.operator || {}\n|| {}",
-            is_kubernetes(),
-            administers()
-        )
-    };
-    let connect = "request.operation != 'CONNECT' || !params.spec.accounts.exists(a, request.name.startsWith(a + '-') || request.name == a)";
-    let others = "request.operation == 'CONNECT' || !(request.name in params.spec.accounts)";
-    Policy {
-        name: "access",
-        purpose: "Where an agent lives beside a tenant's workloads nobody enters its pods, takes its tokens or changes how many there are.",
-        parameter: true,
-        of: &[Of::Tenants],
-        resources: vec![
-            resources(&[""], &["pods/attach", "pods/exec", "pods/portforward", "pods/proxy"], &["CONNECT"]),
-            resources(&[""], &["serviceaccounts/token"], &["CREATE"]),
-            resources(&["apps"], &["deployments/scale"], &["UPDATE"]),
-        ],
-        conditions: Vec::new(),
-        variables: Vec::new(),
-        validations: vec![validation(whole(connect), AGENT_POD), validation(whole(others), AGENT_OWN)],
-    }
-}
-
-/// Whether an object carries labels of what Sluicegate owns.
-fn is_ours(object: &str) -> String {
-    let label = |label: &str| format!("{object}.?metadata.?labels[?{}]", text(label));
-    format!(
-        "{managed}.orValue('') == '{MANAGER}' && {agent}.hasValue() || {pods}.orValue('') == '{AGENT_PODS}'",
-        managed = label(MANAGED_BY_LABEL),
-        agent = label(AGENT_LABEL),
-        pods = label(PART_OF_LABEL),
-    )
-}
-
-fn objects() -> Policy {
-    Policy {
-        name: "objects",
-        purpose: "What carries the labels of Sluicegate in a tenant's namespace (agents, accounts, bindings, credentials, Flux objects) is written by Sluicegate alone, and nobody plants more of it.",
-        parameter: false,
-        of: &[Of::Tenants],
-        resources: vec![
-            resources(&["*"], &["*"], &CHANGES),
-            resources(&[""], &["pods/ephemeralcontainers", "pods/resize"], &["UPDATE"]),
-        ],
-        conditions: vec![
-            condition(
-                "ours",
-                format!("object != null && ({}) || oldObject != null && ({})", is_ours("object"), is_ours("oldObject")),
-            ),
-            condition("not-kubernetes", format!("!{}", is_kubernetes())),
-            // Finalizers and annotations of the objects that they reconcile.
-            condition("not-its-controllers", format!("!({} && {SAME_CONTENT})", is_controller())),
-            condition("not-an-administrator", format!("!{}", administers())),
-        ],
-        variables: Vec::new(),
-        validations: vec![validation(
-            "false",
-            "this is Sluicegate's: it follows from FluxConfigs and policies, and nobody else writes it",
-        )],
-    }
-}
-
-fn flux_status() -> Policy {
-    Policy {
-        name: "flux-status",
-        purpose: "The status of Flux objects says what is fetched and applied: only the controllers of the agent in their namespace write it.",
-        parameter: false,
-        of: &[Of::Tenants, Of::Agents],
-        resources: vec![resources(&FLUX_GROUPS, &["*/status"], &WRITES)],
-        conditions: Vec::new(),
-        variables: Vec::new(),
-        validations: vec![validation(
-            is_controller(),
-            "status: only the agent of this namespace writes the status of Flux objects",
-        )],
-    }
-}
-
-fn agent_namespaces() -> Policy {
-    let mut all: Vec<Value> = [
-        (
-            &[""][..],
-            &[
-                "configmaps",
-                "pods",
-                "pods/ephemeralcontainers",
-                "pods/resize",
-                "podtemplates",
-                "replicationcontrollers",
-                "resourcequotas",
-                "secrets",
-                "serviceaccounts",
-                "services",
-            ][..],
-        ),
-        (
-            &["apps"],
-            &[
-                "daemonsets",
-                "deployments",
-                "deployments/scale",
-                "replicasets",
-                "replicasets/scale",
-                "statefulsets",
-                "statefulsets/scale",
-            ],
-        ),
-        (&["batch"], &["cronjobs", "jobs"]),
-        (&["networking.k8s.io"], &["networkpolicies"]),
-        (&["rbac.authorization.k8s.io"], &["rolebindings", "roles"]),
-    ]
-    .into_iter()
-    .map(|(groups, names)| resources(groups, names, &CHANGES))
-    .collect();
-    all.push(resources(&FLUX_GROUPS, &["*"], &CHANGES));
-    all.push(resources(&[""], &["serviceaccounts/token"], &["CREATE"]));
-    all.push(resources(
-        &[""],
-        &["pods/attach", "pods/exec", "pods/portforward", "pods/proxy", "services/proxy"],
-        &["CONNECT"],
-    ));
-    Policy {
-        name: "agent-namespaces",
-        purpose: "In a namespace of an agent's own nobody writes but Sluicegate, Kubernetes and the agent's controllers.",
-        parameter: false,
-        of: &[Of::Agents],
-        resources: all,
-        conditions: vec![
-            condition("not-kubernetes", format!("!{}", is_kubernetes())),
-            condition("not-its-controllers", format!("!({})", is_controller())),
-            condition("not-an-administrator", format!("!{}", administers())),
-        ],
-        variables: Vec::new(),
-        validations: vec![validation(
-            "false",
-            "this namespace is an agent's: what is in it follows from FluxConfigs and policies, and nobody else writes it",
-        )],
-    }
-}
-
-fn namespaces() -> Policy {
-    let value = |object: &str, field: &str, key: &str| {
-        format!("({object} == null ? '' : {object}.?metadata.?{field}[?{key}].orValue(''))")
-    };
-    let changed = |field: &str, keys: &str| {
-        format!("{keys}.exists(k, {} != {})", value("object", field, "k"), value("oldObject", field, "k"))
-    };
-    let labels = texts([AGENT_LABEL, CONFIG_LABEL, HOME_LABEL, TENANT_LABEL]);
-    let managed = format!(
-        "[object, oldObject].exists(o, o != null && o.?metadata.?labels[?'{MANAGED_BY_LABEL}'].orValue('') == '{MANAGER}')"
-    );
-    Policy {
-        name: "namespaces",
-        purpose: "Whose a namespace is, is said by administrators and Sluicegate: by labels that nobody else sets, changes or removes, nor deletes the namespace with them.",
-        parameter: false,
-        of: &[],
-        resources: vec![resources(&[""], &["namespaces"], &CHANGES)],
-        conditions: vec![
-            condition(
-                "whose-it-is",
-                format!(
-                    "{} || {}\n|| {managed} && {}",
-                    changed("labels", &labels),
-                    changed("annotations", &texts([CREATED_ANNOTATION])),
-                    changed("labels", &texts([MANAGED_BY_LABEL])),
-                ),
-            ),
-            condition("not-kubernetes", format!("!{}", is_kubernetes())),
-        ],
-        variables: Vec::new(),
-        validations: vec![validation(
-            administers(),
-            format!(
-                "metadata.labels: only administrators and Sluicegate say whose a namespace is (labels {GROUP}/...)"
-            ),
-        )],
-    }
-}
-
-fn guards() -> Policy {
-    Policy {
-        name: "tenantguards",
-        purpose: "TenantGuards are what the guard knows: the operator writes them, and nobody else.",
-        parameter: false,
-        of: &[],
-        resources: vec![resources(&[GROUP], &["tenantguards", "tenantguards/*"], &CHANGES)],
-        conditions: vec![condition("not-kubernetes", format!("!{}", is_kubernetes()))],
-        variables: Vec::new(),
-        validations: vec![validation(
-            administers(),
-            "a TenantGuard follows from policies: change a FluxPolicy, and the operator writes it",
-        )],
     }
 }

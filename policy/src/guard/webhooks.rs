@@ -6,9 +6,9 @@
 
 use serde_json::Value;
 
-use super::policies::{CONTROLLERS, Of, Policy, administers, condition, is_kubernetes, policies};
+use super::owned::{accounts, administers, drains, is_kubernetes};
+use super::policies::{Of, Policy, condition, policies};
 use super::{cel::texts, is_flux};
-use crate::flux_object::RECONCILER;
 
 /// How a webhook answers what an entry sends to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct GuardHook {
     pub policy: &'static str,
     /// `namespaceSelector`; none where the request's namespace does not matter.
     pub selector: Option<Value>,
+    /// `objectSelector`; none where an object's labels do not matter.
+    pub objects: Option<Value>,
     /// `rules`.
     pub rules: Vec<Value>,
     /// `matchConditions`.
@@ -59,6 +61,7 @@ fn hooks_of(policy: Policy) -> Vec<GuardHook> {
         },
         policy: policy.name,
         selector: of.map(Of::selector),
+        objects: policy.selects.clone(),
         rules: rules.clone(),
         conditions: conditions.clone(),
         answers: answers.clone(),
@@ -81,10 +84,11 @@ fn judged_where(policy: &str) -> Vec<Value> {
             condition(
                 "may-be-an-agent-s",
                 format!(
-                    "{}.exists(name, request.name.startsWith(name))",
-                    texts(CONTROLLERS.into_iter().chain([RECONCILER]))
+                    "request.name.split(':').exists(part, {}.exists(name, part.startsWith(name)))",
+                    texts(accounts())
                 ),
             ),
+            condition("not-a-drain", format!("!{}", drains())),
         ],
         "pods" => {
             let templates = ["?template", "?spec.?template", "?spec.?jobTemplate"].map(differs).join(" || ");

@@ -72,7 +72,9 @@ fn answer(request: &Request<'_>, evaluator: &Evaluator) -> Answer {
     let user = User::new(&request.user_info.username, request.user_info.groups());
     let judged = match (&*request.resource.resource, &*request.sub_resource, request.operation) {
         (_, _, Operation::Connect) => Ok(evaluator.enter(&user, &request.name)),
-        ("serviceaccounts", "token", _) | ("deployments", "scale", _) => Ok(evaluator.operate(&user, &request.name)),
+        ("bindings", "", _) | ("pods", "binding" | "eviction", _) | (_, "scale", _) => {
+            Ok(evaluator.operate(&user, &request.resource.resource, &request.name))
+        }
         _ => {
             let Some(object) = &request.object else {
                 return unreadable("the request has no object");

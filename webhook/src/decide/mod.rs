@@ -15,7 +15,7 @@ use std::{borrow::Cow, time::Instant};
 
 use serde::{Deserialize, de::DeserializeOwned};
 use sluicegate_crds::GROUP;
-use sluicegate_policy::{Labels, text};
+use sluicegate_policy::{Labels, guard::reserved_name, text};
 
 use crate::{
     review::{Answer, FLUX_CONFIGS, Object, Operation, Reading, Request},
@@ -40,6 +40,9 @@ pub enum Hook {
     /// `/tenant-label`: refuse. The webhook configuration sends here who may not change the labels of a Namespace that name
     /// a tenant; the API server's own authorizer has found that out.
     TenantLabel,
+    /// `/namespace-name`: refuse. The API server has found out that a new Namespace has a name that is kept for agents, and that
+    /// the user may not administer.
+    NamespaceName,
 }
 
 impl Hook {
@@ -50,6 +53,7 @@ impl Hook {
             "/validate" => Some(Hook::Validate),
             "/guard" => Some(Hook::Guard),
             "/tenant-label" => Some(Hook::TenantLabel),
+            "/namespace-name" => Some(Hook::NamespaceName),
             path => guard::refused_by(path.strip_prefix(REFUSE)?).map(Hook::Refuse),
         }
     }
@@ -59,7 +63,7 @@ impl Hook {
         match self {
             Hook::Guard => Reading::Pods,
             Hook::Complete | Hook::Validate => Reading::Configs,
-            Hook::Refuse(_) | Hook::TenantLabel => Reading::Texts,
+            Hook::Refuse(_) | Hook::TenantLabel | Hook::NamespaceName => Reading::Texts,
         }
     }
 
@@ -71,6 +75,7 @@ impl Hook {
             Hook::Guard => "/guard".into(),
             Hook::Refuse(policy) => format!("{REFUSE}{policy}").into(),
             Hook::TenantLabel => "/tenant-label".into(),
+            Hook::NamespaceName => "/namespace-name".into(),
         }
     }
 }
@@ -121,7 +126,7 @@ pub fn decide(hook: Hook, request: Request<'_>, snapshot: &Snapshot, budget: Bud
     match hook {
         Hook::Guard => return guard::judge(&request, snapshot),
         Hook::Refuse(policy) => return guard::refuse(policy, snapshot),
-        Hook::Complete | Hook::Validate | Hook::TenantLabel => {}
+        Hook::Complete | Hook::Validate | Hook::TenantLabel | Hook::NamespaceName => {}
     }
     let Some(kind) = Kind::of(&request) else {
         // Somebody's rules are too wide. The cluster must not stand still for it, nor must it go unseen.
@@ -130,9 +135,9 @@ pub fn decide(hook: Hook, request: Request<'_>, snapshot: &Snapshot, budget: Bud
             request.resource.resource, request.resource.group
         ));
     };
-    // A status is written by controllers with rights of their own; the API server lets nothing else through there. Connections
-    // change no object.
-    if !request.sub_resource.is_empty() || request.operation == Operation::Connect {
+    // No spec changes there; the labels of Namespaces do. Connections change no object.
+    let is_judged = request.sub_resource.is_empty() || hook == Hook::TenantLabel;
+    if !is_judged || request.operation == Operation::Connect {
         return Answer::allowed();
     }
     match (hook, kind) {
@@ -143,9 +148,12 @@ pub fn decide(hook: Hook, request: Request<'_>, snapshot: &Snapshot, budget: Bud
         (Hook::Validate, Kind::FluxCluster) => flux_cluster::validate(&request, snapshot, budget),
         (Hook::Validate, Kind::Namespace) => namespace::validate(&request, snapshot, budget),
         (Hook::TenantLabel, Kind::Namespace) => namespace::refuse(&request),
+        (Hook::NamespaceName, Kind::Namespace) => Answer::denied(reserved_name()),
         // The first two were answered above.
         (Hook::Guard | Hook::Refuse(_), _)
-        | (Hook::TenantLabel, Kind::FluxConfig | Kind::FluxPolicy | Kind::FluxCluster) => Answer::allowed(),
+        | (Hook::TenantLabel | Hook::NamespaceName, Kind::FluxConfig | Kind::FluxPolicy | Kind::FluxCluster) => {
+            Answer::allowed()
+        }
     }
 }
 

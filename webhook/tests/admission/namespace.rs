@@ -100,10 +100,20 @@ fn whoever_may_not_administer_guards_may_not_say_whose_a_namespace_is() {
         assert!(answer.refusal().is_some_and(|why| why.contains("mal\\u{202e}lory may not")), "{answer:?}");
     }
     assert!(!Ask::create("Namespace", namespace("x", a.clone())).at(Hook::TenantLabel, &snapshot()).is_allowed());
+    for sub in ["status", "finalize"] {
+        let ask = Ask::update("Namespace", namespace("x", a.clone()), namespace("x", b.clone()));
+        assert!(!ask.set("subResource", json!(sub)).at(Hook::TenantLabel, &snapshot()).is_allowed(), "{sub}");
+    }
     // Everything else about it is none of our business.
     let mut labelled = a.clone();
     labelled["team"] = json!("x");
     let ask = Ask::update("Namespace", namespace("x", a.clone()), namespace("x", labelled));
     assert!(ask.at(Hook::TenantLabel, &snapshot()).is_allowed());
     assert!(Ask::delete("Namespace", namespace("x", a)).at(Hook::TenantLabel, &snapshot()).is_allowed());
+}
+
+#[test]
+fn a_name_that_is_kept_for_agents_is_refused() {
+    let answer = Ask::create("Namespace", namespace("sluicegate-x", json!({}))).at(Hook::NamespaceName, &snapshot());
+    assert!(answer.refusal().is_some_and(|why| why.contains("choose another name")), "{answer:?}");
 }

@@ -31,15 +31,46 @@ fn nobody_enters_the_pods_of_an_agent() {
 }
 
 #[test]
-fn nobody_takes_tokens_of_an_agent_or_scales_it() {
-    let why = "this is the agent's, and nobody takes its tokens or scales it";
-    for (group, resource, sub, operation) in
-        [("", "serviceaccounts", "token", "CREATE"), ("apps", "deployments", "scale", "UPDATE")]
-    {
+fn a_proxied_name_may_have_a_scheme_and_a_port() {
+    for resource in ["pods", "services"] {
+        let enter = |name: &str| access("", resource, "proxy", "CONNECT", name);
+        for name in [
+            "kustomize-controller-x:8080",
+            "http:kustomize-controller-x:8080",
+            "https:kustomize-controller:",
+            "x:kustomize-controller",
+        ] {
+            enter(name).is_refused(&guarded(), "nobody enters it");
+        }
+        enter("http:shop:8080").passes(&guarded());
+    }
+}
+
+#[test]
+fn nobody_evicts_binds_or_scales_an_agent() {
+    let why = "this is the agent's, and nobody evicts, binds or scales it";
+    let scales = ["deployments", "statefulsets", "whatevers"].map(|resource| ("apps", resource, "scale", "UPDATE"));
+    for (group, resource, sub, operation) in scales {
         let of = |name: &str| access(group, resource, sub, operation, name);
         of("kustomize-controller").is_refused(&guarded(), why);
         of("kustomize-controller").by(OPERATOR).passes(&guarded());
         for name in ["shop", "kustomize-controller-x"] {
+            of(name).passes(&guarded());
+        }
+    }
+    for (group, resource, sub, operation) in [
+        ("apps", "replicasets", "scale", "UPDATE"),
+        ("", "pods", "eviction", "CREATE"),
+        ("", "pods", "binding", "CREATE"),
+        ("", "bindings", "", "CREATE"),
+    ] {
+        let of = |name: &str| access(group, resource, sub, operation, name);
+        for name in ["kustomize-controller", "kustomize-controller-x"] {
+            of(name).is_refused(&guarded(), why);
+            of(name).by(OPERATOR).passes(&guarded());
+            of(name).set("namespace", json!("team-a")).passes(&guarded());
+        }
+        for name in ["shop", "kustomize-controllers", "my-kustomize-controller"] {
             of(name).passes(&guarded());
         }
     }
@@ -53,6 +84,11 @@ fn refuses_what_the_api_server_has_found_to_be_sluicegate_s() {
         ("flux-status", "status: only the agent of this namespace writes the status of Flux objects"),
         ("agent-namespaces", "this namespace is an agent's"),
         ("namespaces", "metadata.labels: only administrators and Sluicegate say whose a namespace is"),
+        ("namespace-names", "metadata.name: Sluicegate names the namespaces of agents"),
+        ("names", "this name is an agent's"),
+        ("tokens", "metadata.annotations[kubernetes.io/service-account.name]: Kubernetes would fill this Secret"),
+        ("planted", "metadata.labels: app.kubernetes.io/managed-by=sluicegate and sluicegate.dev/agent together"),
+        ("fluxconfig-metadata", "metadata: this FluxConfig has more than 64 labels"),
     ] {
         let hook = Hook::at(&format!("/refuse/{policy}")).unwrap();
         for operation in ["CREATE", "UPDATE", "DELETE", "CONNECT"] {

@@ -123,10 +123,10 @@ fn nobody_runs_as_an_agent() {
         Ask::update("Pod", as_account("own"), as_account(account)).is_refused(&guarded(), why);
     }
     Ask::create("Pod", as_account("own")).passes(&guarded());
-    // Where no agent lives the names are free.
+    // Where no agent lives yet one may tomorrow.
     let mut object = running(GOOD);
     object["spec"]["serviceAccountName"] = json!("kustomize-controller");
-    Ask::create("Pod", object).passes(&guarded());
+    Ask::create("Pod", object).is_refused(&guarded(), why);
 }
 
 #[test]
