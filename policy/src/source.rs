@@ -381,7 +381,7 @@ pub(crate) fn tenant_secret(policies: &Selection<'_>, field: String, name: &str)
             .help("write the name of a Secret: lowercase letters, digits, - and ."));
     }
     match tenant_secrets(policies) {
-        (true, _) => Ok(SecretSource::Tenant { name: name.to_owned() }),
+        (true, _) => Ok(SecretSource::Tenant { name: name.to_owned(), authority: None }),
         (false, decided) => Err(Violation::new(
             Rule::TenantSecretNotAllowed,
             field,
@@ -400,7 +400,13 @@ fn credentials<'p>(
 ) -> Result<Option<Credentials<'p>>, Violation> {
     if let Some(secret) = &config.spec.source.secret_ref {
         let field = "spec.source.secretRef.name".to_owned();
-        return tenant_secret(&place.policies, field, &secret.name).map(|secret| Some(Credentials::Own(secret)));
+        let mut own = tenant_secret(&place.policies, field, &secret.name)?;
+        if let SecretSource::Tenant { authority, .. } = &mut own {
+            // Where policies contradict each other none of them is taken.
+            let given = most_specific(place, url, "spec.credentials", |policy| &policy.credentials).ok().flatten();
+            *authority = given.map(|given| given.name.into_owned());
+        }
+        return Ok(Some(Credentials::Own(own)));
     }
     Ok(most_specific(place, url, "spec.credentials", |policy| &policy.credentials)?.map(Credentials::Given))
 }
