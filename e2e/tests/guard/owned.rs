@@ -165,7 +165,7 @@ fn only_an_agent_s_own_controllers_write_the_status_of_flux_objects() {
 }
 
 /// The administrator as another user, who may do everything as far as RBAC is asked.
-async fn impersonating(space: &Space, user: &str) -> Result<kube::Client> {
+pub(crate) async fn impersonating(space: &Space, user: &str) -> Result<kube::Client> {
     let cluster = space.cluster().expect("a cluster of the harness");
     space
         .apply(json!({
