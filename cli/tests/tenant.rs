@@ -161,6 +161,20 @@ fn flux_objects_may_not_reach_past_the_lists() {
             "flux-object-not-allowed",
             "spec.include",
         ),
+        (
+            "source",
+            "GitRepository",
+            "{url: https://git.example.com/team-a/x, ref: {name: refs/pull/1/head}}",
+            "flux-object-not-allowed",
+            "spec.ref.name",
+        ),
+        (
+            "source",
+            "GitRepository",
+            "{url: https://git.example.com/team-a/x, brandNew: 1}",
+            "flux-object-not-allowed",
+            "spec.brandNew",
+        ),
         ("source", "HelmRepository", "{url: https://charts.example.com/other}", "source-not-allowed", "spec.url"),
         (
             "source",
@@ -197,7 +211,7 @@ fn flux_objects_may_not_reach_past_the_lists() {
             "Kustomization",
             "{postBuild: {substituteFrom: [{kind: Secret, name: x}]}}",
             "flux-object-not-allowed",
-            "spec.postBuild.substituteFrom[0]",
+            "spec.postBuild.substituteFrom[0].kind",
         ),
         ("helm", "HelmRelease", "{storageNamespace: other}", "flux-object-not-allowed", "spec.storageNamespace"),
         (
@@ -205,7 +219,7 @@ fn flux_objects_may_not_reach_past_the_lists() {
             "HelmRelease",
             "{valuesFrom: [{kind: Secret, name: x}]}",
             "flux-object-not-allowed",
-            "spec.valuesFrom[0]",
+            "spec.valuesFrom[0].kind",
         ),
         ("image", "ImageRepository", "{image: evil.example/x}", "image-not-allowed", "spec.image"),
         (

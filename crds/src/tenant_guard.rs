@@ -90,6 +90,10 @@ pub struct GuardedSources {
     pub oci: GuardedList,
     /// Of Buckets, as `https://endpoint/bucket`.
     pub bucket: GuardedList,
+    /// Whether an OCIRepository must name a digest.
+    pub require_digest: bool,
+    /// Whether signatures are asked for: then a FluxConfig deploys a source, and nobody writes one by hand.
+    pub require_verification: bool,
 }
 
 /// What of a kind of source is allowed and denied.

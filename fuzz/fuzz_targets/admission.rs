@@ -105,6 +105,7 @@ fn engine_refuses(object: &Value) -> bool {
             Reach::Image { image, .. } if image == "ghcr.io/fluxcd/x:1" => return false,
             Reach::Image { image, .. } => Question::Pull { image, narrowing: &[] },
             Reach::Source { url, kind, .. } => Question::Sync { url, kind: Some(*kind) },
+            Reach::Bare { lacks, .. } => Question::Bare { lacks: *lacks },
         };
         let answers = ask(question, &tenant, TEAM, Some(CLUSTER), Some(TEAM), &SNAPSHOT.policies, &SNAPSHOT.facts);
         answers.iter().any(|(_, answer)| !matches!(answer, Verdict::Yes(_)))

@@ -16,7 +16,7 @@ mod delivery;
 mod effective;
 mod facts;
 mod fields;
-mod flux_object;
+pub mod flux_object;
 pub mod grammar;
 mod grants;
 pub mod guard;

@@ -10,6 +10,7 @@ use crate::{
     set::{PolicySet, Selection},
     show, source,
     verdict::{FieldPath, PolicyField, Violation},
+    workload::Lacks,
 };
 
 /// What is asked.
@@ -28,6 +29,11 @@ pub enum Question<'q> {
         image: &'q str,
         /// Patterns with which the team narrows; empty: no narrowing.
         narrowing: &'q [ImagePattern],
+    },
+    /// May a Flux object that the tenant writes be without this?
+    Bare {
+        /// What it lacks.
+        lacks: Lacks,
     },
     /// May the tenant deploy to this namespace?
     DeployTo {
@@ -152,6 +158,11 @@ fn one(
             let field: FieldPath = "image".into();
             let parsed = image::parse(image, &field)?;
             image::allow(&parsed, image, policies, narrowing, &bindings, &field)
+        }
+        Question::Bare { lacks } => {
+            source::bare(lacks, policies)?;
+            let first = everywhere.iter().next().map(|policy| policy.field("spec.sources"));
+            first.ok_or_else(|| Violation::new(Rule::NoPolicy, "spec", "no policy applies"))
         }
         Question::DeployTo { namespace } => Ok(allowed(namespace)?.allowed_by.field()),
     }

@@ -13,6 +13,7 @@ use crate::{
     set::Selection,
     show,
     verdict::{Field, Origin, PolicyField, SecretSource, VerificationPlan, Violation},
+    workload::Lacks,
 };
 
 /// What the source step finds out. The texts of origins are made only for those who ask.
@@ -270,6 +271,44 @@ fn plain_http(
     policies.iter().any(|policy| matching(&rules(policy, kind).allow, &parsed, bindings).is_some()).then_some(https)
 }
 
+/// What is said of a Flux object that names an artifact without a digest.
+pub(crate) const NO_DIGEST: &str = "policy asks for a digest, and the artifact is named without";
+/// What is said of a Flux object whose signatures nobody checks with keys of the platform.
+pub(crate) const NO_SIGNATURE: &str =
+    "policy asks for signatures by keys that it gives, and only a FluxConfig brings these keys";
+
+/// Whether some policy asks for a digest of every OCI artifact.
+pub(crate) fn requires_digest(policy: &CompiledPolicy) -> bool {
+    policy.spec.sources.as_ref().and_then(|sources| sources.oci.as_ref()?.require_digest) == Some(true)
+}
+
+/// Whether some policy asks for signatures.
+pub(crate) fn requires_verification(policy: &CompiledPolicy) -> bool {
+    policy.spec.sources.as_ref().and_then(|sources| sources.require_verification) == Some(true)
+}
+
+/// Whether policies let a Flux object that a team writes be without a digest or a signature.
+pub(crate) fn bare(lacks: Lacks, policies: &Selection<'_>) -> Result<(), Violation> {
+    let (asked, rule, message, help) = match lacks {
+        Lacks::Digest => (
+            policies.asked("spec.sources.oci.requireDigest", requires_digest),
+            Rule::SourceDigestRequired,
+            NO_DIGEST,
+            "set spec.ref.digest; `flux pull artifact` and registries show it",
+        ),
+        Lacks::Signature => (
+            policies.asked("spec.sources.requireVerification", requires_verification),
+            Rule::VerificationRequired,
+            NO_SIGNATURE,
+            "deploy it with a FluxConfig instead of this object",
+        ),
+    };
+    match asked {
+        Some(asked) => Err(Violation::new(rule, URL, message).decided_by([asked]).help(help)),
+        None => Ok(()),
+    }
+}
+
 fn matching(allow: &[UrlPattern], url: &SourceUrl<'_>, bindings: &Bindings<'_>) -> Option<usize> {
     allow.iter().position(|pattern| pattern.matches(url, bindings))
 }
@@ -341,19 +380,13 @@ fn reference<'p>(
         }
     };
     if kind == SourceKind::Oci
-        && let Some(asked) = policies.asked("spec.sources.oci.requireDigest", |policy| {
-            policy.spec.sources.as_ref().and_then(|s| s.oci.as_ref()?.require_digest) == Some(true)
-        })
+        && let Some(asked) = policies.asked("spec.sources.oci.requireDigest", requires_digest)
         && found.as_ref().is_none_or(|reference| reference.value.digest.is_none())
     {
-        return Err(Violation::new(
-            Rule::SourceDigestRequired,
-            REF,
-            "policy asks for a digest, and the artifact is named without",
-        )
-        .allowed(vec!["digest: sha256:<64 hexadecimal digits>".to_owned()])
-        .decided_by([asked])
-        .help("set spec.source.ref.digest; `flux pull artifact` and registries show it"));
+        return Err(Violation::new(Rule::SourceDigestRequired, REF, NO_DIGEST)
+            .allowed(vec!["digest: sha256:<64 hexadecimal digits>".to_owned()])
+            .decided_by([asked])
+            .help("set spec.source.ref.digest; `flux pull artifact` and registries show it"));
     }
     Ok(found)
 }
@@ -381,7 +414,7 @@ pub(crate) fn tenant_secret(policies: &Selection<'_>, field: String, name: &str)
             .help("write the name of a Secret: lowercase letters, digits, - and ."));
     }
     match tenant_secrets(policies) {
-        (true, _) => Ok(SecretSource::Tenant { name: name.to_owned() }),
+        (true, _) => Ok(SecretSource::Tenant { name: name.to_owned(), authority: None }),
         (false, decided) => Err(Violation::new(
             Rule::TenantSecretNotAllowed,
             field,
@@ -400,7 +433,13 @@ fn credentials<'p>(
 ) -> Result<Option<Credentials<'p>>, Violation> {
     if let Some(secret) = &config.spec.source.secret_ref {
         let field = "spec.source.secretRef.name".to_owned();
-        return tenant_secret(&place.policies, field, &secret.name).map(|secret| Some(Credentials::Own(secret)));
+        let mut own = tenant_secret(&place.policies, field, &secret.name)?;
+        if let SecretSource::Tenant { authority, .. } = &mut own {
+            // Where policies contradict each other none of them is taken.
+            let given = most_specific(place, url, "spec.credentials", |policy| &policy.credentials).ok().flatten();
+            *authority = given.map(|given| given.name.into_owned());
+        }
+        return Ok(Some(Credentials::Own(own)));
     }
     Ok(most_specific(place, url, "spec.credentials", |policy| &policy.credentials)?.map(Credentials::Given))
 }
@@ -511,9 +550,7 @@ fn verification(
     place: &Placement<'_>,
 ) -> Result<Option<Field<VerificationPlan>>, Violation> {
     const VERIFY: &str = "spec.source.verify";
-    let required = place.policies.asked("spec.sources.requireVerification", |policy| {
-        policy.spec.sources.as_ref().and_then(|sources| sources.require_verification) == Some(true)
-    });
+    let required = place.policies.asked("spec.sources.requireVerification", requires_verification);
     let wanted = config.spec.source.verify.as_deref();
     if wanted.is_none() && required.is_none() {
         return Ok(None);

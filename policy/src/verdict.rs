@@ -224,6 +224,9 @@ pub enum SecretSource {
     Tenant {
         /// Name of the Secret.
         name: String,
+        /// For a source: the administrators' Secret that policy gives for the same URL. What it says of the server
+        /// (certificate authorities, known hosts) counts; what the team's says does not.
+        authority: Option<String>,
     },
 }
 
@@ -231,7 +234,7 @@ impl fmt::Display for SecretSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             SecretSource::Platform { name, .. } => write!(f, "{name} (platform)"),
-            SecretSource::Tenant { name } => write!(f, "{name} (team)"),
+            SecretSource::Tenant { name, .. } => write!(f, "{name} (team)"),
         }
     }
 }

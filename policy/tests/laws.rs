@@ -303,7 +303,7 @@ proptest! {
                 .collect();
             match resolved.credentials.as_ref().map(|field| &field.value) {
                 Some(SecretSource::Platform { name, .. }) => prop_assert!(matching.iter().any(|(_, found)| found == name)),
-                Some(SecretSource::Tenant { name }) => {
+                Some(SecretSource::Tenant { name, .. }) => {
                     prop_assert_eq!(Some(name), case.config.spec.source.secret_ref.as_ref().map(|secret| &secret.name));
                 }
                 None => {}

@@ -319,6 +319,7 @@ fn note_copies(rendered: &BTreeMap<AgentId, Rendered>, terminal: &mut Terminal<'
         let from = match &copy.from {
             CopySource::Platform { name } => format!("the platform's {name}"),
             CopySource::Tenant { home, name, .. } => format!("{home}/{name} of the team"),
+            CopySource::Beside { name, .. } => format!("{}/{name} of the team", copy.object.key.namespace),
         };
         let absence = match copy.absence {
             Absence::Fine => ", if there is one",

@@ -241,10 +241,13 @@ impl Judge<'_> {
         };
         let mut outcome = Outcome::Admitted;
         for reach in found {
-            judged.checked += 1;
+            // What a source lacks is no image and no source of its own.
+            judged.checked += usize::from(!matches!(reach, Reach::Bare { .. }));
             for (exit, mut violation) in self.violations(&reach) {
                 let field = match &reach {
-                    Reach::Image { field, .. } | Reach::Source { field, .. } => field.clone(),
+                    Reach::Image { field, .. } | Reach::Source { field, .. } | Reach::Bare { field, .. } => {
+                        field.clone()
+                    }
                     Reach::Forbidden(violation) => violation.field.to_string(),
                 };
                 judged.undetermined |= exit == Exit::CouldNotRun;
@@ -275,6 +278,7 @@ impl Judge<'_> {
             Reach::Forbidden(violation) => return vec![(Exit::Violations, (**violation).clone())],
             Reach::Image { image, .. } => Question::Pull { image, narrowing: self.narrowing },
             Reach::Source { url, kind, .. } => Question::Sync { url, kind: Some(*kind) },
+            Reach::Bare { lacks, .. } => Question::Bare { lacks: *lacks },
         };
         let answers =
             ask(question, self.tenant, self.home, self.scope.cluster, self.scope.namespace, self.policies, self.facts);

@@ -218,9 +218,12 @@ pub fn policy(random: &mut Rng, tenants: &[&str]) -> Value {
         images["allow"] = json!(["**"]);
     }
     let mut urls = |oci: bool| json!({"allow": list(random, 12, |random| url_pattern(random, oci)), "deny": list(random, 2, |random| url_pattern(random, oci))});
+    let mut sources = json!({"git": urls(false), "helm": urls(false), "oci": urls(true), "bucket": urls(false)});
+    sources["oci"]["requireDigest"] = json!(random.u8(0..3) == 0);
+    sources["requireVerification"] = json!(random.u8(0..16) == 0);
     json!({
         "tenants": {"names": tenants},
-        "sources": {"git": urls(false), "helm": urls(false), "oci": urls(true), "bucket": urls(false)},
+        "sources": sources,
         "images": images,
         "destinations": [{"clusters": ["*"], "namespaces": ["*"]}],
     })
@@ -242,6 +245,9 @@ pub fn source(random: &mut Rng, url: &str) -> Value {
         ("Bucket", place) => {
             let (endpoint, bucket) = place.unwrap_or((url, ""));
             json!({"interval": "1m", "endpoint": endpoint, "bucketName": bucket})
+        }
+        ("OCIRepository", _) if random.bool() => {
+            json!({"interval": "1m", "url": url, "ref": {"digest": format!("sha256:{}", "a".repeat(64))}})
         }
         _ => json!({"interval": "1m", "url": url}),
     };

@@ -14,6 +14,7 @@ pub mod inputs;
 pub mod oci;
 pub mod operator;
 pub mod requests;
+pub mod schemas;
 pub mod signing;
 pub mod snapshot;
 pub mod sops;

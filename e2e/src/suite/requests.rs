@@ -30,6 +30,27 @@ pub async fn tries(client: &Client, object: &Value) -> Said<()> {
     api.create(&parameters, &object).await.map(|_| ()).map_err(|error| said(&error))
 }
 
+/// Creates an object, and gives it back as it is stored.
+///
+/// # Errors
+/// The refusal.
+pub async fn creates(client: &Client, object: &Value) -> Said<Value> {
+    let created: DynamicObject = serde_json::from_value(object.clone()).map_err(|error| error.to_string())?;
+    let done = api_of(client, object).create(&PostParams::default(), &created).await;
+    serde_json::to_value(done.map_err(|error| said(&error))?).map_err(|error| error.to_string())
+}
+
+/// Replaces an object, in which its version stands, without keeping the change.
+///
+/// # Errors
+/// The refusal.
+pub async fn replaces(client: &Client, object: &Value) -> Said<()> {
+    let new: DynamicObject = serde_json::from_value(object.clone()).map_err(|error| error.to_string())?;
+    let parameters = PostParams { dry_run: true, ..PostParams::default() };
+    let done = api_of(client, object).replace(name(object), &parameters, &new).await;
+    done.map(|_| ()).map_err(|error| said(&error))
+}
+
 /// Changes an object by a merge patch.
 ///
 /// # Errors

@@ -115,6 +115,50 @@ impl Prison {
         Ok(())
     }
 
+    /// A source of a merge request, of a Secret that says which server is the right one, or written by a second object.
+    pub(crate) async fn fetches_what_nobody_merged(&self) -> Result<()> {
+        for (field, value, at) in [
+            ("ref", json!({"name": "refs/merge-requests/1/head"}), "spec.ref.name: "),
+            ("ref", json!({"name": "refs/pull/1/head"}), "spec.ref.name: "),
+            ("secretRef", json!({"name": "own-with-an-authority"}), "spec.secretRef: "),
+            ("secretRef", json!({"name": "sluicegate-team-git"}), "spec.secretRef: "),
+            ("verify", json!({"mode": "HEAD", "secretRef": {"name": "own"}}), "spec.verify: "),
+            ("sparseCheckout", json!(["x"]), "spec.sparseCheckout: "),
+        ] {
+            let mut object = self.source(json!({"url": "https://git.example.com/team/x"}));
+            object["spec"][field] = value;
+            let why = tries(&self.member.client, &object).await.expect_err(field);
+            assert!(why.contains(at) && why.contains("[flux-object-not-allowed]"), "{why}");
+        }
+        Ok(())
+    }
+
+    /// A NetworkPolicy beside the agent's own: they add up.
+    pub(crate) async fn opens_the_agent_s_network(&self) -> Result<()> {
+        let network = |selector: Value| {
+            let spec =
+                json!({"podSelector": selector, "policyTypes": ["Egress", "Ingress"], "egress": [{}], "ingress": [{}]});
+            self.object("networking.k8s.io/v1", "NetworkPolicy", "open", json!({"spec": spec}))
+        };
+        let client = &self.member.client;
+        for selector in [
+            json!({}),
+            json!({"matchLabels": {"app.kubernetes.io/name": "kustomize-controller"}}),
+            json!({"matchExpressions": [{"key": "app", "operator": "DoesNotExist"}]}),
+        ] {
+            let why = tries(client, &network(selector.clone())).await.expect_err("it opens the agent");
+            assert!(why.contains("NetworkPolicies add up"), "{selector}: {why}");
+        }
+        let own = network(json!({"matchLabels": {"app": "shop"}}));
+        assert_eq!(tries(client, &own).await, Ok(()));
+        // What opens the team's own pods first opens no others afterwards.
+        self.space.apply(own.clone()).await?;
+        let wider = json!({"spec": {"podSelector": {"matchLabels": null}}});
+        let why = patches(client, &own, wider).await.map(drop).expect_err("it is widened");
+        assert!(why.contains("NetworkPolicies add up"), "{why}");
+        Ok(())
+    }
+
     pub(crate) async fn edits_the_agent(&self) -> Result<()> {
         let container = json!({"name": "manager", "image": "sluicegate.test/probe:v1"});
         let labels = json!({"app": "kustomize-controller"});

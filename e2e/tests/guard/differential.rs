@@ -6,6 +6,8 @@ use fastrand::Rng;
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 use sluicegate_e2e::error::Result;
+use sluicegate_e2e::suite::requests::{creates, replaces};
+use sluicegate_e2e::suite::schemas::flux_kinds;
 use sluicegate_e2e::suite::{Space, inputs};
 
 use crate::support::{Ward, guarded};
@@ -115,6 +117,89 @@ fn all_agree_about_fields_of_flux_objects() {
         let mut found = String::new();
         let (allowed, refused) = compare(&ward, objects, &mut found).await;
         println!("diff-fields: {allowed} allowed by all, {refused} refused by all");
+        assert!(found.is_empty(), "they disagree:\n{found}");
+        assert!(allowed > 50 && refused > 50);
+        Ok(())
+    });
+}
+
+/// Policies that allow every source, and what they ask for beside that.
+fn open(asks: &Value) -> Value {
+    let everything = json!({"allow": ["**"]});
+    let mut sources = json!({"git": everything, "oci": everything, "helm": everything, "bucket": everything});
+    for (field, value) in asks.as_object().into_iter().flatten() {
+        match (&mut sources[field], value) {
+            (Value::Object(known), Value::Object(more)) => known.extend(more.clone()),
+            (known, value) => *known = value.clone(),
+        }
+    }
+    crate::support::policy(json!({"sources": sources, "images": everything}))
+}
+
+#[test]
+fn all_agree_about_every_field_of_every_crd() {
+    guarded("diff-crds", async |space| {
+        let kinds = flux_kinds()?;
+        let mut found = String::new();
+        for (suffix, asks) in
+            [("open", json!({})), ("strict", json!({"requireVerification": true, "oci": {"requireDigest": true}}))]
+        {
+            let ward = Ward::new(&space, suffix, &[open(&asks)]).await?;
+            let mut random = Rng::with_seed(20_261_201);
+            let mut objects: Vec<Value> = Vec::new();
+            for kind in &kinds {
+                objects.extend(kind.every_field(&ward.judge.name));
+                objects.extend((0..40).map(|_| kind.some_fields(&mut random, &ward.judge.name)));
+            }
+            let objects: Vec<Value> = objects.iter().map(|object| ward.judge.placed(object)).collect();
+            let number = objects.len();
+            let (allowed, refused) = compare(&ward, objects, &mut found).await;
+            println!("diff-crds {suffix}: {number} objects, {allowed} allowed by all, {refused} refused by all");
+            assert!(allowed > 100 && refused > 100);
+        }
+        assert!(found.is_empty(), "they disagree:\n{found}");
+        Ok(())
+    });
+}
+
+#[test]
+fn all_agree_about_changes_of_flux_objects() {
+    guarded("diff-changes", async |space| {
+        let kinds = flux_kinds()?;
+        let mut ward = Ward::new(&space, "team", &[open(&json!({"oci": {"requireDigest": true}}))]).await?;
+        // What the operator writes is not judged: so there is something to change, whatever it is.
+        let operator = ward.member("operator", "cluster-admin").await?;
+        ward.judge.operator = operator.name.clone();
+        ward.guard(ward.judge.guard()).await?;
+        let webhook = ward.judge.webhook();
+        let mut random = Rng::with_seed(20_261_202);
+        let (mut allowed, mut refused, mut found) = (0, 0, String::new());
+        for (number, kind) in kinds.iter().cycle().take(kinds.len() * 30).enumerate() {
+            let mut old = ward.judge.placed(&kind.some_fields(&mut random, &ward.judge.name));
+            old["metadata"]["name"] = json!(format!("x{number}"));
+            let Ok(old) = creates(&operator.client, &old).await else { continue };
+            // Some fields change, and the others stay.
+            let mut new = old.clone();
+            let other = kind.some_fields(&mut random, &ward.judge.name);
+            for (field, value) in other["spec"].as_object().into_iter().flatten() {
+                if random.bool() {
+                    new["spec"][field] = value.clone();
+                }
+            }
+            let guard = replaces(&ward.client, &new).await;
+            let said = ward.judge.said_by(&webhook, &new, Some(&old));
+            match (&guard, &said) {
+                (Ok(()), None) => allowed += 1,
+                (Err(why), _) if !why.contains("ValidatingAdmissionPolicy") => {}
+                (Err(_), Some(_)) => refused += 1,
+                _ => {
+                    let _ = writeln!(found, "{old}\n  to {new}\n  guard: {guard:?}\n  webhook: {said:?}");
+                }
+            }
+            let same = replaces(&ward.client, &old).await;
+            assert_eq!(same, Ok(()), "what does not change is refused: {old}");
+        }
+        println!("diff-changes: {allowed} allowed by all, {refused} refused by all");
         assert!(found.is_empty(), "they disagree:\n{found}");
         assert!(allowed > 50 && refused > 50);
         Ok(())

@@ -25,6 +25,16 @@ fn include_submodules_and_proxy_of_a_source_of_the_team_s_own_are_refused() {
 }
 
 #[test]
+fn a_source_of_the_team_s_own_fetches_what_was_merged_from_whom_policy_says() {
+    guarded("out-reference", async |space| prison(&space).await?.fetches_what_nobody_merged().await);
+}
+
+#[test]
+fn a_network_policy_of_the_team_s_own_does_not_open_the_agent() {
+    guarded("out-network", async |space| prison(&space).await?.opens_the_agent_s_network().await);
+}
+
+#[test]
 fn the_agent_beside_the_workloads_is_not_edited() {
     guarded("out-edit", async |space| prison(&space).await?.edits_the_agent().await);
 }

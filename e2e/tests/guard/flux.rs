@@ -1,6 +1,6 @@
 //! What Flux objects in a tenant's namespace may fetch, and what they may reach.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sluicegate_e2e::suite::operator::USER;
 
 use crate::support::{Ward, guarded, policy};
@@ -154,7 +154,7 @@ fn fields_that_reach_past_every_list_are_refused() {
                 &kustomization,
                 "postBuild",
                 json!({"substituteFrom": [{"kind": "Secret", "name": "x"}]}),
-                "spec.postBuild.substituteFrom: ",
+                "spec.postBuild.substituteFrom[].kind: ",
             ),
             (
                 kustomize,
@@ -178,7 +178,7 @@ fn fields_that_reach_past_every_list_are_refused() {
                 &release,
                 "valuesFrom",
                 json!([{"kind": "Secret", "name": "x"}]),
-                "spec.valuesFrom: ",
+                "spec.valuesFrom[].kind: ",
             ),
             (helm, "HelmRelease", &release, "storageNamespace", json!("other"), "spec.storageNamespace: "),
         ] {
@@ -193,14 +193,60 @@ fn fields_that_reach_past_every_list_are_refused() {
         )
         .await;
         let pushes = json!({"interval": "1m", "sourceRef": {"kind": "GitRepository", "name": "x"}, "git": {"commit": {"author": {"email": "x@example.com"}}, "push": {"branch": "main"}}});
-        ward.rejects(ward.judge.flux("image.toolkit.fluxcd.io/v1", "ImageUpdateAutomation", pushes), "spec.git.push: ")
-            .await;
+        ward.rejects(
+            ward.judge.flux("image.toolkit.fluxcd.io/v1", "ImageUpdateAutomation", pushes),
+            "kind: what is pushed where is said by a FluxConfig",
+        )
+        .await;
         ward.accepts(ward.judge.flux(
             "image.toolkit.fluxcd.io/v1",
             "ImageRepository",
             json!({"interval": "1m", "image": "registry.example.com/x"}),
         ))
         .await;
+        Ok(())
+    });
+}
+
+#[test]
+fn what_policy_asks_for_reaches_objects_that_a_team_writes() {
+    guarded("asked", async |space| {
+        let asks = json!({
+            "git": {"allow": ["**"]}, "helm": {"allow": ["**"]}, "oci": {"allow": ["**"], "requireDigest": true},
+        });
+        let ward = Ward::new(&space, "digest", &[policy(json!({"sources": asks}))]).await?;
+        let oci = |reference: Value| {
+            let url = "oci://registry.example.com/team-a/x";
+            ward.judge.flux(SOURCE, "OCIRepository", json!({"interval": "1m", "url": url, "ref": reference}))
+        };
+        let why = "spec.ref: policy asks for a digest, and the artifact is named without [source-digest-required]";
+        ward.rejects(oci(json!({"tag": "1"})), why).await;
+        ward.accepts(oci(json!({"digest": format!("sha256:{}", "a".repeat(64))}))).await;
+
+        let asks = json!({"git": {"allow": ["**"]}, "helm": {"allow": ["**"]}, "requireVerification": true});
+        let mut ward = Ward::new(&space, "signed", &[policy(json!({"sources": asks}))]).await?;
+        let git = json!({"interval": "1m", "url": "https://git.example.com/team-a/x"});
+        ward.rejects(ward.judge.flux(SOURCE, "GitRepository", git), "spec.url: policy asks for signatures").await;
+        let chart = |kind: &str| json!({"interval": "1m", "chart": "x", "sourceRef": {"kind": kind, "name": "x"}});
+        let chart = |kind: &str| ward.judge.flux(SOURCE, "HelmChart", chart(kind));
+        ward.accepts(chart("GitRepository")).await;
+        let (by_repository, why) = (chart("HelmRepository"), "spec.sourceRef: policy asks for signatures");
+        ward.rejects(by_repository.clone(), why).await;
+        // helm-controller makes HelmCharts of HelmReleases, which were judged: where it is the agent's.
+        let user = format!("system:serviceaccount:{}:helm-controller", ward.judge.name);
+        let controller = crate::owned::impersonating(&space, &user).await?;
+        let refused = || async {
+            let tried = ward.tries(&controller, &by_repository).await;
+            Ok(tried.is_err_and(|said| said.contains(why)).then_some(()))
+        };
+        space.wait("a refusal where no agent lives", 30, refused).await?;
+        ward.judge.accounts = vec!["helm-controller".to_owned()];
+        ward.guard(ward.judge.guard()).await?;
+        assert_eq!(ward.tries(&controller, &by_repository).await, Ok(()));
+        let mut unlabelled = by_repository;
+        unlabelled["metadata"]["labels"] = json!({});
+        let tried = ward.tries(&controller, &unlabelled).await;
+        assert!(tried.is_err_and(|said| said.contains("metadata.labels: ")), "whose it is is said all the same");
         Ok(())
     });
 }

@@ -1,7 +1,8 @@
 //! The guard on a real API server: the policies of `deploy/guard`, with TenantGuards compiled from FluxPolicies by the engine,
 //! and no webhook anywhere. Only `operator` runs the operator.
 //!
-//! `pods`, `flux`, `owned` and `updates` read as a specification, a file a subject. `differential` asks the engine the same
+//! `pods`, `flux`, `networks`, `owned` and `updates` read as a specification, a file a subject. `fields` compares the table of Flux
+//! fields with the CRDs. `differential` asks the engine the same
 //! questions, thousands of them. `escape` repeats what nothing but a guard can stop, `limits` measures what the longest lists cost,
 //! `start` what happens when the API server has just started. The last two and `operator` start control planes of their own,
 //! the others share one.
@@ -13,10 +14,12 @@ mod attempts;
 mod differential;
 mod escape;
 mod everything;
+mod fields;
 mod flux;
 mod identity;
 mod kinds;
 mod limits;
+mod networks;
 mod operator;
 mod owned;
 mod parties;

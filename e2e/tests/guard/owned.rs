@@ -166,6 +166,19 @@ fn only_an_agent_s_own_controllers_write_the_status_of_flux_objects() {
     });
 }
 
+/// The administrator as another user, who may do everything as far as RBAC is asked.
+pub(crate) async fn impersonating(space: &Space, user: &str) -> Result<kube::Client> {
+    let cluster = space.cluster().expect("a cluster of the harness");
+    space
+        .apply(json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": format!("{}-{}", space.prefix(), user.replace(':', "-"))},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
+        }))
+        .await?;
+    sluicegate_e2e::api::client_from_text(&cluster.kubeconfig_for(user, None)?).await
+}
+
 #[test]
 fn a_namespace_of_an_agent_is_its_own() {
     guarded("agent", async |space| {

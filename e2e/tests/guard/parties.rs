@@ -31,13 +31,24 @@ pub(crate) struct Judge {
     written: Vec<FluxPolicy>,
     pub(crate) policies: PolicySet,
     pub(crate) facts: Facts,
+    /// User name of the operator.
+    pub(crate) operator: String,
+    /// ServiceAccounts of the agent that lives here.
+    pub(crate) accounts: Vec<String>,
 }
 
 impl Judge {
     pub(crate) fn new(name: &str, written: Vec<FluxPolicy>) -> Judge {
         let mut facts = Facts::new(Unseen::Absent);
         facts.cluster(CLUSTER, Labels::new());
-        let judge = Judge { name: name.to_owned(), policies: PolicySet::compile(&written), written, facts };
+        let judge = Judge {
+            name: name.to_owned(),
+            policies: PolicySet::compile(&written),
+            written,
+            facts,
+            operator: USER.to_owned(),
+            accounts: Vec::new(),
+        };
         assert!(judge.policies.invalid().is_empty(), "{:?}", judge.policies.invalid());
         judge
     }
@@ -54,6 +65,7 @@ impl Judge {
                 }
                 Reach::Image { field, image } => (field, Question::Pull { image, narrowing: &[] }),
                 Reach::Source { field, url, kind } => (field, Question::Sync { url, kind: Some(*kind) }),
+                Reach::Bare { field, lacks } => (field, Question::Bare { lacks: *lacks }),
             };
             let answers =
                 ask(question, &tenant, &self.name, Some(CLUSTER), Some(&self.name), &self.policies, &self.facts);
@@ -73,7 +85,8 @@ impl Judge {
             (ClusterId::new(CLUSTER).expect("an id"), NamespaceName::new(self.name.as_str()).expect("a name"));
         let place = Place { tenant: &tenant, homes: &[], cluster: &cluster, namespace: &namespace, narrowing: None };
         let mut spec = compile(&place, &self.policies, &self.facts);
-        spec.operator = USER.to_owned();
+        spec.operator = self.operator.clone();
+        spec.accounts = self.accounts.clone();
         spec
     }
 
@@ -99,7 +112,7 @@ impl Judge {
         self.placed(&inputs::reaching(random, &self.name))
     }
 
-    fn placed(&self, object: &Value) -> Value {
+    pub(crate) fn placed(&self, object: &Value) -> Value {
         let text = |field: &str| object[field].as_str().unwrap_or_default();
         self.flux(text("apiVersion"), text("kind"), object["spec"].clone())
     }
@@ -128,7 +141,7 @@ impl Judge {
         for (object, checked) in objects.iter().zip(self.checked(objects)) {
             let judged = self.judges(object);
             let expected = (!judged.is_empty()).then(|| message::refusal(&judged));
-            let said = self.said_by(&webhook, object);
+            let said = self.said_by(&webhook, object, None);
             if said != expected {
                 let _ = writeln!(found, "{object}\n  webhook: {said:?}\n  engine: {expected:?}");
             }
@@ -143,24 +156,26 @@ impl Judge {
     }
 
     /// A webhook that is the guard here.
-    fn webhook(&self) -> Snapshot {
+    pub(crate) fn webhook(&self) -> Snapshot {
         let labels = Labels::from([(TENANT_LABEL.to_owned(), self.name.clone())]);
         let namespaces = Arc::new(BTreeMap::from([(self.name.as_str().into(), labels.into())]));
         let clusters = Arc::new(BTreeMap::from([(CLUSTER.into(), Labels::new().into())]));
         let snapshot = Snapshot::new(self.policies.clone(), namespaces, clusters, Arc::default());
-        let residents = Residents { operator: USER.to_owned(), ..Residents::default() };
+        let residents =
+            Residents { operator: self.operator.clone(), accounts: self.accounts.clone(), ..Residents::default() };
         let here = BTreeMap::from([(CLUSTER.to_owned(), GuardMode::Webhook)]);
         snapshot.guarding(&here, &BTreeMap::from([(self.name.clone(), residents)]))
     }
 
-    /// The webhook's refusal of an object that is created.
-    fn said_by(&self, webhook: &Snapshot, object: &Value) -> Option<String> {
+    /// The webhook's refusal of an object that is created, or of a change where there is an old one.
+    pub(crate) fn said_by(&self, webhook: &Snapshot, object: &Value, old: Option<&Value>) -> Option<String> {
         let (group, version) = object["apiVersion"].as_str().and_then(|api| api.split_once('/')).unwrap_or(("", "v1"));
         let kind = object["kind"].as_str().unwrap_or_default();
+        let operation = if old.is_some() { "UPDATE" } else { "CREATE" };
         let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
             "uid": "1", "kind": {"group": group, "version": version, "kind": kind}, "name": "x", "namespace": self.name,
-            "resource": {"group": group, "version": version, "resource": kind.to_lowercase() + "s"}, "operation": "CREATE",
-            "userInfo": {"username": "alice", "groups": ["system:authenticated"]}, "object": object, "oldObject": null,
+            "resource": {"group": group, "version": version, "resource": plural(kind)}, "operation": operation,
+            "userInfo": {"username": "alice", "groups": ["system:authenticated"]}, "object": object, "oldObject": old,
         }});
         let body = review.to_string();
         let budget = Budget::until(Instant::now() + Duration::from_secs(60));
@@ -224,5 +239,14 @@ impl Judge {
         }
         let checked = report["checked"].as_array().expect("objects");
         (rules, checked.iter().filter_map(number).collect())
+    }
+}
+
+/// The resource of a kind.
+fn plural(kind: &str) -> String {
+    let kind = kind.to_lowercase();
+    match kind.strip_suffix('y') {
+        Some(stem) => format!("{stem}ies"),
+        None => kind + "s",
     }
 }

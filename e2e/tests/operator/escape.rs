@@ -324,6 +324,27 @@ fn a_remote_base_is_stopped_by_the_agent_s_network_policy() {
 }
 
 #[test]
+fn only_the_guard_stops_a_network_policy_of_the_repository_from_opening_the_agent_beside_the_workloads() {
+    attempt("out-network", "Namespace", async |prison| {
+        let trap = Trap::open(&prison.platform, config_map("out", "from elsewhere"))?;
+        let open = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: open}\nspec:\n  podSelector: {}\n  policyTypes: [Egress]\n  egress: [{}]\n";
+        let repository = prison
+            .team
+            .repository("shop", &[("kustomization.yaml", "resources: [open.yaml]\n"), ("open.yaml", open)])?;
+        prison.team.config("shop", json!({"source": {"url": repository.https_url()}})).await?;
+        prison.team.reaches("shop", "Ready", "True", START).await?;
+        let space = &prison.platform.space;
+        assert!(space.get("networking.k8s.io/v1", "NetworkPolicy", &prison.team.target(), "open").await?.is_some());
+        let base = format!("resources: [open.yaml, \"{}/base.yaml\"]\n", trap.url);
+        repository.commit("main", "a base from elsewhere", &[("kustomization.yaml", Some(&base))])?;
+        trap.hears(&prison.platform, "/base.yaml").await?;
+        let out = || async { space.get("v1", "ConfigMap", &prison.team.target(), "out").await };
+        space.wait("what came from elsewhere", START, out).await?;
+        Ok(())
+    });
+}
+
+#[test]
 fn a_submodule_is_not_fetched() {
     attempt("out-submodule", "Isolated", async |prison| {
         let other = prison.team.repository("other", &[("out.yaml", &config_map("out", "submodule"))])?;

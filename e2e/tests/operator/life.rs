@@ -305,6 +305,43 @@ fn copies_follow_the_original_and_go_with_the_last_user() {
 }
 
 #[test]
+fn a_team_s_secret_does_not_say_which_server_is_the_right_one() {
+    on_plane("authority", async |platform| {
+        let space = &platform.space;
+        for (suffix, placement) in [("apart", "Isolated"), ("beside", "Namespace")] {
+            let tenant = platform.tenant(suffix).await?;
+            platform.policy(suffix, &[&tenant], json!({"agent": {"placement": placement}})).await?;
+            let (original, agent) = match placement {
+                "Namespace" => (tenant.target(), tenant.target()),
+                _ => (tenant.name.clone(), tenant.agent()),
+            };
+            let mut spec = shop(&tenant);
+            spec["source"]["secretRef"] = json!({"name": "own"});
+            tenant.config("shop", spec).await?;
+            space.wait("the namespace", SOON, || async { space.get("v1", "Namespace", "", &original).await }).await?;
+            let everything = ["ca.crt", "caFile", "known_hosts", "password", "tls.crt", "tls.key", "username"];
+            let theirs: serde_json::Map<String, Value> =
+                everything.iter().map(|key| ((*key).to_owned(), json!("theirs"))).collect();
+            space.apply(crate::support::secret(&original, "own", json!(theirs))).await?;
+            let source = tenant.delivery(GIT_REPOSITORY, "shop", START).await?;
+            let name = source["spec"]["secretRef"]["name"].as_str().expect("a credential").to_owned();
+            assert_ne!(name, "own", "{placement}: the source names the team's own Secret");
+            let copy = || async {
+                let copy = space.get("v1", "Secret", &agent, &name).await?.unwrap_or_default();
+                Ok(copy["data"].as_object().cloned())
+            };
+            let copy = space.wait("the copy", START, copy).await?;
+            assert_eq!(copy.keys().collect::<Vec<_>>(), ["ca.crt", "password", "username"], "{placement}");
+            let platform_s = space.get("v1", "Secret", NAMESPACE, &format!("{}-git", tenant.name)).await?;
+            let platform_s = platform_s.unwrap_or_default();
+            assert_eq!(copy["ca.crt"], platform_s["data"]["ca.crt"], "{placement}: the authority is the platform's");
+            assert_ne!(copy["password"], platform_s["data"]["password"], "{placement}: the password is the team's");
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn a_missing_credential_is_named_and_heals() {
     on_plane("missing", async |platform| {
         let tenant = platform.tenant("team").await?;

@@ -40,6 +40,16 @@ fn include_submodules_and_proxy_of_a_source_of_the_team_s_own_are_refused() {
 }
 
 #[test]
+fn a_source_of_the_team_s_own_fetches_what_was_merged_from_whom_policy_says() {
+    on_guarded("out-reference", async |hook| prison(&hook).await?.fetches_what_nobody_merged().await);
+}
+
+#[test]
+fn a_network_policy_of_the_team_s_own_does_not_open_the_agent() {
+    on_guarded("out-network", async |hook| prison(&hook).await?.opens_the_agent_s_network().await);
+}
+
+#[test]
 fn the_agent_beside_the_workloads_is_not_edited() {
     on_guarded("out-edit", async |hook| prison(&hook).await?.edits_the_agent().await);
 }

@@ -25,7 +25,7 @@ fn every_kind_is_judged() {
     on_guarded("kinds", async |hook| {
         let ward = Ward::new(&hook, "team", &[policy()]).await?;
         let source = |kind: &str, name: &str| json!({"kind": kind, "name": name});
-        let cases: [(&str, &str, Value, Value, &str); 13] = [
+        let cases: [(&str, &str, Value, Value, &str); 12] = [
             (
                 SOURCE,
                 "GitRepository",
@@ -90,13 +90,6 @@ fn every_kind_is_judged() {
                 "spec.imageRepositoryRef.namespace: ",
             ),
             (
-                IMAGE,
-                "ImageUpdateAutomation",
-                json!({"interval": "1m", "sourceRef": source("GitRepository", "x"), "git": {"commit": {"author": {"email": "x@example.com"}}}}),
-                json!({"git": {"commit": {"author": {"email": "x@example.com"}}, "push": {"branch": "main"}}}),
-                "spec.git.push: ",
-            ),
-            (
                 NOTIFY,
                 "Provider",
                 json!({"type": "slack"}),
@@ -132,6 +125,9 @@ fn every_kind_is_judged() {
             unlabelled["metadata"]["labels"] = json!({});
             ward.rejects(unlabelled, "metadata.labels: without the label").await?;
         }
+        let pushes = json!({"interval": "1m", "sourceRef": source("GitRepository", "x"), "git": {"commit": {"author": {"email": "x@example.com"}}}});
+        let pushes = ward.judge.flux(IMAGE, "ImageUpdateAutomation", pushes);
+        ward.rejects(pushes, "kind: what is pushed where is said by a FluxConfig").await?;
         Ok(())
     });
 }

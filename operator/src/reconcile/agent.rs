@@ -26,7 +26,7 @@ use crate::{
     flux_crds,
     object::{ConfigKey, Key, Kind, Object, Owner, REQUESTED_AT_ANNOTATION},
     plan::Planned,
-    render::{self, AgentId, CopySource, Member, RenderError, Rendered, Site},
+    render::{self, AgentId, Copy, Member, RenderError, Rendered, Site},
     rights::OPERATOR_SECRETS,
     status::AgentHealth,
     telemetry::metrics::Reconciled,
@@ -100,15 +100,12 @@ pub async fn reconcile(context: &Context, runtime: &Arc<Runtime>, agent: &Arc<st
     };
     let RenderedMembers { staying, full } = rendered;
     let is_first = !runtime.unit(agent, |unit| unit.report.seen.is_empty());
-    let platform = staying.iter().flat_map(|rendered| &rendered.copies).filter_map(|copy| match &copy.from {
-        CopySource::Platform { name } => Some(name.clone()),
-        CopySource::Tenant { .. } => None,
-    });
+    let platform = staying.iter().flat_map(|rendered| &rendered.copies).flat_map(Copy::platform).cloned();
     context.secrets.uses(&runtime.id, agent, platform);
 
     let waits = staying.as_ref().and_then(|rendered| flux_crds::waits(context, runtime, rendered.release));
-    let (mut desired, filled) = objects(staying, context).await;
-    let (mut full, filled_full) = objects(full, context).await;
+    let (mut desired, filled) = objects(staying, context, runtime).await;
+    let (mut full, filled_full) = objects(full, context, runtime).await;
     let polled = filled.polled || filled_full.polled;
     pass_on_requests(&mut desired, &members);
     let scale = runtime.unit(agent, |unit| unit.vitals.scale(&members, &inventory, Timestamp::now()));
@@ -234,9 +231,13 @@ fn render_members(id: &AgentId, members: &Members, site: &Site) -> Result<Render
     Ok(RenderedMembers { staying: render(&staying)?, full })
 }
 
-async fn objects(rendered: Option<Rendered>, context: &Context) -> (BTreeMap<Key, Object>, dereference::Filled) {
+async fn objects(
+    rendered: Option<Rendered>,
+    context: &Context,
+    runtime: &Runtime,
+) -> (BTreeMap<Key, Object>, dereference::Filled) {
     let (objects, copies) = rendered.map(|rendered| (rendered.objects, rendered.copies)).unwrap_or_default();
-    let mut filled = dereference::fill(copies, &context.secrets, &context.management).await;
+    let mut filled = dereference::fill(copies, &context.secrets, &context.management, &runtime.client).await;
     let all = objects.into_iter().chain(std::mem::take(&mut filled.objects));
     (all.map(|object| (object.key.clone(), object)).collect(), filled)
 }

@@ -31,6 +31,7 @@ use crate::{
 pub(crate) use names::NOBODY;
 pub(crate) use names::RECONCILER;
 pub(crate) use names::may_serve;
+pub(crate) use output::DOCKER_CONFIG;
 use output::Output;
 use settings::Settings;
 
@@ -128,6 +129,36 @@ pub struct Copy {
     pub from: CopySource,
     /// What it means that there is none.
     pub absence: Absence,
+    /// What of the original is copied.
+    pub content: Content,
+}
+
+/// What of an original is copied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// All data.
+    Everything,
+    /// Of a team's Secret for a source: user, password, token, key. Certificate authorities and known hosts are not the
+    /// team's to say: whoever says them can make any server look like the one that policy allows.
+    Credential {
+        /// The administrators' Secret from which these come, if policy gives one for the source.
+        authority: Option<String>,
+    },
+}
+
+impl Copy {
+    /// The Secrets of the administrators that it is made of.
+    pub fn platform(&self) -> impl Iterator<Item = &String> {
+        let whole = match &self.from {
+            CopySource::Platform { name } => Some(name),
+            CopySource::Tenant { .. } | CopySource::Beside { .. } => None,
+        };
+        let authority = match &self.content {
+            Content::Credential { authority } => authority.as_ref(),
+            Content::Everything => None,
+        };
+        whole.into_iter().chain(authority)
+    }
 }
 
 /// What it means that there is nothing to copy. Where readers ask for different things the last one counts.
@@ -156,6 +187,13 @@ pub enum CopySource {
         kind: Kind,
         /// The namespace.
         home: String,
+        /// Its name.
+        name: String,
+    },
+    /// A Secret of a team in the agent's own namespace, on the agent's cluster.
+    Beside {
+        /// [`Kind::Secret`].
+        kind: Kind,
         /// Its name.
         name: String,
     },

@@ -116,6 +116,12 @@ pub(super) fn team_copy(config: &str, name: &str) -> String {
     )
 }
 
+/// Copy of a team's Secret with which the source of one FluxConfig is fetched; it has another content than
+/// [`team_copy`], so it always has a hash.
+pub(super) fn credential_copy(config: &str, name: &str) -> String {
+    bounded(&format!("{config}--{name}--source"), &format!("{config}/{name}/source"), OBJECT, true)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, HashSet};

@@ -6,14 +6,14 @@ use serde_json::{Map, Value, json};
 use sluicegate_crds::{AgentComponent, Placement};
 use sluicegate_policy::verdict::SecretSource;
 
-use super::{Absence, AgentId, Copy, CopySource, Item, Rendered, names};
+use super::{Absence, AgentId, Content, Copy, CopySource, Item, Rendered, names};
 use crate::{
     flux::releases::Release,
     object::{Key, Kind, Object, Owner, Stage},
 };
 
 /// What a registry's credentials must be for `OCIRepository.spec.secretRef`.
-pub(super) const DOCKER_CONFIG: &str = "kubernetes.io/dockerconfigjson";
+pub(crate) const DOCKER_CONFIG: &str = "kubernetes.io/dockerconfigjson";
 
 pub(super) struct Output<'a> {
     pub(super) agent: &'a AgentId,
@@ -86,8 +86,28 @@ impl<'a> Output<'a> {
                 // It may be for many tenants, and goes with the last FluxConfig that needs it.
                 self.copy(Kind::Secret, names::platform_copy(name), &Owner::Agent, from, type_, absence, reader)
             }
-            SecretSource::Tenant { name } => self.team(item, Kind::Secret, name, reader, type_, absence),
+            SecretSource::Tenant { name, .. } => self.team(item, Kind::Secret, name, reader, type_, absence),
         }
+    }
+
+    /// Name in the agent's namespace of the Secret with which source-controller asks for a source. A Secret of the team is
+    /// copied wherever it is: what it says of the server does not count.
+    pub(super) fn credential(&mut self, item: &Item<'_>, secret: &SecretSource, type_: Option<&str>) -> String {
+        let SecretSource::Tenant { name, authority } = secret else {
+            return self.secret(item, secret, AgentComponent::Source, type_, Absence::Wrong);
+        };
+        let from = if item.resolved.terms.standing.agent.placement.value == Placement::Namespace {
+            CopySource::Beside { kind: Kind::Secret, name: name.clone() }
+        } else {
+            CopySource::Tenant { kind: Kind::Secret, home: item.resolved.home.to_string(), name: name.clone() }
+        };
+        let copied = names::credential_copy(&item.name, name);
+        let key = self.copy(Kind::Secret, copied, &item.owner, from, type_, Absence::Wrong, AgentComponent::Source);
+        let place = Key { kind: Kind::Secret, namespace: self.agent.namespace.clone(), name: key.clone() };
+        if let Some(copy) = self.copies.get_mut(&place) {
+            copy.content = Content::Credential { authority: authority.clone() };
+        }
+        key
     }
 
     /// The same of a Secret or ConfigMap of the team.
@@ -130,7 +150,7 @@ impl<'a> Output<'a> {
             None => json!({}),
         };
         let object = self.object(key.clone(), owner, fields);
-        self.copies.insert(key, Copy { object, from, absence });
+        self.copies.insert(key, Copy { object, from, absence, content: Content::Everything });
         name
     }
 

@@ -30,7 +30,7 @@ pub(super) fn render(item: &Item<'_>, output: &mut Output<'_>) -> Source {
     let registry = resolved.terms.kind.value == SourceKind::Oci;
     let secret = resolved.credentials.as_ref().map(|credentials| {
         let type_ = registry.then_some(DOCKER_CONFIG);
-        output.secret(item, &credentials.value, AgentComponent::Source, type_, Absence::Wrong)
+        output.credential(item, &credentials.value, type_)
     });
     let verify = resolved.verification.as_ref().map(|plan| verification(item, &plan.value, output));
     let common = [

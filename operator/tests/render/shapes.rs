@@ -79,9 +79,9 @@ fn git_with_signed_commits() {
 }
 
 #[test]
-fn a_team_with_its_agent_beside_it_uses_its_secrets_where_they_are() {
+fn a_team_with_its_agent_beside_it_has_its_credential_copied() {
     delivery(
-        "own_secret_in_place",
+        "own_secret_beside",
         "beside-shop/app",
         "  source:
     url: https://git.example.com/beside-shop/app

@@ -161,6 +161,7 @@ pub fn show(rendered: &Rendered, wanted: impl Fn(&str) -> bool) -> String {
             Some(CopySource::Tenant { home, name, .. }) => {
                 writeln!(text, "# a copy of the team's {home}/{name}").unwrap();
             }
+            Some(CopySource::Beside { name, .. }) => writeln!(text, "# a copy of {name} beside it").unwrap(),
         }
         text.push_str(&yaml(&object.manifest));
     }

@@ -1,4 +1,4 @@
-//! CEL: the grammars of images and URLs, the look-up in a list, and the table of fields of Flux objects.
+//! CEL: the grammars of images and URLs, and the look-up in a list.
 //!
 //! What the engine reads with parsers is cut apart here with constant regular expressions (RE2, compiled when the policy is
 //! loaded) and `split`. No regular expression is made from policy: a dynamic one is compiled on every call, and an empty one
@@ -6,8 +6,8 @@
 
 use sluicegate_crds::AGENT_LABEL;
 
-use crate::flux_object::{FluxField, MayBe, PLATFORM_SECRET};
 use crate::rule::Rule;
+use crate::workload::CHART;
 
 /// What a rule says, in one line.
 pub(super) fn says(message: &str, rule: Rule) -> String {
@@ -243,33 +243,25 @@ pub(super) fn url_findings() -> String {
     )
 }
 
-/// Whether a field of a Flux object is what it may be, or what it was.
-pub(super) fn field(field: &FluxField) -> String {
-    let path: String = field.path.iter().map(|key| format!(".?{key}")).collect();
-    let (new, old) = (format!("variables.spec{path}"), format!("variables.old{path}"));
-    let mut expression =
-        format!("!(object.kind in {}) || oldObject != null && {new} == {old} || ", texts(field.kinds.iter().copied()));
-    let unset = format!("{new}.orValue(null) in [dyn(null), dyn(false), dyn([])]");
-    expression += &match field.may_be {
-        MayBe::Absent => unset,
-        MayBe::Text(allowed) => format!("{unset} || {new}.orValue(null) == {}", text(allowed)),
-        MayBe::OwnNamespace => format!("{unset} || {new}.orValue(null) in ['', request.namespace]"),
-        MayBe::NoSecrets => format!("{new}.orValue([]).all(e, e.?kind.orValue('') != 'Secret')"),
-        MayBe::OwnNamespaces => {
-            format!("{new}.orValue([]).all(e, e.?namespace.orValue('') in ['', request.namespace])")
-        }
-        MayBe::TeamSecret => format!("!{new}.?name.orValue('').startsWith({})", text(PLATFORM_SECRET)),
-    };
-    expression
-}
+/// Whether an OCIRepository names a digest, or the artifact is what it was.
+pub(super) const NAMES_A_DIGEST: &str =
+    "object.kind != 'OCIRepository' || variables.spec.?ref.?digest.orValue('') != ''
+|| variables.spec.?url == variables.old.?url && variables.spec.?ref == variables.old.?ref";
 
-/// What is said of it.
-pub(super) fn field_message(field: &FluxField) -> String {
-    let name = match field.may_be {
-        MayBe::TeamSecret => format!("{}.name", field.name()),
-        _ => field.name(),
+/// The field of a new source, or of a new chart of a Helm repository, whose signatures nobody checks; empty where there is none.
+pub(super) fn unsigned() -> String {
+    let is_new = |chart: &str| {
+        let differs = |field: &&str| format!("variables.spec{chart}.?{field} != variables.old{chart}.?{field}");
+        let kind = format!("variables.spec{chart}.?sourceRef.?kind.orValue('') == 'HelmRepository'");
+        format!("{kind} && ({})", CHART.iter().map(|field| differs(&field)).collect::<Vec<_>>().join(" || "))
     };
-    format!("{name}: {}", says(field.message, Rule::FluxObjectNotAllowed))
+    format!(
+        "variables.urls.size() > 0 ? (object.kind == 'Bucket' ? 'spec.endpoint' : 'spec.url') :
+  object.kind == 'HelmChart' && !variables.derived && {} ? 'spec.sourceRef' :
+  object.kind == 'HelmRelease' && {} ? 'spec.chart.spec.sourceRef' : ''",
+        is_new(""),
+        is_new(".?chart.?spec"),
+    )
 }
 
 /// Whether a Flux object says whose it is.

@@ -9,7 +9,7 @@ use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 use sluicegate_crds::AGENT_LABEL;
 
 use super::owned::{PREFIXED, accounts};
-use super::{Ward, selection};
+use super::{Ward, network, policies::HELM_CONTROLLER, selection};
 use crate::{
     compile::CompiledPolicy,
     facts::Facts,
@@ -152,14 +152,41 @@ impl Evaluator {
         let new = FluxObject::read(kind, object)?;
         let old = old.and_then(|old| FluxObject::read(kind, old).ok());
         let mut judge = Judge { evaluator: self, together: None, refusal: Refusal::default() };
-        for reach in new_reaches(kind, self.namespace.as_str(), &new, old.as_ref()) {
-            judge.reach(reach);
+        if !self.is_derived(user, kind) {
+            for reach in new_reaches(kind, self.namespace.as_str(), &new, old.as_ref()) {
+                judge.reach(reach);
+            }
         }
         let labelled = new.agent.as_deref() == Some(self.namespace.as_str());
         if !labelled && old.is_none_or(|old| old.agent != new.agent) {
             judge.refusal.owned.push(unlabelled().into());
         }
         Ok(judge.refusal)
+    }
+
+    /// Whether the object follows from another, which was judged: helm-controller makes the HelmChart of a HelmRelease.
+    fn is_derived(&self, user: &User<'_>, kind: &str) -> bool {
+        let controller = user
+            .name
+            .strip_prefix("system:serviceaccount:")
+            .and_then(|rest| rest.strip_prefix(self.namespace.as_str()));
+        kind == "HelmChart"
+            && controller.and_then(|rest| rest.strip_prefix(':')) == Some(HELM_CONTROLLER)
+            && self.residents.accounts.iter().any(|account| account == HELM_CONTROLLER)
+    }
+
+    /// Judges a NetworkPolicy beside an agent: whether it opens what the old one did not.
+    ///
+    /// # Errors
+    /// Where the object cannot be read.
+    pub fn network_policy(
+        &self,
+        user: &User<'_>,
+        object: &str,
+        old: Option<&str>,
+    ) -> Result<Refusal, serde_json::Error> {
+        let opens = !self.residents.accounts.is_empty() && network::opens(object, old)?;
+        Ok(self.unless_ours(user, opens, network::OPENS))
     }
 
     /// Judges entering a pod or a Service: `exec`, `attach`, `port-forward`, `proxy`. The name of what is proxied may have a
@@ -243,6 +270,16 @@ impl<'e> Judge<'e> {
         match reach {
             Reach::Forbidden(violation) => self.refusal.violations.push(*violation),
             Reach::Image { field, image } => self.image(&image, || field),
+            Reach::Bare { field, lacks } => {
+                let policies = match self.policies() {
+                    Ok(policies) => policies,
+                    Err(refusal) => return self.refuse(refusal),
+                };
+                if let Err(mut violation) = source::bare(lacks, &policies) {
+                    violation.field = field.into();
+                    self.refusal.violations.push(violation);
+                }
+            }
             Reach::Source { field, url, kind } => {
                 let policies = match self.policies() {
                     Ok(policies) => policies,

@@ -7,11 +7,14 @@
 //! [`ask`](crate::ask) asks the patterns, and suites on a real API server hold all of them together.
 //!
 //! Calls go one way: [`compile`] and the [`Evaluator`] read `set`, `placement` and the patterns; [`manifests`] reads
-//! [`workload`](crate::workload), whose table of fields it translates.
+//! [`flux_object`](crate::flux_object), whose table of fields `flux_fields` translates. `network` knows which NetworkPolicies
+//! an agent's pods would feel.
 
 mod cel;
 mod evaluator;
+mod flux_fields;
 mod index;
+mod network;
 mod owned;
 mod policies;
 mod webhooks;
@@ -43,6 +46,16 @@ const LARGEST: usize = 1_000_000;
 /// Whether an API group is one of Flux.
 pub fn is_flux(group: &str) -> bool {
     policies::FLUX_GROUPS.contains(&group)
+}
+
+/// Whether objects of an API group and resource are NetworkPolicies.
+pub fn is_network_policy(group: &str, resource: &str) -> bool {
+    (group, resource) == ("networking.k8s.io", "networkpolicies")
+}
+
+/// Whether objects of an API group and resource are judged by more than what their pods name.
+pub fn is_read_whole(group: &str, resource: &str) -> bool {
+    is_flux(group) || is_network_policy(group, resource)
 }
 
 /// A namespace and whom it belongs to.
@@ -191,6 +204,8 @@ fn lists(
         helm: list(SourceKind::Helm, "spec.sources.helm", |policy| &policy.helm)?,
         oci: list(SourceKind::Oci, "spec.sources.oci", |policy| &policy.oci)?,
         bucket: list(SourceKind::Bucket, "spec.sources.bucket", |policy| &policy.bucket)?,
+        require_digest: selected.iter().any(|policy| source::requires_digest(policy)),
+        require_verification: selected.iter().any(|policy| source::requires_verification(policy)),
     };
     Ok((images, sources))
 }

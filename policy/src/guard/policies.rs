@@ -14,9 +14,10 @@ use sluicegate_crds::{
 
 use super::cel::{self, texts};
 use super::evaluator::{AGENT_ACCOUNT, unlabelled};
-use super::owned::{self, accounts, is_kubernetes};
-use crate::flux_object::FIELDS;
+use super::owned::{self, accounts, administers, is_kubernetes};
+use super::{flux_fields, network};
 use crate::rule::Rule;
+use crate::source::{NO_DIGEST, NO_SIGNATURE};
 
 /// The controllers of an agent: names of their ServiceAccounts, Deployments and Services' pods.
 pub const CONTROLLERS: [&str; 7] = [
@@ -28,6 +29,9 @@ pub const CONTROLLERS: [&str; 7] = [
     "image-reflector-controller",
     "image-automation-controller",
 ];
+
+/// The controller that makes HelmCharts from HelmReleases.
+pub(super) const HELM_CONTROLLER: &str = "helm-controller";
 
 /// API groups of Flux.
 pub(super) const FLUX_GROUPS: [&str; 6] = [
@@ -60,7 +64,7 @@ pub fn manifests() -> Vec<Document> {
 
 /// All of them, in the making.
 pub(super) fn policies() -> Vec<Policy> {
-    let mut policies = vec![images(), flux()];
+    let mut policies = vec![images(), flux(), network_policies()];
     policies.extend(owned::policies());
     policies
 }
@@ -249,9 +253,31 @@ fn flux() -> Policy {
             cel::says(Rule::SourceNotAllowed.title(), Rule::SourceNotAllowed),
             "variables.findings.size() == 0 ? '' : variables.findings[0]",
         ),
+        told(
+            "!params.spec.sources.requireVerification || variables.unsigned == ''",
+            cel::says(NO_SIGNATURE, Rule::VerificationRequired),
+            format!(
+                "variables.unsigned + {}",
+                text(&format!(": {}", cel::says(NO_SIGNATURE, Rule::VerificationRequired)))
+            ),
+        ),
+        validation(
+            format!("!params.spec.sources.requireDigest || {}", cel::NAMES_A_DIGEST),
+            format!("spec.ref: {}", cel::says(NO_DIGEST, Rule::SourceDigestRequired)),
+        ),
         validation(cel::label(), unlabelled()),
+        told(
+            flux_fields::kind_is_known(),
+            cel::says(Rule::FluxObjectNotAllowed.title(), Rule::FluxObjectNotAllowed),
+            flux_fields::kind_message(),
+        ),
+        told(
+            "variables.derived || variables.unknown.size() == 0",
+            cel::says(Rule::FluxObjectNotAllowed.title(), Rule::FluxObjectNotAllowed),
+            flux_fields::unknown_message(),
+        ),
     ];
-    validations.extend(FIELDS.iter().map(|field| validation(cel::field(field), cel::field_message(field))));
+    validations.extend(flux_fields::judged().into_iter().map(|(holds, says)| validation(holds, says)));
     let by_kind = |values: [&str; 4]| {
         let [git, oci, helm, bucket] = values;
         format!(
@@ -260,7 +286,7 @@ fn flux() -> Policy {
     };
     Policy {
         name: "flux",
-        purpose: "Flux objects of tenants fetch what policy allows, and reach past no list. What the operator writes was decided before.",
+        purpose: "Flux objects of tenants fetch what policy allows, and have only fields that somebody has looked at. What the operator writes was decided before.",
         parameter: true,
         of: &[Of::Tenants],
         selects: None,
@@ -283,7 +309,41 @@ fn flux() -> Policy {
             variable("urlCut", cel::url_cut()),
             variable("urlParts", cel::url_parts()),
             variable("findings", cel::url_findings()),
+            variable("derived", derived()),
+            variable("unsigned", cel::unsigned()),
+            variable("objects", flux_fields::objects()),
+            variable("items", flux_fields::items()),
+            variable("unknown", flux_fields::UNKNOWN),
         ],
         validations,
+    }
+}
+
+/// Whether the object follows from another, which was judged: helm-controller makes the HelmChart of a HelmRelease.
+fn derived() -> String {
+    format!(
+        "object.kind == 'HelmChart' && '{HELM_CONTROLLER}' in params.spec.accounts && request.userInfo.username == 'system:serviceaccount:' + request.namespace + ':{HELM_CONTROLLER}'"
+    )
+}
+
+fn network_policies() -> Policy {
+    Policy {
+        name: "network-policies",
+        purpose: "Where an agent lives beside a tenant's workloads no NetworkPolicy of the tenant's opens what the agent's own keep shut.",
+        parameter: true,
+        of: &[Of::Tenants],
+        selects: None,
+        resources: vec![resources(&["networking.k8s.io"], &["networkpolicies"], &WRITES)],
+        conditions: Vec::new(),
+        variables: Vec::new(),
+        validations: vec![validation(
+            format!(
+                "params.spec.accounts.size() == 0 || request.userInfo.username == params.spec.operator || {}\n|| {}\n|| {}",
+                is_kubernetes(),
+                network::opens_nothing(),
+                administers()
+            ),
+            network::OPENS,
+        )],
     }
 }

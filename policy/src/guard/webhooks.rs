@@ -77,6 +77,11 @@ fn judged_where(policy: &str) -> Vec<Value> {
     let differs = |field: &str| format!("object.{field} != oldObject.{field}");
     let new = "object == null || oldObject == null";
     match policy {
+        "network-policies" => vec![
+            condition("not-kubernetes", format!("!{}", is_kubernetes())),
+            condition("not-an-administrator", format!("!{}", administers())),
+            condition("what-is-judged-changes", format!("{new} || {}", differs("?spec"))),
+        ],
         "access" => vec![
             condition("not-kubernetes", format!("!{}", is_kubernetes())),
             condition("not-an-administrator", format!("!{}", administers())),
@@ -147,7 +152,7 @@ mod tests {
         for hook in hooks() {
             assert!(!serde_json::to_string(&hook.conditions).unwrap().contains("params"), "{}", hook.name);
             assert!(hook.conditions.len() <= 64);
-            let judges = matches!(hook.policy, "pods" | "flux" | "access");
+            let judges = matches!(hook.policy, "pods" | "flux" | "network-policies" | "access");
             assert_eq!(hook.answers == Answers::Judges, judges, "{}", hook.name);
         }
     }

@@ -12,11 +12,11 @@ use serde_json::Value;
 use sluicegate_crds::SourceKind;
 
 pub use crate::flux_object::RECONCILER;
-pub(crate) use flux::FluxObject;
+pub(crate) use flux::{CHART, FluxObject};
 pub use pods::Pods;
 use walk::{Named, walk};
 
-use crate::{rule::Rule, verdict::Violation};
+use crate::{flux_object::REMOTE_HOSTS, rule::Rule, verdict::Violation};
 
 /// Something in an object that a policy decides about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +37,24 @@ pub enum Reach {
         /// Kind of the source.
         kind: SourceKind,
     },
-    /// A field that no team's Flux object may have: it reaches past every list.
+    /// Something that policy may ask for, and that an object written by hand has not.
+    Bare {
+        /// Path of the field.
+        field: String,
+        /// What it has not.
+        lacks: Lacks,
+    },
+    /// What no team's Flux object may say: it reaches past every list, or nobody knows where it reaches.
     Forbidden(Box<Violation>),
+}
+
+/// What a source or a chart in a Flux object that a team writes may lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lacks {
+    /// A digest of the artifact.
+    Digest,
+    /// A signature by keys of the platform: only a FluxConfig brings these.
+    Signature,
 }
 
 /// Everything in an object that reaches outside, in the order of the object. Pods are found by their shape and not by the kind
@@ -48,12 +64,15 @@ pub fn reaches(object: &Value) -> Vec<Reach> {
     let api_version = object.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
     let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
     let (group, _) = api_version.split_once('/').unwrap_or(("", api_version));
-    if group.ends_with(".toolkit.fluxcd.io") {
-        if let Some(spec) = object.get("spec") {
-            let namespace =
-                object.get("metadata").and_then(|metadata| metadata.get("namespace")).and_then(Value::as_str);
-            flux::reaches(kind, namespace.unwrap_or_default(), spec, None, &mut found);
-        }
+    // Nobody applies a list as an object: its items are asked about one by one.
+    let is_list = kind.ends_with("List") && object.get("items").is_some_and(Value::is_array);
+    if is_list && is_flux(group) {
+        return found;
+    }
+    if is_flux(group) {
+        let namespace = object.get("metadata").and_then(|metadata| metadata.get("namespace")).and_then(Value::as_str);
+        let spec = object.get("spec").unwrap_or(&Value::Null);
+        flux::reaches(kind, namespace.unwrap_or_default(), spec, None, &mut found);
         return found;
     }
     if group == "kustomize.config.k8s.io" {
@@ -67,6 +86,11 @@ pub fn reaches(object: &Value) -> Vec<Reach> {
         }
     });
     found
+}
+
+/// Whether an API group is one of Flux', of this release or of another.
+fn is_flux(group: &str) -> bool {
+    group.ends_with(".toolkit.fluxcd.io") || group.ends_with(".extensions.fluxcd.io")
 }
 
 /// What a change of a Flux object reaches that it did not reach before.
@@ -129,7 +153,7 @@ fn is_remote(entry: &str) -> bool {
         || entry.contains('@')
         || entry.contains("?ref=")
         || entry.contains("//")
-        || ["github.com", "gitlab.com", "bitbucket.org", "dev.azure.com"].iter().any(|host| first.starts_with(host))
+        || REMOTE_HOSTS.iter().any(|host| first.starts_with(host))
 }
 
 fn forbidden(field: String, value: &str, message: &str, help: &str) -> Reach {
@@ -151,7 +175,7 @@ mod tests {
             .into_iter()
             .filter_map(|reach| match reach {
                 Reach::Image { field, image } => Some((field, image)),
-                Reach::Source { .. } | Reach::Forbidden(_) => None,
+                Reach::Source { .. } | Reach::Bare { .. } | Reach::Forbidden(_) => None,
             })
             .collect()
     }
@@ -207,7 +231,11 @@ mod tests {
                 json!({"proxySecretRef": {"name": "x"}}),
                 "spec.proxySecretRef",
             ),
-            ("source.toolkit.fluxcd.io/v1/OCIRepository", json!({"insecure": true}), "spec.insecure"),
+            (
+                "source.toolkit.fluxcd.io/v1/OCIRepository",
+                json!({"insecure": true, "ref": {"digest": "sha256:0"}}),
+                "spec.insecure",
+            ),
             ("source.toolkit.fluxcd.io/v1/Bucket", json!({"provider": "aws"}), "spec.provider"),
             (
                 "kustomize.toolkit.fluxcd.io/v1/Kustomization",
@@ -232,9 +260,16 @@ mod tests {
             ),
             (
                 "image.toolkit.fluxcd.io/v1/ImageUpdateAutomation",
-                json!({"git": {"push": {"branch": "main"}}}),
-                "spec.git.push",
+                json!({"sourceRef": {"kind": "GitRepository", "name": "x"}}),
+                "kind",
             ),
+            ("source.extensions.fluxcd.io/v1beta1/ArtifactGenerator", json!({}), "kind"),
+            (
+                "source.toolkit.fluxcd.io/v1/GitRepository",
+                json!({"ref": {"name": "refs/merge-requests/1/head"}}),
+                "spec.ref.name",
+            ),
+            ("source.toolkit.fluxcd.io/v1/GitRepository", json!({"secretRef": {"name": "own"}}), "spec.secretRef"),
             (
                 "kustomize.toolkit.fluxcd.io/v1/Kustomization",
                 json!({"sourceRef": {"namespace": "other"}}),
@@ -243,13 +278,13 @@ mod tests {
             (
                 "kustomize.toolkit.fluxcd.io/v1/Kustomization",
                 json!({"postBuild": {"substituteFrom": [{"kind": "Secret", "name": "x"}]}}),
-                "spec.postBuild.substituteFrom[0]",
+                "spec.postBuild.substituteFrom[0].kind",
             ),
             ("helm.toolkit.fluxcd.io/v2/HelmRelease", json!({"serviceAccountName": "x"}), "spec.serviceAccountName"),
             (
                 "helm.toolkit.fluxcd.io/v2/HelmRelease",
                 json!({"valuesFrom": [{"kind": "Secret", "name": "x"}]}),
-                "spec.valuesFrom[0]",
+                "spec.valuesFrom[0].kind",
             ),
         ] {
             let (api_version, kind) = kind.rsplit_once('/').unwrap();
@@ -270,7 +305,8 @@ mod tests {
             url: "https://git.example.com/a/b".into(),
             kind: SourceKind::Git,
         };
-        assert_eq!(reaches(&object), [source]);
+        let unsigned = Reach::Bare { field: "spec.url".into(), lacks: Lacks::Signature };
+        assert_eq!(reaches(&object), [source, unsigned]);
     }
 
     #[test]
@@ -302,7 +338,7 @@ mod tests {
             .into_iter()
             .map(|reach| match reach {
                 Reach::Image { field, image } => format!("{field} {image}"),
-                Reach::Source { field, .. } => field,
+                Reach::Source { field, .. } | Reach::Bare { field, .. } => field,
                 Reach::Forbidden(violation) => violation.field.into_owned(),
             })
             .collect();

@@ -12,7 +12,7 @@ fn credential(pattern: &str, name: &str) -> Value {
 fn secret(world: &World, patch: Value) -> Option<String> {
     let admitted = world.accepts(patch);
     admitted.resolved().credentials.as_ref().map(|field| match &field.value {
-        SecretSource::Platform { name, .. } | SecretSource::Tenant { name } => name.clone(),
+        SecretSource::Platform { name, .. } | SecretSource::Tenant { name, .. } => name.clone(),
     })
 }
 
@@ -62,7 +62,7 @@ fn teams_bring_secrets_where_some_policy_allows_it_and_none_denies() {
     let allowed = World::new().policy("open", json!({"tenantSecrets": "Allow"}));
     assert!(matches!(
         &allowed.accepts(own.clone()).resolved().credentials.as_ref().unwrap().value,
-        SecretSource::Tenant { name } if name == "mine"
+        SecretSource::Tenant { name, .. } if name == "mine"
     ));
     allowed.rejects(json!({"source": {"secretRef": {"name": "../mine"}}}), Rule::InvalidName);
     let found = allowed

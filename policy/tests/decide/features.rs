@@ -53,7 +53,7 @@ fn decryption_needs_a_key() {
     let world = on("decryption").policy("keys", decryption("sops-${tenant}"));
     let key = |patch: Value| match world.accepts(patch).resolved().decryption.clone() {
         Some(field) => match &field.value.keys {
-            SecretSource::Platform { name, .. } | SecretSource::Tenant { name } => Some(name.clone()),
+            SecretSource::Platform { name, .. } | SecretSource::Tenant { name, .. } => Some(name.clone()),
         },
         None => None,
     };

@@ -6,7 +6,7 @@ use std::{borrow::Cow, sync::LazyLock};
 
 use serde::de::Error as _;
 use sluicegate_policy::{
-    guard::{Answers, EXEMPT, Evaluator, User, hooks, is_flux},
+    guard::{Answers, EXEMPT, Evaluator, User, hooks, is_flux, is_network_policy},
     text,
     workload::Pods,
 };
@@ -80,7 +80,12 @@ fn answer(request: &Request<'_>, evaluator: &Evaluator) -> Answer {
                 return unreadable("the request has no object");
             };
             let old = request.old_object.as_ref();
-            if is_flux(&request.resource.group) {
+            if is_network_policy(&request.resource.group, &request.resource.resource) {
+                let Some(text) = object.text() else {
+                    return unreadable("the object was read for its pods");
+                };
+                evaluator.network_policy(&user, text, old.and_then(Object::text))
+            } else if is_flux(&request.resource.group) {
                 let Some(text) = object.text() else {
                     return unreadable("the object was read for its pods");
                 };

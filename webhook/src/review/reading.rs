@@ -9,7 +9,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 use sluicegate_crds::GROUP;
-use sluicegate_policy::{guard::is_flux, workload::Pods};
+use sluicegate_policy::{guard::is_read_whole, workload::Pods};
 
 use super::{FLUX_CONFIGS, GroupVersionKind, GroupVersionResource, Object, Operation, Request, Text, UserInfo};
 
@@ -18,7 +18,7 @@ use super::{FLUX_CONFIGS, GroupVersionKind, GroupVersionResource, Object, Operat
 pub enum Reading {
     /// Their texts.
     Texts,
-    /// What their pods name; of Flux objects, and of those that nobody looks at, the texts.
+    /// What their pods name; of Flux objects, NetworkPolicies, and those that nobody looks at, the texts.
     Pods,
     /// FluxConfigs; of all others the texts.
     Configs,
@@ -31,7 +31,7 @@ impl Reading {
             return Reading::Texts;
         };
         match self {
-            Reading::Pods if !is_flux(&resource.group) => Reading::Pods,
+            Reading::Pods if !is_read_whole(&resource.group, &resource.resource) => Reading::Pods,
             Reading::Configs if resource.group == GROUP && resource.resource == FLUX_CONFIGS => Reading::Configs,
             Reading::Texts | Reading::Pods | Reading::Configs => Reading::Texts,
         }

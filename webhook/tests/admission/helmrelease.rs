@@ -18,7 +18,24 @@ fn rejects_fields_that_reach_past_every_list() {
             ("kubeConfig", json!({"secretRef": {"name": "x"}}), "spec.kubeConfig: "),
             ("targetNamespace", json!("kube-system"), "spec.targetNamespace: "),
             ("storageNamespace", json!("kube-system"), "spec.storageNamespace: "),
-            ("valuesFrom", json!([{"kind": "Secret", "name": "x"}]), "spec.valuesFrom[0]: "),
+            ("valuesFrom", json!([{"kind": "Secret", "name": "x"}]), "spec.valuesFrom[0].kind: "),
+            (
+                "valuesFrom",
+                json!([{"kind": "ConfigMap", "name": "x"}, {"kind": "ConfigMap", "name": "sluicegate-values"}]),
+                "spec.valuesFrom[1].name: ",
+            ),
+            ("dependsOn", json!([{"name": "x", "namespace": "team-b"}]), "spec.dependsOn[0].namespace: "),
+            (
+                "chart",
+                json!({"metadata": {"labels": {"sluicegate.dev/tenant": "team-a"}}, "spec": {"chart": "x", "sourceRef": {"kind": "HelmRepository", "name": "x"}}}),
+                "spec.chart.metadata.labels: ",
+            ),
+            (
+                "chart",
+                json!({"spec": {"chart": "x", "sourceRef": {"kind": "HelmRepository", "name": "x"}, "verify": {"provider": "cosign", "secretRef": {"name": "x"}}}}),
+                "spec.chart.spec.verify.secretRef: ",
+            ),
+            ("brandNew", json!(false), "spec.brandNew: policy has no rule for this field of kind HelmRelease"),
             (
                 "chartRef",
                 json!({"kind": "OCIRepository", "name": "x", "namespace": "team-b"}),
@@ -44,6 +61,8 @@ fn accepts_what_sluicegate_would_say() {
             ("serviceAccountName", json!("sluicegate-reconciler")),
             ("targetNamespace", json!("team-a")),
             ("storageNamespace", json!("team-a")),
+            ("install", json!({"crds": "Skip", "remediation": {"retries": 3}})),
+            ("postRenderers", json!([{"kustomize": {"patches": [{"patch": "x", "target": {"kind": "Deployment"}}]}}])),
             ("valuesFrom", json!([{"kind": "ConfigMap", "name": "x"}])),
             // Values are the chart's, whatever they look like.
             (

@@ -1,6 +1,6 @@
 //! ImageRepository, ImagePolicy and ImageUpdateAutomation in tenants' namespaces.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::world::{Ask, flux, guarded, rejects_fields};
 
@@ -40,18 +40,34 @@ fn rejects_fields_that_reach_past_every_list() {
         policy,
         &[("imageRepositoryRef", json!({"name": "x", "namespace": "team-b"}), "spec.imageRepositoryRef.namespace: ")],
     );
-    let automation = json!({"interval": "1m", "sourceRef": {"kind": "GitRepository", "name": "x"}});
-    rejects_fields(
-        API,
-        "ImageUpdateAutomation",
-        automation,
-        &[
-            ("git", json!({"push": {"branch": "main"}}), "spec.git.push: "),
-            (
-                "sourceRef",
-                json!({"kind": "GitRepository", "name": "x", "namespace": "team-b"}),
-                "spec.sourceRef.namespace: ",
-            ),
-        ],
-    );
+}
+
+#[test]
+fn nothing_is_pushed_but_by_a_flux_config() {
+    let with = |field: &str, value: Value| {
+        let mut spec = json!({"interval": "1m", "sourceRef": {"kind": "GitRepository", "name": "x"}});
+        spec[field] = value;
+        flux(API, "ImageUpdateAutomation", spec)
+    };
+    let why = "kind: what is pushed where is said by a FluxConfig, and by nothing else [flux-object-not-allowed]";
+    let old = with("interval", json!("1m"));
+    Ask::create("ImageUpdateAutomation", old.clone()).is_refused(&guarded(), why);
+    Ask::create("ImageUpdateAutomation", with("git", json!({"push": {"branch": "main"}}))).is_refused(&guarded(), why);
+    Ask::update("ImageUpdateAutomation", old.clone(), with("interval", json!("2m"))).is_refused(&guarded(), why);
+    // What was there before can be stopped.
+    Ask::update("ImageUpdateAutomation", old.clone(), with("suspend", json!(true))).passes(&guarded());
+    Ask::delete("ImageUpdateAutomation", old).passes(&guarded());
+}
+
+#[test]
+fn a_kind_that_nobody_has_looked_at_is_refused() {
+    for (api, kind) in [
+        ("source.toolkit.fluxcd.io/v1", "ExternalArtifact"),
+        ("source.extensions.fluxcd.io/v1beta1", "ArtifactGenerator"),
+        ("image.toolkit.fluxcd.io/v1", "BrandNew"),
+    ] {
+        let object = flux(api, kind, json!({"interval": "1m"}));
+        Ask::create(kind, object.clone()).is_refused(&guarded(), "kind: ");
+        Ask::update(kind, object.clone(), object).passes(&guarded());
+    }
 }

@@ -30,8 +30,26 @@ fn rejects_fields_that_reach_past_every_list() {
             ),
             (
                 "postBuild",
+                json!({"substituteFrom": [{"kind": "ConfigMap", "name": "sluicegate-x"}]}),
+                "spec.postBuild.substituteFrom[0].name: ",
+            ),
+            (
+                "decryption",
+                json!({"provider": "sops", "serviceAccountName": "x"}),
+                "spec.decryption.serviceAccountName: ",
+            ),
+            ("components", json!(["../x", "https://evil.example/x"]), "spec.components[1]: "),
+            (
+                "healthChecks",
+                json!([{"kind": "Deployment", "name": "x", "namespace": "team-b"}]),
+                "spec.healthChecks[0].namespace: ",
+            ),
+            ("commonMetadata", json!({"labels": {"sluicegate.dev/config": "x"}}), "spec.commonMetadata.labels: "),
+            ("brandNew", json!([]), "spec.brandNew: policy has no rule for this field of kind Kustomization"),
+            (
+                "postBuild",
                 json!({"substituteFrom": [{"kind": "ConfigMap", "name": "x"}, {"kind": "Secret", "name": "x"}]}),
-                "spec.postBuild.substituteFrom[1]: ",
+                "spec.postBuild.substituteFrom[1].kind: ",
             ),
         ],
     );

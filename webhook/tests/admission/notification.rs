@@ -15,6 +15,8 @@ fn events_go_to_channels_of_the_platform() {
         &[
             ("address", json!("https://hooks.example.com/x"), "spec.address: events go to channels that policy offers"),
             ("secretRef", json!({"name": "x"}), "spec.secretRef: "),
+            ("proxy", json!("http://evil.example"), "spec.proxy: "),
+            ("serviceAccountName", json!("x"), "spec.serviceAccountName: "),
             ("proxySecretRef", json!({"name": "x"}), "spec.proxySecretRef: "),
             ("certSecretRef", json!({"name": "x"}), "spec.certSecretRef: "),
         ],
@@ -39,10 +41,14 @@ fn nobody_has_others_reconciled() {
         "notification.toolkit.fluxcd.io/v1",
         "Receiver",
         receiver,
-        &[(
-            "resources",
-            json!([{"kind": "GitRepository", "name": "x", "namespace": "team-b"}]),
-            "spec.resources[0].namespace: ",
-        )],
+        &[
+            (
+                "resources",
+                json!([{"kind": "GitRepository", "name": "x", "namespace": "team-b"}]),
+                "spec.resources[0].namespace: ",
+            ),
+            ("secretRef", json!({"name": "sluicegate-token"}), "spec.secretRef.name: "),
+            ("oidcProviders", json!([{"issuerURL": "https://evil.example"}]), "spec.oidcProviders: "),
+        ],
     );
 }

@@ -1,6 +1,6 @@
 //! What belongs to an agent or to Sluicegate: TenantGuards, an agent's pods, accounts and scale, the status of Flux objects.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sluicegate_crds::GuardMode;
 use sluicegate_webhook::decide::Hook;
 
@@ -104,4 +104,24 @@ fn refuses_what_the_api_server_has_found_to_be_sluicegate_s() {
     for policy in ["pods", "flux", "access", "", "x"] {
         assert_eq!(Hook::at(&format!("/refuse/{policy}")), None);
     }
+}
+
+#[test]
+fn no_network_policy_of_a_team_opens_an_agent_beside_it() {
+    let policy = |namespace: &str, selector: Value| {
+        json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "x", "namespace": namespace},
+            "spec": {"podSelector": selector, "policyTypes": ["Egress"], "egress": [{}]},
+        })
+    };
+    let ask = |object: Value| Ask::create("NetworkPolicy", object);
+    let said = ask(policy("shared", json!({}))).is_refused(&guarded(), "spec.podSelector: NetworkPolicies add up");
+    assert!(said.contains("operator: NotIn, values: [sluicegate-agent]"), "{said}");
+    ask(policy("shared", json!({"matchLabels": {"app": "shop"}}))).passes(&guarded());
+    ask(policy("team-a", json!({}))).passes(&guarded());
+    ask(policy("shared", json!({}))).by(OPERATOR).passes(&guarded());
+    let old = policy("shared", json!({}));
+    Ask::update("NetworkPolicy", old.clone(), old).passes(&guarded());
+    let own = policy("shared", json!({"matchLabels": {"app": "shop"}}));
+    Ask::update("NetworkPolicy", own, policy("shared", json!({}))).is_refused(&guarded(), "spec.podSelector: ");
 }

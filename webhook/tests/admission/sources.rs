@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::world::{Ask, OPERATOR, accepts_fields, flux, guarded, rejects_fields};
+use super::world::{Ask, OPERATOR, accepts_fields, flux, guarded, guarded_with, guarding, rejects_fields};
 
 const API: &str = "source.toolkit.fluxcd.io/v1";
 
@@ -69,6 +69,12 @@ fn rejects_fields_of_a_gitrepository_that_reach_past_every_list() {
             ("provider", json!("azure"), "spec.provider: "),
             ("ignore", json!("/*"), "spec.ignore: "),
             ("serviceAccountName", json!("x"), "spec.serviceAccountName: "),
+            ("secretRef", json!({"name": "own"}), "spec.secretRef: the agent reads this Secret with its own rights"),
+            ("verify", json!({"mode": "HEAD", "secretRef": {"name": "own"}}), "spec.verify: "),
+            ("sparseCheckout", json!(["x"]), "spec.sparseCheckout: "),
+            ("ref", json!({"name": "refs/merge-requests/1/head"}), "spec.ref.name: requests to merge"),
+            ("ref", json!({"branch": "main", "newer": 1}), "spec.ref.newer: policy has no rule for this field"),
+            ("brandNew", json!(0), "spec.brandNew: policy has no rule for this field of kind GitRepository"),
         ],
     );
     accepts_fields(
@@ -76,7 +82,8 @@ fn rejects_fields_of_a_gitrepository_that_reach_past_every_list() {
         "GitRepository",
         spec,
         &[
-            ("secretRef", json!({"name": "own"})),
+            ("ref", json!({"branch": "main"})),
+            ("ref", json!({"name": "refs/tags/v1"})),
             ("provider", json!("generic")),
             ("recurseSubmodules", json!(false)),
             ("include", json!([])),
@@ -108,7 +115,8 @@ fn a_helmchart_s_source_is_beside_it() {
         let source = json!({"kind": "HelmRepository", "name": "x", "namespace": namespace});
         flux(API, "HelmChart", json!({"chart": "redis", "sourceRef": source}))
     };
-    Ask::create("HelmChart", of(json!("team-a"))).passes(&guarded());
+    // The kind has no such field: an API server takes it out.
+    Ask::create("HelmChart", of(json!("team-a"))).is_refused(&guarded(), "spec.sourceRef.namespace: ");
     Ask::create("HelmChart", of(json!(null))).passes(&guarded());
     Ask::create("HelmChart", of(json!("team-b"))).is_refused(&guarded(), "spec.sourceRef.namespace: ");
 }
@@ -130,4 +138,63 @@ fn a_flux_object_says_whose_it_is() {
     both["metadata"]["labels"] = json!({});
     let said = Ask::create("GitRepository", both).is_refused(&guarded(), "[source-not-allowed]");
     assert!(said.contains("\nmetadata.labels: "), "{said}");
+}
+
+/// The platform of `guarded`, where policy asks for signatures and digests.
+fn strict() -> sluicegate_webhook::snapshot::Snapshot {
+    let mut policy = guarding();
+    policy["sources"]["requireVerification"] = json!(true);
+    policy["sources"]["oci"]["requireDigest"] = json!(true);
+    guarded_with(policy, &[])
+}
+
+#[test]
+fn where_policy_asks_for_signatures_no_source_is_written_by_hand() {
+    let bucket = json!({"interval": "1m", "endpoint": "s3.example.com", "bucketName": "team-a"});
+    for (kind, object, at) in [
+        ("GitRepository", at("GitRepository", "https://git.example.com/team-a/shop"), "spec.url"),
+        ("HelmRepository", at("HelmRepository", "https://charts.example.com/stable"), "spec.url"),
+        ("Bucket", flux(API, "Bucket", bucket), "spec.endpoint"),
+    ] {
+        let why = format!("{at}: policy asks for signatures by keys that it gives");
+        let said = Ask::create(kind, object.clone()).is_refused(&strict(), &why);
+        assert!(
+            said.contains("[verification-required]") && said.contains("help: deploy it with a FluxConfig"),
+            "{said}"
+        );
+        Ask::create(kind, object.clone()).passes(&guarded());
+        let mut suspended = object.clone();
+        suspended["spec"]["suspend"] = json!(true);
+        Ask::update(kind, object, suspended).passes(&strict());
+    }
+    // Of a Helm repository signatures are checked chart by chart, whoever wrote the repository.
+    let chart = |kind: &str| json!({"chart": "redis", "sourceRef": {"kind": kind, "name": "x"}});
+    let (by_repository, by_git) =
+        (flux(API, "HelmChart", chart("HelmRepository")), flux(API, "HelmChart", chart("GitRepository")));
+    Ask::create("HelmChart", by_repository.clone()).is_refused(&strict(), "spec.sourceRef: policy asks for signatures");
+    Ask::create("HelmChart", by_git).passes(&strict());
+    let release = flux("helm.toolkit.fluxcd.io/v2", "HelmRelease", json!({"chart": {"spec": chart("HelmRepository")}}));
+    Ask::create("HelmRelease", release).is_refused(&strict(), "spec.chart.spec.sourceRef: policy asks for signatures");
+    Ask::create("HelmChart", by_repository.clone()).by(OPERATOR).passes(&strict());
+    // helm-controller makes HelmCharts of HelmReleases that were judged: where there is an agent of that name.
+    let controller = "system:serviceaccount:team-a:helm-controller";
+    Ask::create("HelmChart", by_repository).by(controller).is_refused(&strict(), "spec.sourceRef: ");
+}
+
+#[test]
+fn where_policy_asks_for_a_digest_an_artifact_has_one() {
+    let url = "oci://registry.example.com/team-a/manifests";
+    let of = |reference: Value| flux(API, "OCIRepository", json!({"interval": "1m", "url": url, "ref": reference}));
+    let digest = json!({"digest": format!("sha256:{}", "a".repeat(64))});
+    let mut policy = guarding();
+    policy["sources"]["oci"]["requireDigest"] = json!(true);
+    let asks = guarded_with(policy, &[]);
+    let why = "spec.ref: policy asks for a digest, and the artifact is named without [source-digest-required]";
+    Ask::create("OCIRepository", of(json!({"tag": "1"}))).is_refused(&asks, why);
+    Ask::create("OCIRepository", of(json!(null))).is_refused(&asks, why);
+    Ask::create("OCIRepository", of(json!({"digest": ""}))).is_refused(&asks, why);
+    Ask::create("OCIRepository", of(digest.clone())).passes(&asks);
+    Ask::create("OCIRepository", of(json!({"tag": "1"}))).passes(&guarded());
+    Ask::update("OCIRepository", of(json!({"tag": "1"})), of(json!({"tag": "1"}))).passes(&asks);
+    Ask::update("OCIRepository", of(digest), of(json!({"tag": "1"}))).is_refused(&asks, why);
 }
