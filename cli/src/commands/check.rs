@@ -6,6 +6,7 @@ use sluicegate_policy::Rule;
 
 use super::{CommandError, ContextArgs, Exit, Terminal, tenant};
 use crate::{
+    output::Trees,
     platform::{Keep, SourceTexts},
     report::{self, Report, ReportSpec, Target, check_targets, human},
 };
@@ -55,8 +56,9 @@ impl Args {
     pub(super) fn run(&self, terminal: &mut Terminal<'_>) -> Result<Exit, CommandError> {
         let began = Instant::now();
         check_targets(&self.reports)?;
+        let trees = Trees::of(&self.paths);
         for spec in &self.reports {
-            spec.check_place()?;
+            spec.check_place(&trees)?;
         }
         let platform = match &self.tenant {
             // A team's repository is read as it is; only the context holds objects of the platform.
@@ -72,7 +74,7 @@ impl Args {
             }
             let texts = SourceTexts::new(&judged.files);
             let report = Report::new(judged.findings, judged.objects).with_files(judged.files.len());
-            return self.show(report, &|path| texts.get(path), judged.undetermined, began, terminal);
+            return self.show(report, &|path| texts.get(path), judged.undetermined, (began, &trees), terminal);
         }
         let judged = platform.judge(Keep::Outcome, terminal.progress);
         let files = platform.context_from as usize;
@@ -84,7 +86,7 @@ impl Args {
             .with_passed_over(platform.passed_over.clone());
         let texts = SourceTexts::of(&platform);
         let undetermined = judged.undetermined || platform.unreadable;
-        let exit = self.show(report, &|path| texts.get(path), undetermined, began, terminal);
+        let exit = self.show(report, &|path| texts.get(path), undetermined, (began, &trees), terminal);
         std::mem::forget((platform, judged.policies, judged.facts, judged.configs));
         exit
     }
@@ -96,7 +98,7 @@ impl Args {
         report: Report,
         sources: &report::Sources<'_>,
         undetermined: bool,
-        began: Instant,
+        (began, trees): (Instant, &Trees),
         terminal: &mut Terminal<'_>,
     ) -> Result<Exit, CommandError> {
         let report = report.with_rules(catalogue()).with_elapsed(began.elapsed());
@@ -108,7 +110,7 @@ impl Args {
             human::write(&report, sources, options, &mut out)?;
         }
         for spec in &self.reports {
-            spec.write(&report, sources, &mut terminal.out)?;
+            spec.write(&report, sources, trees, &mut terminal.out)?;
         }
         let violated = report.has_errors() || (self.strict && report.summary().warnings > 0);
         std::mem::forget(report);
