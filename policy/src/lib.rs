@@ -41,7 +41,7 @@ pub use decide::{additions, decide, decide_placed, violations};
 pub use facts::{Declaration, Facts, Labels, LabelsByName, LabelsOf, Since, Unseen, since};
 pub use grants::dangerous_grants;
 pub use placement::{Placed, Placer};
-pub use query::{Answer, Question, ask};
+pub use query::{Answer, NAME as DEPENDENCY_NAME, Question, REPOSITORY as DEPENDENCY_REPOSITORY, ask};
 pub use rule::{Rule, Severity};
 pub use set::PolicySet;
 pub use show::closest;

@@ -18,7 +18,7 @@ Examples:
   sluicegate check                                    the platform repository in this folder
   sluicegate check tenants/shop --policies .          one team's files, by the policies of the whole repository
   sluicegate check --tenant shop --policies ../platform deploy/
-                                                      a team's own repository: images and Flux objects
+                                                      a team's own repository: images, Flux objects, charts
   kustomize build . | sluicegate check --tenant shop --policies ../platform -
   sluicegate check --report gitlab=codequality.json --report junit=junit.xml")]
 pub(super) struct Args {
@@ -26,7 +26,7 @@ pub(super) struct Args {
     paths: Vec<PathBuf>,
     #[command(flatten)]
     context: ContextArgs,
-    /// Judge a team's own repository: the images and Flux objects of its workloads
+    /// Judge a team's own repository: the images and Flux objects of its workloads, and the dependencies of its charts
     #[arg(long, value_name = "TENANT", requires = "policies")]
     tenant: Option<String>,
     /// With --tenant: judge for this cluster only; otherwise for every cluster that the tenant may use
@@ -70,10 +70,12 @@ impl Args {
                 tenant::Scope { tenant, cluster: self.cluster.as_deref(), namespace: self.namespace.as_deref() };
             let judged = tenant::judge(&platform, &self.paths, &self.context.exclude, &scope, terminal.progress)?;
             if judged.checked == 0 && judged.findings.is_empty() && !self.allow_empty {
-                return Err(nothing(&self.paths, "no workload and no Flux object"));
+                return Err(nothing(&self.paths, "no workload, no Flux object and no dependency of a chart"));
             }
             let texts = SourceTexts::new(&judged.files);
-            let report = Report::new(judged.findings, judged.objects).with_files(judged.files.len());
+            let report = Report::new(judged.findings, judged.objects)
+                .with_files(judged.files.len())
+                .with_passed_over(judged.passed_over);
             return self.show(report, &|path| texts.get(path), judged.undetermined, (began, &trees), terminal);
         }
         let judged = platform.judge(Keep::Outcome, terminal.progress);
