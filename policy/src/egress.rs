@@ -71,15 +71,25 @@ impl EgressPlan {
 
 impl fmt::Display for EgressPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut parts: Vec<String> = self.blocks.iter().map(ToString::to_string).collect();
-        parts.extend(self.namespaces.iter().map(|namespace| format!("namespace {namespace}")));
+        let mut parts = few(self.blocks.iter());
+        parts.extend(few(self.namespaces.iter().map(|namespace| format!("namespace {namespace}"))));
         if let Some(proxy) = &self.proxy {
-            let without: Vec<&str> = proxy.no_proxy.iter().map(String::as_str).collect();
+            let without = few(proxy.no_proxy.iter());
             let without = if without.is_empty() { String::new() } else { format!(" except for {}", without.join(" ")) };
             parts.push(format!("by proxy {}{without}", proxy.url));
         }
         f.write_str(&parts.join(", "))
     }
+}
+
+/// Entries of a list that are shown: the text stands in the status of every FluxConfig.
+const SHOWN: usize = 8;
+
+/// The first entries, and how many more there are.
+fn few<T: fmt::Display>(all: impl ExactSizeIterator<Item = T>) -> Vec<String> {
+    let more = all.len().saturating_sub(SHOWN);
+    let shown = all.take(SHOWN).map(|entry| entry.to_string());
+    shown.chain((more > 0).then(|| format!("{more} more"))).collect()
 }
 
 const FIELD: &str = "spec.agent.egress";
@@ -256,6 +266,14 @@ mod tests {
             shown.to_string(),
             "10.0.0.0/8, 2001:db8::/32, namespace git, by proxy http://p:3128 except for .example.com x"
         );
+    }
+
+    #[test]
+    fn of_long_lists_the_first_are_shown() {
+        let blocks: Vec<String> = (0..64).map(|index| format!("10.0.{index}.0/24")).collect();
+        let blocks: Vec<&str> = blocks.iter().map(String::as_str).collect();
+        let shown = plan(&blocks, &[], None).to_string();
+        assert!(shown.starts_with("10.0.0.0/24, ") && shown.ends_with("10.0.7.0/24, 56 more"), "{shown}");
     }
 
     #[test]
