@@ -392,6 +392,18 @@ fn a_broken_policy_admits_nothing() {
     check_in(&folder, &[]).exits(1).says("error[unknown-field]").says("--> platform/p.yaml:").says("0 admitted");
 }
 
+#[test]
+fn a_file_that_has_the_name_of_a_lock_and_is_of_no_chart_is_not_read() {
+    let folder = Folder::empty();
+    folder.write("platform/p.yaml", PLATFORM);
+    folder.write("team/requirements.lock", "# of another tool\n-e file:.\n  - [not yaml\n");
+    folder.write(
+        "team/flux.yaml",
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec: {containers: [{name: a, image: nginx:1}]}\n",
+    );
+    check_in(&folder, &[]).exits(0);
+}
+
 /// A chart of team-a with dependencies, in the file of that name.
 fn chart(file: &str, dependencies: &str) -> Folder {
     let folder = Folder::empty();

@@ -5,7 +5,7 @@
 //! [`fold_parsed`] read and parse them in parallel and keep nothing but what the caller makes
 //! of each.
 //!
-//! In folders only `.yaml`, `.yml` and `.json` files count, and names that a caller asks for. Left out are what `.gitignore`
+//! In folders only `.yaml`, `.yml` and `.json` files count, and those of a chart that a caller asks for. Left out are what `.gitignore`
 //! files name (in a git checkout or not), hidden folders, the `templates` of Helm charts,
 //! which are not YAML, and links to folders: what they lead to is found where it is, or is
 //! none of this tree's business. Files whose name begins with a dot are read: `kubectl apply`
@@ -35,7 +35,8 @@ pub struct Options {
     pub exclude: Vec<String>,
     /// How large a file may be.
     pub limits: Limits,
-    /// Names of files that count beside manifests, such as `Chart.lock`.
+    /// Names of files that count where a `Chart.yaml` is beside them, such as `Chart.lock`: elsewhere other tools have files of
+    /// these names, which are not YAML.
     pub also: &'static [&'static str],
 }
 
@@ -615,7 +616,9 @@ fn is_manifest(path: &Path) -> bool {
 }
 
 fn counts(path: &Path, also: &[&str]) -> bool {
-    is_manifest(path) || path.file_name().is_some_and(|name| also.iter().any(|also| name == *also))
+    is_manifest(path)
+        || (path.file_name().is_some_and(|name| also.iter().any(|also| name == *also))
+            && path.parent().is_some_and(|folder| folder.join("Chart.yaml").is_file()))
 }
 
 /// What Helm takes for a chart that was fetched before.
