@@ -16,7 +16,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use cli::{PLATFORM, Ran, SHOP, binary, run_in};
@@ -396,6 +396,8 @@ fn absolute_paths_into_a_tree_are_as_relative_ones() {
     symlink(scene.path("outside"), scene.path("named/link")).unwrap();
     let (named, out) = (scene.path("named").display().to_string(), scene.path("named/link/out").display().to_string());
     scene.run(["render", EU, "-o", &out, &named, "--policies", "platform.yaml"]).exits(2).says("named/link is a link");
+    let context = ["render", EU, "-o", &out, "platform.yaml", "fixed", "--policies", &named];
+    scene.run(context).exits(2).says("named/link is a link");
     // Elsewhere folders may be links, and files may not.
     symlink(scene.path("outside"), scene.path("elsewhere")).unwrap();
     run(scene.path("elsewhere/x.json")).exits(0);
@@ -492,10 +494,14 @@ fn a_name_is_one_component() {
     }
 }
 
+/// Longest that one side of the race waits for enough turns.
+const RACE: Duration = Duration::from_secs(60);
+
 /// Puts a link in the place of a folder, and the folder back, until it is told to stop.
 fn swap(place: &Path, outside: &Path, stop: &AtomicBool) {
     let aside = place.with_extension("aside");
-    while !stop.load(Ordering::Relaxed) {
+    let began = Instant::now();
+    while !stop.load(Ordering::Relaxed) && began.elapsed() < 2 * RACE {
         // What the writer still writes into goes the next time.
         let _ = fs::remove_dir_all(&aside);
         if fs::rename(place, &aside).is_err() {
@@ -503,11 +509,11 @@ fn swap(place: &Path, outside: &Path, stop: &AtomicBool) {
         }
         // Where the writer has made a folder meanwhile, that is the one.
         if symlink(outside, place).is_ok() {
-            std::thread::sleep(Duration::from_micros(20));
+            std::thread::sleep(Duration::from_micros(100));
             fs::remove_file(place).unwrap();
         }
         let _ = fs::rename(&aside, place);
-        std::thread::sleep(Duration::from_micros(200));
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -522,8 +528,12 @@ fn a_folder_that_becomes_a_link_meanwhile_leads_nowhere() {
     let (mut written, mut refused) = (0, 0);
     std::thread::scope(|threads| {
         threads.spawn(|| swap(&work.join("a/out"), &scene.path("outside"), &stop));
-        // Long enough for thousands of turns.
-        for turn in 0..3_000 {
+        // Until both were met often, whatever the machine does.
+        let began = Instant::now();
+        for turn in 0_u64.. {
+            if (written >= 200 && refused >= 200) || began.elapsed() > RACE {
+                break;
+            }
             let made = Folder::make(&work.join("a/out"), &trees).and_then(|folder| {
                 let cluster = folder.make_folder("prod-eu".as_ref())?;
                 cluster.write("victim.yaml".as_ref(), turn.to_string().as_bytes())?;
@@ -531,7 +541,12 @@ fn a_folder_that_becomes_a_link_meanwhile_leads_nowhere() {
             });
             let file = FilePlace::open(&work.join("a/out/victim.yaml"), &trees).and_then(|place| place.write(b"x"));
             for done in [made, file] {
-                if done.is_ok() { written += 1 } else { refused += 1 }
+                match done {
+                    Ok(()) => written += 1,
+                    Err(OutputError::Link { .. }) => refused += 1,
+                    // Its folder has just been taken away.
+                    Err(_) => {}
+                }
             }
         }
         for turn in 0..40 {
@@ -541,6 +556,5 @@ fn a_folder_that_becomes_a_link_meanwhile_leads_nowhere() {
         stop.store(true, Ordering::Relaxed);
     });
     assert_eq!(everything(&scene.path("outside")), outside, "{written} written, {refused} refused");
-    assert!(written > 100, "{written} written, {refused} refused");
-    assert!(refused > 0, "the link was never there");
+    assert!(written >= 200 && refused >= 200, "{written} written, {refused} refused");
 }

@@ -56,7 +56,7 @@ impl Args {
     pub(super) fn run(&self, terminal: &mut Terminal<'_>) -> Result<Exit, CommandError> {
         let began = Instant::now();
         check_targets(&self.reports)?;
-        let trees = Trees::of(&self.paths);
+        let trees = self.context.trees(&self.paths);
         for spec in &self.reports {
             spec.check_place(&trees)?;
         }

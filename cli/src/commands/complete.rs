@@ -70,7 +70,7 @@ impl Args {
                 }
             }
         }
-        let trees = Trees::of(&self.paths);
+        let trees = self.context.trees(&self.paths);
         if self.write {
             check_places(&platform, &edited, &trees)?;
         }

@@ -89,7 +89,7 @@ impl Args {
         }
         let rendered = self.render(&platform, &agents)?;
         match &self.output {
-            Some(folder) => write_files(folder, &Trees::of(&self.paths), &rendered, &agents, terminal)?,
+            Some(folder) => write_files(folder, &self.context.trees(&self.paths), &rendered, &agents, terminal)?,
             None => {
                 for (agent, rendered) in &rendered {
                     terminal.out.write_all(manifests(agent, rendered)?.as_bytes())?;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::model::Report;
@@ -114,7 +114,10 @@ pub enum WriteError {
 impl WriteError {
     fn of(error: OutputError) -> Self {
         match error {
-            OutputError::NoFolder { file, folder } => Self::NoFolder { folder, file },
+            // The whole folder has to be made, not only its first component that is missing.
+            OutputError::NoFolder { file, .. } => {
+                Self::NoFolder { folder: file.parent().map(Path::to_owned).unwrap_or_default(), file }
+            }
             OutputError::NotAFile { file, what: "a folder" } => Self::IsFolder { file },
             error => Self::Output(error),
         }
