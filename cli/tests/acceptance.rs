@@ -321,7 +321,7 @@ fn prints_completions_for_each_shell() {
 #[test]
 fn writes_a_manual_page_a_command() {
     let folder = Folder::empty();
-    folder.run(["man", "nowhere"]).exits(2).says("nowhere is no folder");
+    folder.run(["man", "nowhere"]).exits(2).says("the folder nowhere does not exist");
     assert!(!folder.path("nowhere").exists());
     folder.run(["man", "."]).exits(0);
     for command in COMMANDS {

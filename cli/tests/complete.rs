@@ -308,7 +308,7 @@ fn a_diff_can_be_applied() {
 
 #[cfg(unix)]
 #[test]
-fn a_link_stays_one_and_permissions_stay() {
+fn a_link_is_refused_and_permissions_stay() {
     use std::{
         fs,
         os::unix::fs::{PermissionsExt as _, symlink},
@@ -318,8 +318,11 @@ fn a_link_stays_one_and_permissions_stay() {
     folder.write("x/a.yaml", SHOP);
     fs::set_permissions(folder.path("x/a.yaml"), fs::Permissions::from_mode(0o640)).unwrap();
     symlink("x/a.yaml", folder.path("link.yaml")).unwrap();
-    folder.run(["complete", "--write", "link.yaml", "--policies", "platform.yaml"]).exits(0);
+    let complete = |file: &str| folder.run(["complete", "--write", file, "--policies", "platform.yaml"]);
+    complete("link.yaml").exits(2).says("cannot write link.yaml: it is a link").says("no file is changed");
     assert!(folder.path("link.yaml").is_symlink());
+    assert_eq!(folder.read("x/a.yaml"), SHOP);
+    complete("x/a.yaml").exits(0);
     assert!(folder.read("x/a.yaml").contains("cluster: prod-eu"));
     assert_eq!(fs::metadata(folder.path("x/a.yaml")).unwrap().permissions().mode() & 0o777, 0o640);
     assert_eq!(fs::read_dir(folder.path("x")).unwrap().count(), 1);

@@ -1,11 +1,9 @@
 //! What `manifest::edit` inserts, and what it leaves alone.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests, which may panic")]
 
-use std::fs;
-
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
-use sluicegate_cli::manifest::edit::{Addition, EditError, insert_fields, write_atomically};
+use sluicegate_cli::manifest::edit::{Addition, EditError, insert_fields};
 use sluicegate_cli::manifest::yaml::{Limits, parse};
 
 fn additions(list: &[(&str, Json)]) -> Vec<Addition> {
@@ -549,43 +547,4 @@ proptest! {
         prop_assert_eq!(&insert_fields(&text, 0, &list).unwrap(), &current);
         prop_assert_eq!(&insert_fields(&current, 0, &list).unwrap(), &current);
     }
-}
-
-#[cfg(unix)]
-#[test]
-fn replaces_a_file_whole_with_its_permissions_and_through_links() {
-    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("real/a.yaml");
-    fs::create_dir(folder.path().join("real")).unwrap();
-    fs::write(&file, "old").unwrap();
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
-    let link = folder.path().join("link.yaml");
-    symlink("real/a.yaml", &link).unwrap();
-    let old = fs::File::open(&file).unwrap();
-
-    write_atomically(&link, b"new").unwrap();
-    assert_eq!(fs::read(&file).unwrap(), b"new");
-    assert!(link.is_symlink());
-    let metadata = fs::metadata(&file).unwrap();
-    assert_eq!(metadata.permissions().mode() & 0o7777, 0o640);
-    // Who has the old file open still sees the old one whole.
-    assert_ne!(metadata.ino(), old.metadata().unwrap().ino());
-    assert_eq!(std::io::read_to_string(old).unwrap(), "old");
-
-    write_atomically(&folder.path().join("made.yaml"), b"made").unwrap();
-    assert_eq!(fs::read(folder.path().join("made.yaml")).unwrap(), b"made");
-
-    symlink("nowhere", folder.path().join("broken.yaml")).unwrap();
-    for wrong in ["broken.yaml", "real", "missing/a.yaml"] {
-        let error = write_atomically(&folder.path().join(wrong), b"x").unwrap_err();
-        assert!(error.to_string().ends_with(wrong), "{error}");
-    }
-    let mut left: Vec<String> = fs::read_dir(folder.path())
-        .unwrap()
-        .chain(fs::read_dir(folder.path().join("real")).unwrap())
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    left.sort();
-    assert_eq!(left, ["a.yaml", "broken.yaml", "link.yaml", "made.yaml", "real"]);
 }

@@ -154,9 +154,7 @@ fn a_missing_folder_is_found_before_anything_is_written() {
 #[test]
 fn a_full_disk_is_said_to_be_full() {
     let folder = folder();
-    run(&folder, &["--report", "json=/dev/full"])
-        .exits(2)
-        .says("cannot write the report /dev/full: No space left on device");
+    run(&folder, &["--report", "json=/dev/full"]).exits(2).says("cannot write /dev/full: No space left on device");
 }
 
 #[test]

@@ -112,7 +112,9 @@ fn a_repository_without_workloads_is_an_error_unless_that_is_fine() {
     let folder = Folder::empty();
     folder.write("platform/p.yaml", PLATFORM);
     folder.write("team/values.yaml", "a: 1\n");
-    check_in(&folder, &[]).exits(2).says("nothing to check: no workload and no Flux object in team");
+    check_in(&folder, &[])
+        .exits(2)
+        .says("nothing to check: no workload, no Flux object and no dependency of a chart in team");
     check_in(&folder, &["--allow-empty"]).exits(0);
 }
 
@@ -402,4 +404,97 @@ fn a_broken_policy_admits_nothing() {
     folder.write("platform/p.yaml", PLATFORM.replace("denyTags", "denyTag"));
     folder.write("team/pod.yaml", "apiVersion: v1\nkind: Pod\nspec: {containers: [{image: nginx:1}]}\n");
     check_in(&folder, &[]).exits(1).says("error[unknown-field]").says("--> platform/p.yaml:").says("0 admitted");
+}
+
+#[test]
+fn a_file_that_has_the_name_of_a_lock_and_is_of_no_chart_is_not_read() {
+    let folder = Folder::empty();
+    folder.write("platform/p.yaml", PLATFORM);
+    folder.write("team/requirements.lock", "# of another tool\n-e file:.\n  - [not yaml\n");
+    folder.write(
+        "team/flux.yaml",
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec: {containers: [{name: a, image: nginx:1}]}\n",
+    );
+    check_in(&folder, &[]).exits(0);
+}
+
+/// A chart of team-a with dependencies, in the file of that name.
+fn chart(file: &str, dependencies: &str) -> Folder {
+    let folder = Folder::empty();
+    folder.write("platform/p.yaml", PLATFORM);
+    folder.write("team/apps/shop/Chart.yaml", "apiVersion: v2\nname: shop\nversion: 1.0.0\n");
+    let text = format!("apiVersion: v1\nname: shop\nversion: 1.0.0\ndependencies:\n  - {dependencies}\n");
+    folder.write(format!("team/apps/shop/{file}"), text);
+    folder
+}
+
+const CHART_FILES: [&str; 4] = ["Chart.yaml", "Chart.lock", "requirements.yaml", "requirements.lock"];
+
+#[test]
+fn dependencies_of_charts_are_judged_in_every_file_that_names_them() {
+    for file in CHART_FILES {
+        for (dependency, rule, field) in [
+            (
+                "{name: redis, version: 1.x, repository: https://evil.example/charts}",
+                "source-not-allowed",
+                "repository",
+            ),
+            ("{name: mysql, version: 1.x, repository: https://charts.example.com/stable}", "chart-not-allowed", "name"),
+            ("{name: redis, repository: http://charts.example.com/stable}", "source-not-allowed", "repository"),
+            ("{name: redis, repository: https://u:p@charts.example.com/stable}", "invalid-url", "repository"),
+            ("{name: redis, repository: https://charts.example.com/stable/}", "invalid-url", "repository"),
+            ("{name: redis, repository: https://Charts.example.com/stable}", "invalid-url", "repository"),
+            ("{name: redis, repository: oci://evil.example/charts}", "source-not-allowed", "repository"),
+            ("{name: redis, repository: s3://charts.example.com/stable}", "invalid-url", "repository"),
+            ("{name: redis, repository: \"@stable\"}", "invalid-chart", "repository"),
+            ("{name: redis, repository: alias:stable}", "invalid-chart", "repository"),
+            ("{name: redis, repository: file:///etc}", "invalid-chart", "repository"),
+            ("{name: redis, repository: \"file://../../../../x\"}", "invalid-chart", "repository"),
+            ("{name: redis, Repository: https://evil.example/charts}", "source-not-allowed", "Repository"),
+        ] {
+            let ran = check_in(&chart(file, dependency), &[]);
+            let column = format!("  - {dependency}").find(&format!("{field}: ")).unwrap() + field.len() + 3;
+            refused(ran, rule, &format!("apps/shop/{file}:5:{column}"), &format!("dependencies[0].{field}"));
+        }
+    }
+}
+
+#[test]
+fn an_umbrella_chart_of_allowed_charts_passes() {
+    let folder = chart("Chart.yaml", "{name: redis, version: 1.x, repository: https://charts.example.com/stable}");
+    folder.write("team/apps/shop/Chart.lock", "dependencies:\n- name: redis\n  repository: https://charts.example.com/stable\n  version: 1.2.3\ndigest: sha256:0\ngenerated: \"2026-01-01T00:00:00Z\"\n");
+    folder.write("team/apps/web/Chart.yaml", "apiVersion: v2\nname: web\nversion: 1.0.0\ndependencies:\n- {name: common, version: 1.x, repository: file://../common}\n- {name: packed, version: 1.x}\n");
+    folder.write("team/apps/common/Chart.yaml", "apiVersion: v2\nname: common\nversion: 1.0.0\n");
+    folder.write("team/apps/web/charts/packed-1.0.0.tgz", "");
+    let ran = check_in(&folder, &["--strict"]).exits(0).says("checked 3 Charts in 4 files: 3 admitted, 0 refused");
+    assert_eq!(ran.rules(), [""; 0]);
+    ran.says("passed over: 1 packed chart");
+}
+
+#[test]
+fn a_lock_that_says_something_else_than_its_chart_is_judged_too() {
+    let folder = chart("Chart.yaml", "{name: redis, version: 1.x, repository: https://charts.example.com/stable}");
+    folder.write(
+        "team/apps/shop/Chart.lock",
+        "dependencies:\n- name: redis\n  repository: https://evil.example/charts\n  version: 1.2.3\n",
+    );
+    refused(check_in(&folder, &[]), "source-not-allowed", "apps/shop/Chart.lock:3:15", "dependencies[0].repository");
+    // Named by itself, a lock is read whatever folder it is in.
+    let lock = ["check", "--tenant", "team-a", "--policies", "platform", "team/apps/shop/Chart.lock"];
+    folder.run(lock).exits(1).says("source-not-allowed");
+    // A tag hides a value.
+    folder.write(
+        "team/apps/shop/Chart.lock",
+        "dependencies:\n- name: redis\n  repository: !!binary aHR0cHM6Ly9ldmlsLmV4YW1wbGUvY2hhcnRz\n",
+    );
+    check_in(&folder, &[]).exits(1).says("this tag makes another value");
+}
+
+#[test]
+fn a_chart_by_path_stays_in_its_repository() {
+    let folder = chart("Chart.yaml", "{name: a, repository: \"file://../../../common\"}");
+    // The current folder is the repository where there is no checkout.
+    check_in(&folder, &[]).exits(0);
+    std::fs::create_dir(folder.path("team/.git")).unwrap();
+    check_in(&folder, &[]).exits(1).says("leads out of the repository");
 }

@@ -436,6 +436,42 @@ pub struct Agent {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = bounds::DURATION))]
     pub sleep_after: Option<String>,
+    /// Where its controllers may connect to. Anywhere but link-local addresses when no policy says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<Egress>,
+}
+
+/// Where the controllers of an agent that fetch, scan, push and notify may connect to, beside the API servers, DNS and the agent
+/// itself. A NetworkPolicy holds it, which knows addresses and not hosts; a proxy knows hosts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.cidrs) || has(self.namespaces)").message("cidrs or namespaces is required: otherwise nothing could be reached"))]
+pub struct Egress {
+    /// Blocks of addresses outside the cluster, such as `192.0.2.0/24` or `2001:db8::/32`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = bounds::ITEMS), inner(length(min = 1, max = 49)))]
+    pub cidrs: Vec<String>,
+    /// Namespaces whose pods may be reached, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = bounds::ITEMS), inner(length(min = 1, max = bounds::LABEL)))]
+    pub namespaces: Vec<String>,
+    /// The HTTP proxy by which the controllers connect; its address is in `cidrs`, or its pods are in one of `namespaces`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<EgressProxy>,
+}
+
+/// An HTTP proxy.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EgressProxy {
+    /// Its URL: scheme, host and port, without user and path, such as `http://proxy.example.com:3128`.
+    #[schemars(length(min = 1, max = bounds::URL))]
+    pub url: String,
+    /// Hosts that are reached without it: names, `.example.com` for every host below, addresses, blocks. Services of the cluster
+    /// and the API servers always are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = bounds::ITEMS), inner(length(min = 1, max = bounds::NAME)))]
+    pub no_proxy: Vec<String>,
 }
 
 /// Where agent, Flux objects and credentials live.

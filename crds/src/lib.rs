@@ -29,8 +29,9 @@ pub use flux_config::{
 };
 pub use flux_policy::{
     Agent, AgentComponent, AgentResources, ArtifactSources, Channel, ChannelType, Credential, Defaults, Destination,
-    Features, FluxPolicy, FluxPolicySpec, FluxPolicyStatus, HelmSources, ImageRules, Limits, OnViolation, PatternList,
-    Placement, Scheduling, Sources, Taint, TenantSecrets, Toleration, TolerationOperator, VerificationKey,
+    Egress, EgressProxy, Features, FluxPolicy, FluxPolicySpec, FluxPolicyStatus, HelmSources, ImageRules, Limits,
+    OnViolation, PatternList, Placement, Scheduling, Sources, Taint, TenantSecrets, Toleration, TolerationOperator,
+    VerificationKey,
 };
 pub use tenant_guard::{
     GuardedImages, GuardedList, GuardedSources, PatternIndex, Shape, TENANT_GUARD, TenantGuard, TenantGuardSpec,

@@ -256,8 +256,15 @@ impl Cluster {
     /// # Errors
     /// Where the port is taken.
     pub fn listen(&self, port: u16) -> Result<TcpListener> {
-        let address =
-            format!("{NODE_ADDRESS}:{port}").parse().map_err(std::io::Error::other).doing("reading", NODE_ADDRESS)?;
+        self.listen_at(NODE_ADDRESS, port)
+    }
+
+    /// As [`Cluster::listen`], at another address of the node: [`ELSEWHERE_ADDRESS`](crate::network::ELSEWHERE_ADDRESS).
+    ///
+    /// # Errors
+    /// Where the address is not the node's, or the port is taken.
+    pub fn listen_at(&self, address: &str, port: u16) -> Result<TcpListener> {
+        let address = format!("{address}:{port}").parse().map_err(std::io::Error::other).doing("reading", address)?;
         namespaces::listen(&self.record.init, address)
     }
 

@@ -4,7 +4,9 @@
 pub const NODE_NAME: &str = "node";
 /// Its address, and that of every server of the harness.
 pub const NODE_ADDRESS: &str = "172.30.0.2";
-/// The link that holds the address.
+/// Another address that pods reach, on which nothing listens but what a test opens: a server from elsewhere.
+pub const ELSEWHERE_ADDRESS: &str = "172.30.0.3";
+/// The link that holds the addresses.
 pub const NODE_LINK: &str = "node0";
 /// Addresses of pods.
 pub const POD_CIDR: &str = "10.244.0.0/16";

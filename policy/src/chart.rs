@@ -141,7 +141,12 @@ fn values(config: &FluxConfig, place: &Placement<'_>, found: &mut Vec<Violation>
 }
 
 /// Whether the policies allow a chart: no deny matches, and some policy allows both the chart and its repository.
-fn allow(name: &str, url: &SourceUrl<'_>, policies: &Selection<'_>, bindings: &Bindings<'_>) -> Result<(), Violation> {
+pub(crate) fn allow(
+    name: &str,
+    url: &SourceUrl<'_>,
+    policies: &Selection<'_>,
+    bindings: &Bindings<'_>,
+) -> Result<(), Violation> {
     if let Err(error) = ChartName::check(name) {
         return Err(Violation::new(Rule::InvalidChart, NAME, show::no_name(&error))
             .value(name)

@@ -10,6 +10,7 @@ use sluicegate_crds::{
 };
 
 use crate::{
+    egress::{self, EgressPlan},
     grammar::{
         self, Bindings, ClusterId, ImagePattern, ImageRef, NamePattern, ObjectName, PatternError, Template, UrlPattern,
     },
@@ -107,6 +108,7 @@ pub struct CompiledPolicy {
     pub(crate) path: Option<Template>,
     pub(crate) decryption_key: Option<Template>,
     pub(crate) durations: Durations,
+    pub(crate) egress: Option<EgressPlan>,
     /// What needs no parsing is read from here.
     pub(crate) spec: FluxPolicySpec,
 }
@@ -724,6 +726,8 @@ impl Compiler {
             let help = "write host and folder, such as ghcr.io/fluxcd";
             self.error(Rule::InvalidValue, "spec.agent.imageRegistry", registry, message, help);
         }
+        let egress = spec.agent.as_deref().and_then(|agent| agent.egress.as_ref());
+        let egress = egress.map(|egress| egress::compile(egress, &mut self.errors));
         if let Some(role) = &spec.role
             && !is_role(role)
         {
@@ -752,6 +756,7 @@ impl Compiler {
             path,
             decryption_key,
             durations,
+            egress,
             spec: spec.clone(),
         })
     }

@@ -78,6 +78,7 @@ fn standing(policies: &Selection<'_>) -> Result<Standing, Vec<Violation>> {
         concurrency: highest!("spec.agent.concurrency", |policy| agent(policy)?.concurrency),
         scheduling: highest!("spec.agent.scheduling", |policy| agent(policy)?.scheduling.as_ref())
             .map(|field| field.map(Clone::clone)),
+        egress: highest!("spec.agent.egress", |policy| policy.egress.as_ref()).map(|field| field.map(Clone::clone)),
         sleep_after: highest!("spec.agent.sleepAfter", |policy| policy.durations.sleep_after),
     };
     if !conflicts.is_empty() {

@@ -123,6 +123,7 @@ pub(crate) fn list(resolved: &Resolved) -> Vec<Entry> {
             format!("requests {}; limits {}", quantities(&value.requests), quantities(&value.limits))
         })
     }));
+    list.extend(agent.egress.as_ref().map(|field| entry("agent.egress", field, ToString::to_string)));
     list.extend(
         agent.sleep_after.as_ref().map(|field| entry("agent.sleepAfter", field, |value| format_duration(*value))),
     );

@@ -3,7 +3,7 @@
 //! The one function to read first is [`decide`]: a FluxConfig, the policies, the facts, and out comes a [`Verdict`].
 //! Command line, webhook and operator ask it, so they cannot disagree.
 //!
-//! Calls go one way: [`grammar`] (texts) <- `compile` (one policy) <- `set` (all policies) <- the steps (`placement`,
+//! Calls go one way: [`grammar`] (texts) <- `compile` (one policy, with [`egress`]) <- `set` (all policies) <- the steps (`placement`,
 //! `source`, `delivery`, `chart`, `automation`, `image`, `effective`, `tenancy`, `relations`) <- [`decide`] and [`ask`]. What it says
 //! is in [`verdict`] and [`rule`], and in which words in [`message`].
 
@@ -14,6 +14,7 @@ mod concern;
 mod decide;
 mod delivery;
 mod effective;
+pub mod egress;
 mod facts;
 mod fields;
 pub mod flux_object;
@@ -45,7 +46,7 @@ pub use facts::{
 };
 pub use grants::dangerous_grants;
 pub use placement::{Placed, Placer};
-pub use query::{Answer, Question, ask};
+pub use query::{Answer, NAME as DEPENDENCY_NAME, Question, REPOSITORY as DEPENDENCY_REPOSITORY, ask};
 pub use rule::{Rule, Severity};
 pub use set::PolicySet;
 pub use show::closest;

@@ -3,6 +3,7 @@
 use sluicegate_crds::SourceKind;
 
 use crate::{
+    chart,
     facts::{Facts, LabelsOf},
     grammar::{Bindings, ClusterId, ImagePattern, NamespaceName, TenantName},
     image, placement,
@@ -13,6 +14,11 @@ use crate::{
     workload::Lacks,
 };
 
+/// Field of a dependency that [`Question::Chart`] finds fault with.
+pub const REPOSITORY: &str = "repository";
+/// As [`REPOSITORY`].
+pub const NAME: &str = "name";
+
 /// What is asked.
 #[derive(Clone, Copy, Debug)]
 pub enum Question<'q> {
@@ -22,6 +28,13 @@ pub enum Question<'q> {
         url: &'q str,
         /// Kind of source; by the URL's scheme when absent.
         kind: Option<SourceKind>,
+    },
+    /// May a chart of the tenant depend on this one?
+    Chart {
+        /// URL of the repository, as it stands.
+        url: &'q str,
+        /// Name of the chart.
+        name: &'q str,
     },
     /// May a pod of the tenant run this image?
     Pull {
@@ -153,6 +166,14 @@ fn one(
             let url = source::parse(url)?;
             let kind = source::kind(kind, &url)?;
             source::allow(kind.value, &url, policies, &bindings).map(|listed| listed.field())
+        }
+        Question::Chart { url, name } => {
+            let of = |field: &'static str| move |violation: Violation| Violation { field: field.into(), ..violation };
+            let url = source::parse(url).map_err(of(REPOSITORY))?;
+            source::kind(Some(SourceKind::Helm), &url).map_err(of(REPOSITORY))?;
+            let listed = source::allow(SourceKind::Helm, &url, policies, &bindings).map_err(of(REPOSITORY))?;
+            chart::allow(name, &url, policies, &bindings).map_err(of(NAME))?;
+            Ok(listed.field())
         }
         Question::Pull { image, narrowing } => {
             let field: FieldPath = "image".into();

@@ -13,6 +13,7 @@ use sluicegate_crds::{
 };
 
 use crate::{
+    egress::EgressPlan,
     grammar::{ClusterId, NamespaceName, TenantName},
     rule::{Rule, Severity},
 };
@@ -299,6 +300,8 @@ pub struct AgentPlan {
     pub scheduling: Option<Field<Scheduling>>,
     /// Idle time after which it is scaled to zero.
     pub sleep_after: Option<Field<Duration>>,
+    /// Where its controllers may connect to; anywhere but link-local addresses when absent.
+    pub egress: Option<Field<EgressPlan>>,
 }
 
 /// What no FluxConfig has a say in.

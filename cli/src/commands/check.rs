@@ -6,6 +6,7 @@ use sluicegate_policy::Rule;
 
 use super::{CommandError, ContextArgs, Exit, Terminal, tenant};
 use crate::{
+    output::Trees,
     platform::{Keep, SourceTexts},
     report::{self, Report, ReportSpec, Target, check_targets, human},
 };
@@ -17,7 +18,7 @@ Examples:
   sluicegate check                                    the platform repository in this folder
   sluicegate check tenants/shop --policies .          one team's files, by the policies of the whole repository
   sluicegate check --tenant shop --policies ../platform deploy/
-                                                      a team's own repository: images and Flux objects
+                                                      a team's own repository: images, Flux objects, charts
   kustomize build . | sluicegate check --tenant shop --policies ../platform -
   sluicegate check --report gitlab=codequality.json --report junit=junit.xml")]
 pub(super) struct Args {
@@ -25,7 +26,7 @@ pub(super) struct Args {
     paths: Vec<PathBuf>,
     #[command(flatten)]
     context: ContextArgs,
-    /// Judge a team's own repository: the images and Flux objects of its workloads
+    /// Judge a team's own repository: the images and Flux objects of its workloads, and the dependencies of its charts
     #[arg(long, value_name = "TENANT", requires = "policies")]
     tenant: Option<String>,
     /// With --tenant: judge for this cluster only; otherwise for every cluster that the tenant may use
@@ -55,8 +56,9 @@ impl Args {
     pub(super) fn run(&self, terminal: &mut Terminal<'_>) -> Result<Exit, CommandError> {
         let began = Instant::now();
         check_targets(&self.reports)?;
+        let trees = self.context.trees(&self.paths);
         for spec in &self.reports {
-            spec.check_place()?;
+            spec.check_place(&trees)?;
         }
         let platform = match &self.tenant {
             // A team's repository is read as it is; only the context holds objects of the platform.
@@ -68,11 +70,13 @@ impl Args {
                 tenant::Scope { tenant, cluster: self.cluster.as_deref(), namespace: self.namespace.as_deref() };
             let judged = tenant::judge(&platform, &self.paths, &self.context.exclude, &scope, terminal.progress)?;
             if judged.checked == 0 && judged.findings.is_empty() && !self.allow_empty {
-                return Err(nothing(&self.paths, "no workload and no Flux object"));
+                return Err(nothing(&self.paths, "no workload, no Flux object and no dependency of a chart"));
             }
             let texts = SourceTexts::new(&judged.files);
-            let report = Report::new(judged.findings, judged.objects).with_files(judged.files.len());
-            return self.show(report, &|path| texts.get(path), judged.undetermined, began, terminal);
+            let report = Report::new(judged.findings, judged.objects)
+                .with_files(judged.files.len())
+                .with_passed_over(judged.passed_over);
+            return self.show(report, &|path| texts.get(path), judged.undetermined, (began, &trees), terminal);
         }
         let judged = platform.judge(Keep::Outcome, terminal.progress);
         let files = platform.context_from as usize;
@@ -84,7 +88,7 @@ impl Args {
             .with_passed_over(platform.passed_over.clone());
         let texts = SourceTexts::of(&platform);
         let undetermined = judged.undetermined || platform.unreadable;
-        let exit = self.show(report, &|path| texts.get(path), undetermined, began, terminal);
+        let exit = self.show(report, &|path| texts.get(path), undetermined, (began, &trees), terminal);
         std::mem::forget((platform, judged.policies, judged.facts, judged.configs));
         exit
     }
@@ -96,7 +100,7 @@ impl Args {
         report: Report,
         sources: &report::Sources<'_>,
         undetermined: bool,
-        began: Instant,
+        (began, trees): (Instant, &Trees),
         terminal: &mut Terminal<'_>,
     ) -> Result<Exit, CommandError> {
         let report = report.with_rules(catalogue()).with_elapsed(began.elapsed());
@@ -108,7 +112,7 @@ impl Args {
             human::write(&report, sources, options, &mut out)?;
         }
         for spec in &self.reports {
-            spec.write(&report, sources, &mut terminal.out)?;
+            spec.write(&report, sources, trees, &mut terminal.out)?;
         }
         let violated = report.has_errors() || (self.strict && report.summary().warnings > 0);
         std::mem::forget(report);

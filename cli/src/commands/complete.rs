@@ -8,9 +8,10 @@ use sluicegate_policy::verdict;
 use super::{CommandError, ContextArgs, Exit, Terminal, with_causes};
 use crate::{
     manifest::{
-        edit::{Addition, insert_fields, write_atomically},
+        edit::{Addition, insert_fields},
         yaml::{Limits, decode_text},
     },
+    output::{FilePlace, Trees},
     platform::{Judged, Keep, Platform, SourceTexts},
     report::{Outcome, Report, human, text},
 };
@@ -70,11 +71,15 @@ impl Args {
                 }
             }
         }
+        let trees = self.context.trees(&self.paths);
+        if self.write {
+            check_places(&platform, &edited, &trees)?;
+        }
         for (number, file) in edited.iter().enumerate() {
             if number > 0 && !self.write && !self.diff {
                 separate(edited.get(number - 1), file, terminal)?;
             }
-            self.hand_out(&platform, file, terminal)?;
+            self.hand_out(&platform, file, &trees, terminal)?;
         }
         if self.write || self.diff {
             let fields: usize = edited.iter().map(|file| file.fields).sum();
@@ -90,14 +95,20 @@ impl Args {
         Ok(if broken { Exit::CouldNotRun } else { exit })
     }
 
-    fn hand_out(&self, platform: &Platform, edited: &Edited, terminal: &mut Terminal<'_>) -> Result<(), CommandError> {
+    fn hand_out(
+        &self,
+        platform: &Platform,
+        edited: &Edited,
+        trees: &Trees,
+        terminal: &mut Terminal<'_>,
+    ) -> Result<(), CommandError> {
         let Some(file) = platform.files.get(edited.file as usize) else { return Ok(()) };
         match (self.write, self.diff, file.path()) {
             (true, _, Some(path)) => {
                 if edited.fields > 0 {
-                    write_atomically(path, edited.after.as_bytes()).map_err(|error| {
-                        CommandError::Usage(format!("{}; the file is as it was", with_causes(&error)))
-                    })?;
+                    FilePlace::open(path, trees).and_then(|place| place.write(edited.after.as_bytes())).map_err(
+                        |error| CommandError::Usage(format!("{}; the file is as it was", with_causes(&error))),
+                    )?;
                     writeln!(terminal.err, "completed {}", text::line(file.shown()))?;
                 }
             }
@@ -114,6 +125,16 @@ impl Args {
         }
         Ok(())
     }
+}
+
+/// Finds a place that must not be written before the first file is written.
+fn check_places(platform: &Platform, edited: &[Edited], trees: &Trees) -> Result<(), CommandError> {
+    let changed = edited.iter().filter(|edited| edited.fields > 0);
+    for path in changed.filter_map(|edited| platform.files.get(edited.file as usize)?.path()) {
+        FilePlace::open(path, trees)
+            .map_err(|error| CommandError::Usage(format!("{}; no file is changed", with_causes(&error))))?;
+    }
+    Ok(())
 }
 
 /// Keeps the documents of two files apart that are printed one after the other.

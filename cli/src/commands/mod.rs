@@ -24,6 +24,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     manifest::files::CollectError,
+    output::Trees,
     platform::{Platform, Request},
     report::{ColorChoice, text, use_color},
 };
@@ -127,6 +128,11 @@ impl ContextArgs {
     /// Reads the context alone; that is the current folder where none is named.
     fn load_context(&self, terminal: &Terminal<'_>) -> Result<Platform, CommandError> {
         if self.policies.is_empty() { self.load(&[], terminal) } else { self.read(Vec::new(), terminal) }
+    }
+
+    /// Where somebody else may have written what is read: no file is written through a link there.
+    fn trees(&self, paths: &[PathBuf]) -> Trees {
+        Trees::of(&[paths, &self.policies].concat())
     }
 
     fn read(&self, paths: Vec<PathBuf>, terminal: &Terminal<'_>) -> Result<Platform, CommandError> {

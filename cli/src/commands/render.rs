@@ -2,8 +2,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
     fmt::Write as _,
-    fs,
     net::SocketAddr,
     path::{Path, PathBuf},
     str::FromStr,
@@ -16,9 +16,9 @@ use sluicegate_operator::{
 };
 use sluicegate_policy::{Admitted, Verdict, closest, decide};
 
-use super::{CommandError, ContextArgs, Exit, Terminal, with_causes};
+use super::{CommandError, ContextArgs, Exit, Terminal, usage, with_causes};
 use crate::{
-    manifest::edit::write_atomically,
+    output::{Folder, OutputError, Trees},
     platform::{Judged, Keep, Platform, SourceTexts},
     report::{Outcome, Report, human, text},
 };
@@ -89,7 +89,7 @@ impl Args {
         }
         let rendered = self.render(&platform, &agents)?;
         match &self.output {
-            Some(folder) => write_files(folder, &rendered, &agents, terminal)?,
+            Some(folder) => write_files(folder, &self.context.trees(&self.paths), &rendered, &agents, terminal)?,
             None => {
                 for (agent, rendered) in &rendered {
                     terminal.out.write_all(manifests(agent, rendered)?.as_bytes())?;
@@ -235,72 +235,83 @@ fn manifests(agent: &AgentId, rendered: &Rendered) -> Result<String, CommandErro
 }
 
 fn write_files(
-    folder: &Path,
+    path: &Path,
+    trees: &Trees,
     rendered: &BTreeMap<AgentId, Rendered>,
     agents: &Agents,
     terminal: &mut Terminal<'_>,
 ) -> Result<(), CommandError> {
-    let place = |agent: &AgentId| folder.join(&agent.cluster).join(format!("{}.yaml", agent.namespace));
-    let mut written = 0;
+    let mut changed = Vec::new();
+    // Every place is looked at before the first is written.
+    let existing = Folder::open(path, trees).map_err(usage)?;
     for (agent, rendered) in rendered {
-        let (path, text) = (place(agent), manifests(agent, rendered)?);
-        if fs::read_to_string(&path).is_ok_and(|old| old == text) {
-            continue;
+        let (text, name) = (manifests(agent, rendered)?, file_name(agent));
+        let old = match &existing {
+            Some(folder) => read(folder, &agent.cluster, &name)?,
+            None => None,
+        };
+        if old.as_deref() != Some(text.as_bytes()) {
+            changed.push((agent, name, text));
         }
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(|error| cannot("make", parent, &error))?;
-        }
-        write_atomically(&path, text.as_bytes()).map_err(|error| CommandError::Usage(with_causes(&error)))?;
-        written += 1;
+    }
+    let folder = Folder::make(path, trees).map_err(usage)?;
+    for (agent, name, text) in &changed {
+        let cluster = folder.make_folder(agent.cluster.as_ref()).map_err(usage)?;
+        cluster.write(name.as_ref(), text.as_bytes()).map_err(usage)?;
     }
     let mut removed = 0;
     // Whether an agent is gone is known only if it is known of every FluxConfig which agent serves it.
     if !agents.incomplete {
-        let known: BTreeSet<PathBuf> = agents.members.keys().map(place).collect();
-        for path in ours(folder)?.difference(&known) {
-            fs::remove_file(path).map_err(|error| cannot("remove", path, &error))?;
-            if let Some(parent) = path.parent() {
-                // Where other files are in it, it stays.
-                let _ = fs::remove_dir(parent);
-            }
-            removed += 1;
-        }
+        let known: BTreeSet<(OsString, OsString)> =
+            agents.members.keys().map(|agent| (agent.cluster.clone().into(), file_name(agent).into())).collect();
+        removed = remove_stale(&folder, &known)?;
     }
-    let same = rendered.len() - written;
+    let (written, same) = (changed.len(), rendered.len() - changed.len());
     writeln!(
         terminal.err,
         "{} in {}: {written} written, {same} unchanged, {removed} removed",
         text::counted(rendered.len(), "agent", "agents"),
-        text::line(&folder.display().to_string()),
+        text::line(&path.display().to_string()),
     )?;
     Ok(())
 }
 
-/// Files below a folder that an earlier run wrote.
-fn ours(folder: &Path) -> Result<BTreeSet<PathBuf>, CommandError> {
-    let list = |folder: &Path| -> Result<Vec<PathBuf>, CommandError> {
-        let entries = match fs::read_dir(folder) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(cannot("read", folder, &error)),
-        };
-        entries.map(|entry| entry.map(|entry| entry.path()).map_err(|error| cannot("read", folder, &error))).collect()
-    };
-    let mut found = BTreeSet::new();
-    // Only as deep as files are written, and through no link.
-    let real = |path: &PathBuf| fs::symlink_metadata(path).ok();
-    for cluster in list(folder)?.into_iter().filter(|path| real(path).is_some_and(|entry| entry.is_dir())) {
-        for path in list(&cluster)?.into_iter().filter(|path| real(path).is_some_and(|entry| entry.is_file())) {
-            if fs::read(&path).is_ok_and(|bytes| bytes.starts_with(HEADER.as_bytes())) {
-                found.insert(path);
-            }
-        }
-    }
-    Ok(found)
+/// Name of an agent's file in the folder of its cluster.
+fn file_name(agent: &AgentId) -> String {
+    format!("{}.yaml", agent.namespace)
 }
 
-fn cannot(what: &str, path: &Path, error: &dyn std::error::Error) -> CommandError {
-    CommandError::Usage(format!("cannot {what} {}: {}", path.display(), with_causes(error)))
+fn read(folder: &Folder, cluster: &str, name: &str) -> Result<Option<Vec<u8>>, CommandError> {
+    match folder.folder(cluster.as_ref()).map_err(usage)? {
+        Some(cluster) => cluster.read(name.as_ref()).map_err(usage),
+        None => Ok(None),
+    }
+}
+
+/// Removes the files that an earlier run wrote and that are not among those that are known; returns how many. Looks only as
+/// deep as files are written.
+fn remove_stale(folder: &Folder, known: &BTreeSet<(OsString, OsString)>) -> Result<usize, CommandError> {
+    let mut removed = 0;
+    for cluster in folder.names().map_err(usage)? {
+        let inside = match folder.folder(&cluster) {
+            Ok(Some(inside)) => inside,
+            // A file, or a link: nothing that was written here.
+            Ok(None) | Err(OutputError::Link { .. } | OutputError::NotAFolder { .. }) => continue,
+            Err(error) => return Err(usage(error)),
+        };
+        let before = removed;
+        for name in inside.names().map_err(usage)? {
+            let ours = || inside.read(&name).ok().flatten().is_some_and(|bytes| bytes.starts_with(HEADER.as_bytes()));
+            if !known.contains(&(cluster.clone(), name.clone())) && ours() {
+                inside.remove(&name).map_err(usage)?;
+                removed += 1;
+            }
+        }
+        if removed > before {
+            folder.remove_empty(&cluster);
+        }
+    }
+    Ok(removed)
 }
 
 /// Says which Secrets and ConfigMaps are not among what was rendered.

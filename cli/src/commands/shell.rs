@@ -3,10 +3,14 @@
 use std::path::PathBuf;
 
 use clap_complete::Shell;
+use clap_mangen::Man;
 use serde_json::Value;
 
-use super::{CommandError, Exit, PolicyTest, Terminal, command};
-use crate::report::json;
+use super::{CommandError, Exit, PolicyTest, Terminal, command, usage};
+use crate::{
+    output::{Folder, Trees},
+    report::json,
+};
 
 /// Arguments of `schema`.
 #[derive(Debug, clap::Args)]
@@ -84,11 +88,38 @@ pub(super) struct ManArgs {
 
 impl ManArgs {
     pub(super) fn run(&self, terminal: &mut Terminal<'_>) -> Result<Exit, CommandError> {
-        if !self.folder.is_dir() {
-            return Err(CommandError::Usage(format!("{} is no folder; make it first", self.folder.display())));
+        let Some(folder) = Folder::open(&self.folder, &Trees::of(&[])).map_err(usage)? else {
+            return Err(CommandError::Usage(format!(
+                "the folder {} does not exist; make it first",
+                self.folder.display()
+            )));
+        };
+        let pages = pages(command());
+        // Every place is looked at before the first is written.
+        for page in &pages {
+            folder.check(page.get_filename().as_ref()).map_err(usage)?;
         }
-        clap_mangen::generate_to(command(), &self.folder)?;
+        for page in &pages {
+            let mut text = Vec::new();
+            page.render(&mut text)?;
+            folder.write(page.get_filename().as_ref(), &text).map_err(usage)?;
+        }
         writeln!(terminal.err, "manual pages are in {}", self.folder.display())?;
         Ok(Exit::Fine)
     }
+}
+
+/// The page of a command and those of its subcommands.
+fn pages(command: clap::Command) -> Vec<Man> {
+    fn collect(command: &clap::Command, pages: &mut Vec<Man>) {
+        for subcommand in command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set()) {
+            collect(subcommand, pages);
+        }
+        pages.push(Man::new(command.clone()));
+    }
+    let mut command = command.disable_help_subcommand(true);
+    command.build();
+    let mut pages = Vec::new();
+    collect(&command, &mut pages);
+    pages
 }

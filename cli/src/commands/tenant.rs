@@ -1,4 +1,6 @@
-//! `sluicegate check --tenant`: a team's own repository, image by image and Flux object by Flux object.
+//! `sluicegate check --tenant`: a team's own repository, image by image, Flux object by Flux object, and chart by chart.
+
+mod charts;
 
 use std::path::PathBuf;
 
@@ -7,7 +9,7 @@ use sluicegate_crds::FluxConfig;
 use sluicegate_policy::{
     Answer, Facts, PolicyField, PolicySet, Question, Rule, Violation, ask,
     grammar::{ImagePattern, TenantName},
-    workload::{Reach, reaches},
+    workload::{CHART_FILES, Reach, reaches},
 };
 
 use super::{CommandError, Exit};
@@ -18,7 +20,7 @@ use crate::{
     },
     platform::{Platform, finding_span, policy_fields},
     progress::Progress,
-    report::{Checked, Decider, Finding, ObjectId, Outcome, Severity},
+    report::{Checked, Decider, Finding, ObjectId, Outcome, PassedOver, Severity},
 };
 
 /// Whose repository it is, and where it goes.
@@ -33,9 +35,10 @@ pub(super) struct JudgedTenant {
     pub(super) findings: Vec<Finding>,
     pub(super) objects: Vec<Checked>,
     pub(super) files: Vec<File>,
-    /// Images and sources that were asked about.
+    /// Images, sources and charts that were asked about.
     pub(super) checked: usize,
     pub(super) undetermined: bool,
+    pub(super) passed_over: Vec<PassedOver>,
 }
 
 /// Judges the files by the policies of the platform.
@@ -54,18 +57,26 @@ pub(super) fn judge(
             "no FluxPolicy in the files of --policies; name the platform repository".to_owned(),
         ));
     }
-    let options = Options { exclude: exclude.to_vec(), limits: Limits::default() };
+    let options = Options { exclude: exclude.to_vec(), limits: Limits::default(), also: &CHART_FILES };
     let paths = if paths.is_empty() { vec![PathBuf::from(".")] } else { paths.to_vec() };
     let set = files::collect(&paths, &options)?;
     let home = facts.home_of(&tenant).unwrap_or(tenant.as_str()).to_owned();
+    let roots = charts::Roots::of(&paths);
     let narrowing = narrowing(platform, &facts, &tenant, scope);
-    let judge =
-        Judge { tenant: &tenant, home: &home, scope, policies: &policies, facts: &facts, narrowing: &narrowing };
+    let judge = Judge {
+        tenant: &tenant,
+        home: &home,
+        scope,
+        policies: &policies,
+        facts: &facts,
+        narrowing: &narrowing,
+        roots: &roots,
+    };
     let bar = Progress::start(set.files.len(), "reading files", progress);
     let judged = files::for_each_parsed(&set.files, &options.limits, |file, _, documents| {
         bar.step();
         match documents {
-            Ok(documents) => judge.file(file.shown(), &documents),
+            Ok(documents) => judge.file(file, &documents),
             Err(error) => {
                 let rule = Rule::InvalidYaml;
                 let mut finding =
@@ -111,7 +122,21 @@ pub(super) fn judge(
             .collect();
         finding
     }));
-    Ok(JudgedTenant { findings, objects, files: set.files, checked, undetermined })
+    let passed_over = passed_over(&set.passed_over);
+    Ok(JudgedTenant { findings, objects, files: set.files, checked, undetermined, passed_over })
+}
+
+/// What was left out, for the summary.
+fn passed_over(left_out: &files::PassedOver) -> Vec<PassedOver> {
+    let files::PassedOver { helm_templates, linked_folders, packed_charts } = left_out;
+    [
+        ("folder of Helm templates", "folders of Helm templates", helm_templates.len()),
+        ("link to a folder", "links to folders", linked_folders.len()),
+        ("packed chart", "packed charts", packed_charts.len()),
+    ]
+    .into_iter()
+    .map(|(one, many, count)| PassedOver { reason: if count == 1 { one } else { many }.into(), count })
+    .collect()
 }
 
 /// The patterns with which the tenant's FluxConfigs narrow the images of a target: those of all of them together, and none
@@ -165,6 +190,7 @@ struct Judge<'a> {
     policies: &'a PolicySet,
     facts: &'a Facts,
     narrowing: &'a [ImagePattern],
+    roots: &'a charts::Roots,
 }
 
 #[derive(Default)]
@@ -176,11 +202,51 @@ struct JudgedFile {
     undetermined: bool,
 }
 
+impl JudgedFile {
+    /// Notes a tag, which hides a value.
+    fn tag(&mut self, shown: &str, place: Span) {
+        let rule = Rule::InvalidValue;
+        let message = "this tag makes another value of what is written here";
+        let mut finding = Finding::new(Severity::Error, rule.id(), rule.title(), shown, message);
+        finding.span = Some(finding_span(place));
+        finding.help.push("write the value as plain text, without a tag".to_owned());
+        self.findings.push((finding, Vec::new()));
+    }
+
+    /// Notes what is wrong with an object; what comes out for it then.
+    fn note(
+        &mut self,
+        (shown, document, base): (&str, &Document<'_>, &str),
+        id: &ObjectId,
+        (exit, violation): (Exit, Violation),
+        outcome: Outcome,
+    ) -> Outcome {
+        self.undetermined |= exit == Exit::CouldNotRun;
+        let rule = violation.rule;
+        let field = violation.field.into_owned();
+        let mut finding = Finding::new(Severity::Error, rule.id(), rule.title(), shown, violation.message);
+        finding.span = Some(finding_span(document.locate_nearest(&format!("{base}{field}")).place.highlight()));
+        finding.object = Some(id.clone());
+        finding.field = Some(field);
+        finding.value = violation.value;
+        finding.allowed = violation.allowed;
+        finding.help = violation.help;
+        finding.suggestion = violation.suggestion;
+        self.findings.push((finding, violation.decided_by));
+        match (exit, outcome) {
+            (Exit::CouldNotRun, Outcome::Admitted | Outcome::Undecided) => Outcome::Undecided,
+            _ => Outcome::Refused,
+        }
+    }
+}
+
 impl Judge<'_> {
-    fn file(&self, shown: &str, documents: &[Document<'_>]) -> JudgedFile {
+    fn file(&self, file: &File, documents: &[Document<'_>]) -> JudgedFile {
+        let shown = file.shown();
         let mut judged = JudgedFile::default();
         for document in documents {
             let root = document.root();
+            self.chart_file(file, document, &mut judged);
             // kustomize lets its own file go without version and kind.
             let kustomization =
                 shown.rsplit('/').next().is_some_and(|name| matches!(name, "kustomization.yaml" | "kustomization.yml"));
@@ -195,14 +261,7 @@ impl Judge<'_> {
                     }
                     self.objects(shown, document, "", object, &mut judged);
                 }
-                Err(place) => {
-                    let rule = Rule::InvalidValue;
-                    let message = "this tag makes another value of what is written here";
-                    let mut finding = Finding::new(Severity::Error, rule.id(), rule.title(), shown, message);
-                    finding.span = Some(finding_span(place));
-                    finding.help.push("write the value as plain text, without a tag".to_owned());
-                    judged.findings.push((finding, Vec::new()));
-                }
+                Err(place) => judged.tag(shown, place),
             }
         }
         judged
@@ -244,42 +303,27 @@ impl Judge<'_> {
             // What a source lacks is no image and no source of its own.
             judged.checked += usize::from(!matches!(reach, Reach::Bare { .. }));
             for (exit, mut violation) in self.violations(&reach) {
-                let field = match &reach {
-                    Reach::Image { field, .. } | Reach::Source { field, .. } | Reach::Bare { field, .. } => {
-                        field.clone()
-                    }
-                    Reach::Forbidden(violation) => violation.field.to_string(),
-                };
-                judged.undetermined |= exit == Exit::CouldNotRun;
-                outcome = match (exit, outcome) {
-                    (Exit::CouldNotRun, Outcome::Admitted | Outcome::Undecided) => Outcome::Undecided,
-                    _ => Outcome::Refused,
-                };
-                let deciders = std::mem::take(&mut violation.decided_by);
-                let rule = violation.rule;
-                let mut finding = Finding::new(Severity::Error, rule.id(), rule.title(), shown, violation.message);
-                finding.span = Some(finding_span(document.locate_nearest(&format!("{base}{field}")).place.highlight()));
-                finding.object = Some(id.clone());
-                finding.field = Some(field);
-                finding.value = violation.value;
-                finding.allowed = violation.allowed;
-                finding.help = violation.help;
-                finding.suggestion = violation.suggestion;
-                judged.findings.push((finding, deciders));
+                if let Reach::Image { field, .. } | Reach::Source { field, .. } | Reach::Bare { field, .. } = &reach {
+                    violation.field = field.clone().into();
+                }
+                outcome = judged.note((shown, document, base), &id, (exit, violation), outcome);
             }
         }
         let line = document.locate_nearest(base.trim_end_matches('.')).place.value.line as usize;
         judged.objects.push(Checked { object: id, path: shown.to_owned(), line, outcome });
     }
 
-    /// What is wrong, once, however many clusters say so.
     fn violations(&self, reach: &Reach) -> Vec<(Exit, Violation)> {
-        let question = match reach {
-            Reach::Forbidden(violation) => return vec![(Exit::Violations, (**violation).clone())],
-            Reach::Image { image, .. } => Question::Pull { image, narrowing: self.narrowing },
-            Reach::Source { url, kind, .. } => Question::Sync { url, kind: Some(*kind) },
-            Reach::Bare { lacks, .. } => Question::Bare { lacks: *lacks },
-        };
+        match reach {
+            Reach::Forbidden(violation) => vec![(Exit::Violations, (**violation).clone())],
+            Reach::Image { image, .. } => self.ask(Question::Pull { image, narrowing: self.narrowing }),
+            Reach::Source { url, kind, .. } => self.ask(Question::Sync { url, kind: Some(*kind) }),
+            Reach::Bare { lacks, .. } => self.ask(Question::Bare { lacks: *lacks }),
+        }
+    }
+
+    /// What is wrong, once, however many clusters say so.
+    fn ask(&self, question: Question<'_>) -> Vec<(Exit, Violation)> {
         let answers =
             ask(question, self.tenant, self.home, self.scope.cluster, self.scope.namespace, self.policies, self.facts);
         if answers.is_empty() {

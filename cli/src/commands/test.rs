@@ -215,7 +215,7 @@ impl Args {
         paths: &[PathBuf],
         terminal: &mut Terminal<'_>,
     ) -> Result<(Vec<(String, PolicyTest)>, usize), CommandError> {
-        let options = Options { exclude: self.context.exclude.clone(), limits: Limits::default() };
+        let options = Options { exclude: self.context.exclude.clone(), ..Options::default() };
         let set = files::collect(paths, &options)?;
         let read = files::for_each_parsed(&set.files, &options.limits, |file, _, documents| {
             let documents = documents.map_err(|error| format!("{}:{}: {error}", file.shown(), error.span.line))?;

@@ -5,7 +5,7 @@
 //! [`fold_parsed`] read and parse them in parallel and keep nothing but what the caller makes
 //! of each.
 //!
-//! In folders only `.yaml`, `.yml` and `.json` files count. Left out are what `.gitignore`
+//! In folders only `.yaml`, `.yml` and `.json` files count, and those of a chart that a caller asks for. Left out are what `.gitignore`
 //! files name (in a git checkout or not), hidden folders, the `templates` of Helm charts,
 //! which are not YAML, and links to folders: what they lead to is found where it is, or is
 //! none of this tree's business. Files whose name begins with a dot are read: `kubectl apply`
@@ -35,6 +35,9 @@ pub struct Options {
     pub exclude: Vec<String>,
     /// How large a file may be.
     pub limits: Limits,
+    /// Names of files that count where a `Chart.yaml` is beside them, such as `Chart.lock`: elsewhere other tools have files of
+    /// these names, which are not YAML.
+    pub also: &'static [&'static str],
 }
 
 /// A file to read.
@@ -70,6 +73,8 @@ pub struct PassedOver {
     pub helm_templates: Vec<String>,
     /// Links to folders.
     pub linked_folders: Vec<String>,
+    /// Archives in the folder `charts` of a Helm chart.
+    pub packed_charts: Vec<String>,
 }
 
 /// A path that could not be read.
@@ -298,7 +303,7 @@ pub fn collect(paths: &[PathBuf], options: &Options) -> Result<FileSet, CollectE
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => {
                 let real = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
-                walk(path, roots.len(), &exclude, &mut finds);
+                walk(path, roots.len(), (&exclude, options.also), &mut finds);
                 roots.push(Root { path, real });
             }
             Ok(metadata) => match refuse_special(&metadata, path) {
@@ -445,7 +450,8 @@ impl Finds {
         self.problems.sort_by(|a, b| a.file.cmp(&b.file));
         self.problems.dedup();
         set.problems = self.problems;
-        for list in [&mut self.passed_over.helm_templates, &mut self.passed_over.linked_folders] {
+        let PassedOver { helm_templates, linked_folders, packed_charts } = &mut self.passed_over;
+        for list in [helm_templates, linked_folders, packed_charts] {
             list.sort();
             list.dedup();
         }
@@ -474,7 +480,7 @@ impl Finds {
 }
 
 /// Finds the files below the folder `root`, which is the one of that number.
-fn walk(root: &Path, number: usize, exclude: &Arc<Gitignore>, finds: &mut Finds) {
+fn walk(root: &Path, number: usize, (exclude, also): (&Arc<Gitignore>, &'static [&'static str]), finds: &mut Finds) {
     let shared = Arc::new(Mutex::new(std::mem::take(finds)));
     let filter = {
         let shared = Arc::clone(&shared);
@@ -512,7 +518,7 @@ fn walk(root: &Path, number: usize, exclude: &Arc<Gitignore>, finds: &mut Finds)
         .run(|| {
             let shared = Arc::clone(&shared);
             Box::new(move |entry| {
-                look_at(entry, root, number, &shared);
+                look_at(entry, (root, number), also, &shared);
                 WalkState::Continue
             })
         });
@@ -524,7 +530,12 @@ fn lock(shared: &Mutex<Finds>) -> std::sync::MutexGuard<'_, Finds> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn look_at(entry: Result<DirEntry, ignore::Error>, root: &Path, number: usize, shared: &Mutex<Finds>) {
+fn look_at(
+    entry: Result<DirEntry, ignore::Error>,
+    (root, number): (&Path, usize),
+    also: &[&str],
+    shared: &Mutex<Finds>,
+) {
     let entry = match entry {
         Ok(entry) => entry,
         Err(error) => {
@@ -545,11 +556,15 @@ fn look_at(entry: Result<DirEntry, ignore::Error>, root: &Path, number: usize, s
     if kind.is_dir() {
         return;
     }
-    if kind.is_symlink() {
-        look_at_link(path, shared);
+    if is_packed_chart(path) {
+        lock(shared).passed_over.packed_charts.push(show(path));
         return;
     }
-    if !is_manifest(Path::new(entry.file_name())) {
+    if kind.is_symlink() {
+        look_at_link(path, also, shared);
+        return;
+    }
+    if !counts(path, also) {
         return;
     }
     if let Some(what) = special(kind) {
@@ -560,13 +575,13 @@ fn look_at(entry: Result<DirEntry, ignore::Error>, root: &Path, number: usize, s
     lock(shared).found.push(find);
 }
 
-fn look_at_link(path: &Path, shared: &Mutex<Finds>) {
+fn look_at_link(path: &Path, also: &[&str], shared: &Mutex<Finds>) {
     let target = fs::metadata(path);
     match target {
         Ok(metadata) if metadata.is_dir() => {
             lock(shared).passed_over.linked_folders.push(show(path));
         }
-        _ if !is_manifest(path) => {}
+        _ if !counts(path, also) => {}
         Ok(metadata) => match refuse_special(&metadata, path) {
             Some(kind) => lock(shared).problem(show(path), kind),
             None => match fs::canonicalize(path) {
@@ -598,6 +613,21 @@ fn path_of(error: &ignore::Error) -> Option<&Path> {
 
 fn is_manifest(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml" || extension == "json")
+}
+
+fn counts(path: &Path, also: &[&str]) -> bool {
+    is_manifest(path)
+        || (path.file_name().is_some_and(|name| also.iter().any(|also| name == *also))
+            && path.parent().is_some_and(|folder| folder.join("Chart.yaml").is_file()))
+}
+
+/// What Helm takes for a chart that was fetched before.
+fn is_packed_chart(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "tgz")
+        && path.parent().is_some_and(|folder| {
+            folder.file_name().is_some_and(|name| name == "charts")
+                && folder.parent().is_some_and(|chart| chart.join("Chart.yaml").is_file())
+        })
 }
 
 fn is_helm_templates(folder: &Path) -> bool {

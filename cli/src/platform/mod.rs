@@ -21,7 +21,7 @@ use sluicegate_policy::Labels;
 use crate::{
     manifest::{
         files::{self, CollectError, File, FileProblem, Options},
-        yaml::{Document, Limits, YamlError},
+        yaml::{Document, YamlError},
     },
     progress::Progress,
     report::{Finding, ObjectId, PassedOver, Severity},
@@ -129,7 +129,7 @@ impl Platform {
 
     /// As [`Platform::load`], with at most so many bytes of texts kept.
     fn load_keeping(request: &Request, most: usize) -> Result<Self, CollectError> {
-        let options = Options { exclude: request.exclude.clone(), limits: Limits::default() };
+        let options = Options { exclude: request.exclude.clone(), ..Options::default() };
         let judged = files::collect(&request.paths, &options)?;
         let context = files::collect(&request.context, &options)?;
         let mut platform = Self { files: judged.files, ..Self::default() };

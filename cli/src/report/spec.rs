@@ -1,13 +1,13 @@
 //! `--report FORMAT=FILE`: which reports to write, and where to.
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::model::Report;
 use super::{Sources, github, gitlab, json, junit, sarif};
+use crate::output::{FilePlace, OutputError, Trees};
 
 /// A form of report that `--report` knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -103,14 +103,25 @@ pub enum WriteError {
         /// The folder.
         file: PathBuf,
     },
-    /// The disk, rights, or a closed pipe.
-    #[error("cannot write the report {target}")]
-    Io {
-        /// The report's place.
-        target: Target,
-        /// What the system said.
-        source: io::Error,
-    },
+    /// A link, something else that is not a file, or what the system says.
+    #[error(transparent)]
+    Output(OutputError),
+    /// Standard output is closed.
+    #[error("cannot write the report to standard output")]
+    Stdout(#[source] io::Error),
+}
+
+impl WriteError {
+    fn of(error: OutputError) -> Self {
+        match error {
+            // The whole folder has to be made, not only its first component that is missing.
+            OutputError::NoFolder { file, .. } => {
+                Self::NoFolder { folder: file.parent().map(Path::to_owned).unwrap_or_default(), file }
+            }
+            OutputError::NotAFile { file, what: "a folder" } => Self::IsFolder { file },
+            error => Self::Output(error),
+        }
+    }
 }
 
 impl fmt::Display for Format {
@@ -193,17 +204,12 @@ impl ReportSpec {
     ///
     /// # Errors
     ///
-    /// [`WriteError::IsFolder`] and [`WriteError::NoFolder`].
-    pub fn check_place(&self) -> Result<(), WriteError> {
-        let Target::File(file) = &self.target else { return Ok(()) };
-        if file.is_dir() {
-            return Err(WriteError::IsFolder { file: file.clone() });
+    /// See [`WriteError`].
+    pub fn check_place(&self, trees: &Trees) -> Result<(), WriteError> {
+        match &self.target {
+            Target::Stdout => Ok(()),
+            Target::File(file) => FilePlace::open(file, trees).map(drop).map_err(WriteError::of),
         }
-        let folder = folder_of(file);
-        if folder.is_dir() {
-            return Ok(());
-        }
-        Err(WriteError::NoFolder { folder: folder.to_owned(), file: file.clone() })
     }
 
     /// Writes `report`, to `stdout` or so that its file is either the old one or the whole new one.
@@ -211,43 +217,21 @@ impl ReportSpec {
     /// # Errors
     ///
     /// See [`WriteError`].
-    pub fn write(&self, report: &Report, sources: &Sources<'_>, stdout: &mut impl Write) -> Result<(), WriteError> {
-        let io_error = |source| WriteError::Io { target: self.target.clone(), source };
-        let file = match &self.target {
+    pub fn write(
+        &self,
+        report: &Report,
+        sources: &Sources<'_>,
+        trees: &Trees,
+        stdout: &mut impl Write,
+    ) -> Result<(), WriteError> {
+        match &self.target {
             Target::Stdout => {
-                self.write_to(report, sources, stdout).map_err(io_error)?;
-                return stdout.flush().map_err(io_error);
+                self.write_to(report, sources, stdout).and_then(|()| stdout.flush()).map_err(WriteError::Stdout)
             }
-            Target::File(file) => file,
-        };
-        let existing = fs::metadata(file).ok();
-        if existing.as_ref().is_some_and(fs::Metadata::is_dir) {
-            return Err(WriteError::IsFolder { file: file.clone() });
+            Target::File(file) => FilePlace::open(file, trees)
+                .and_then(|place| place.write_with(|mut out| self.write_to(report, sources, &mut out)))
+                .map_err(WriteError::of),
         }
-        // A device or a pipe is written to, never replaced.
-        if existing.as_ref().is_some_and(|existing| !existing.is_file()) {
-            let opened = File::options().write(true).open(file).map_err(io_error)?;
-            return self.write_buffered(report, sources, &opened).map_err(io_error);
-        }
-        // Behind a link, what it points to is replaced, not the link.
-        let place = match existing {
-            Some(_) => fs::canonicalize(file).map_err(io_error)?,
-            None => file.clone(),
-        };
-        let folder = folder_of(&place);
-        if !folder.is_dir() {
-            return Err(WriteError::NoFolder { folder: folder.to_owned(), file: file.clone() });
-        }
-        let new = temporary_in(folder).map_err(io_error)?;
-        self.write_buffered(report, sources, new.as_file()).map_err(io_error)?;
-        new.persist(&place).map_err(|error| io_error(error.error))?;
-        Ok(())
-    }
-
-    fn write_buffered(&self, report: &Report, sources: &Sources<'_>, file: &File) -> io::Result<()> {
-        let mut out = BufWriter::new(file);
-        self.write_to(report, sources, &mut out)?;
-        out.flush()
     }
 
     fn write_to(&self, report: &Report, sources: &Sources<'_>, out: &mut impl Write) -> io::Result<()> {
@@ -259,24 +243,4 @@ impl ReportSpec {
             Format::Github => github::write(report, out),
         }
     }
-}
-
-fn folder_of(file: &Path) -> &Path {
-    match file.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    }
-}
-
-/// A file that the umask decides on, as for any other output: CI systems collect reports as another
-/// user.
-fn temporary_in(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".sluicegate-report-");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    builder.tempfile_in(folder)
 }

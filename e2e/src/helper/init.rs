@@ -12,7 +12,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::sethostname;
 
 use crate::error::{Context, Result};
-use crate::network::{NODE_ADDRESS, NODE_LINK, NODE_NAME, SERVICE_CIDR};
+use crate::network::{ELSEWHERE_ADDRESS, NODE_ADDRESS, NODE_LINK, NODE_NAME, SERVICE_CIDR};
 use crate::programs::run_logged;
 
 /// Folders that programs write to by default. Each cluster gets an empty one of its own, so that two clusters, and the
@@ -66,7 +66,9 @@ fn set_up_network() -> Result<()> {
     ip("link set lo up")?;
     // The kernel has no dummy links; a bridge without ports holds an address as well.
     ip(&format!("link add {NODE_LINK} type bridge"))?;
-    ip(&format!("address add {NODE_ADDRESS}/32 dev {NODE_LINK}"))?;
+    for address in [NODE_ADDRESS, ELSEWHERE_ADDRESS] {
+        ip(&format!("address add {address}/32 dev {NODE_LINK}"))?;
+    }
     ip(&format!("link set {NODE_LINK} up"))?;
     // The API server calls webhooks by their Services. kube-proxy rewrites such an address on its way out, for which there has to
     // be a way: without a route there is none.

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use sluicegate_e2e::Error;
 use sluicegate_e2e::error::Result;
-use sluicegate_e2e::network::NODE_ADDRESS;
+use sluicegate_e2e::network::{ELSEWHERE_ADDRESS, NODE_ADDRESS};
 use sluicegate_e2e::suite::git::{Entry, Repository};
+use sluicegate_e2e::suite::helm::{self, Chart};
 use sluicegate_e2e::suite::{User, create_as};
 use tokio::sync::RwLock;
 
@@ -29,10 +30,15 @@ struct Prison {
 }
 
 fn attempt(name: &str, placement: &str, body: impl AsyncFnOnce(&Prison) -> Result<()>) {
+    attempt_with(name, json!({"placement": placement}), body);
+}
+
+/// An attempt against an agent with these settings.
+fn attempt_with(name: &str, agent: Value, body: impl AsyncFnOnce(&Prison) -> Result<()>) {
     on_node(name, async |platform| {
         let _alone = PLATFORM_FLUX.read().await;
         let team = platform.tenant("team").await?;
-        platform.policy("teams", &[&team], json!({"agent": {"placement": placement}})).await?;
+        platform.policy("teams", &[&team], json!({"agent": agent})).await?;
         let victim = platform.space.namespace("victim").await?;
         platform.space.apply(secret(&victim, "treasure", json!({"password": "s3cret"}))).await?;
         body(&Prison { platform, team, victim }).await
@@ -172,7 +178,7 @@ fn refusal<T>(result: Result<T>) -> String {
     }
 }
 
-/// A server of the tenant's own on the node's address: it hears who comes, and answers everybody the same.
+/// A server of the tenant's own on an address of the node: it hears who comes, and answers everybody the same.
 struct Trap {
     url: String,
     heard: Arc<Mutex<Vec<String>>>,
@@ -180,7 +186,11 @@ struct Trap {
 
 impl Trap {
     fn open(platform: &Platform, answer: String) -> Result<Trap> {
-        let socket = platform.cluster.listen(0)?;
+        Trap::open_at(platform, NODE_ADDRESS, answer)
+    }
+
+    fn open_at(platform: &Platform, address: &str, answer: String) -> Result<Trap> {
+        let socket = platform.cluster.listen_at(address, 0)?;
         let port = socket.local_addr().expect("an address").port();
         let heard: Arc<Mutex<Vec<String>>> = Arc::default();
         let record = heard.clone();
@@ -194,7 +204,7 @@ impl Trap {
                 let _ = connection.write_all(head.as_bytes()).and_then(|()| connection.write_all(answer.as_bytes()));
             }
         });
-        Ok(Trap { url: format!("http://{NODE_ADDRESS}:{port}"), heard })
+        Ok(Trap { url: format!("http://{address}:{port}"), heard })
     }
 
     fn heard(&self) -> Vec<String> {
@@ -391,7 +401,7 @@ fn a_chart_cannot_look_up_the_platform_s_secrets() {
 }
 
 #[test]
-fn only_the_guard_stops_a_chart_s_dependency_from_elsewhere() {
+fn only_limits_of_egress_stop_a_chart_s_dependency_from_elsewhere() {
     attempt("out-dependency", "Isolated", async |prison| {
         let trap = Trap::open(&prison.platform, "apiVersion: v1\nentries: {}\n".into())?;
         let chart = format!(
@@ -406,9 +416,75 @@ fn only_the_guard_stops_a_chart_s_dependency_from_elsewhere() {
             .await?;
         let said = prison.team.fails("out", START, &["evil"]).await?;
         println!("out-dependency: {said}");
-        // Today source-controller asks whoever the chart names; nothing at admission sees inside of a chart either, so what
-        // stops it is egress of source-controller bounded to known servers.
-        assert!(!trap.heard().is_empty(), "it is stopped now: make this a test of what stops it");
+        // Nothing at admission sees inside of a chart. Without `agent.egress` source-controller asks the server that it names.
+        assert!(!trap.heard().is_empty(), "it is stopped without limits: say in the threat model by what");
+        Ok(())
+    });
+}
+
+#[test]
+fn with_limits_of_egress_a_chart_s_dependency_comes_from_the_blocks_of_policy_only() {
+    let agent = json!({"placement": "Isolated", "egress": {"cidrs": [format!("{NODE_ADDRESS}/32")]}});
+    attempt_with("out-egress", agent, async |prison| {
+        let team = &prison.team;
+        let template = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: from-library}\n";
+        let library = Chart::package("library", "0.1.0", &[("values.yaml", "{}\n"), ("templates/map.yaml", template)])?;
+        let allowed = helm::publish(&prison.platform.cluster, &team.name, &[library])?;
+        let deliver = async |name: &str, dependency: &str, url: &str| {
+            let chart = format!(
+                "apiVersion: v2\nname: {name}\nversion: 0.1.0\ndependencies:\n- {{name: {dependency}, version: 0.1.0, repository: \"{url}\"}}\n"
+            );
+            let repository = team.repository(name, &[("chart/Chart.yaml", &chart), ("chart/values.yaml", "{}\n")])?;
+            team.config(name, json!({"source": {"url": repository.https_url()}, "path": "chart", "chart": {}})).await
+        };
+        deliver("in", "library", &allowed).await?;
+        team.reaches("in", "Ready", "True", START).await?;
+        let map = prison.platform.space.get("v1", "ConfigMap", &team.target(), "from-library").await?;
+        assert!(map.is_some(), "an allowed dependency is fetched and deployed");
+
+        let trap = Trap::open_at(&prison.platform, ELSEWHERE_ADDRESS, "apiVersion: v1\nentries: {}\n".into())?;
+        deliver("out", "evil", &trap.url).await?;
+        let said = team.fails("out", START, &["evil"]).await?;
+        println!("out-egress: {said}");
+        assert_eq!(trap.heard(), [""; 0], "nobody asked the server that is in no block");
+
+        // An index that is allowed names the archive of a chart at another server.
+        let entry = json!({"apiVersion": "v2", "name": "away", "version": "0.1.0", "urls": [format!("{}/away-0.1.0.tgz", trap.url)]});
+        let index = json!({"apiVersion": "v1", "entries": {"away": [entry]}});
+        let folder = prison.platform.cluster.layout().path("charts").join(format!("{}-away", team.name));
+        std::fs::create_dir_all(&folder)
+            .and_then(|()| std::fs::write(folder.join("index.yaml"), index.to_string()))
+            .expect("an index");
+        deliver("away", "away", &format!("{allowed}-away")).await?;
+        let said = team.fails("away", START, &["away"]).await?;
+        println!("out-egress: {said}");
+        assert_eq!(trap.heard(), [""; 0], "nor for an archive");
+        Ok(())
+    });
+}
+
+#[test]
+fn by_a_proxy_agents_ask_it_and_nobody_else() {
+    on_node("out-proxy", async |platform| {
+        let _alone = PLATFORM_FLUX.read().await;
+        let proxy = Trap::open_at(&platform, ELSEWHERE_ADDRESS, "no".into())?;
+        let team = platform.tenant("team").await?;
+        let egress = json!({"cidrs": [format!("{ELSEWHERE_ADDRESS}/32")], "proxy": {"url": proxy.url}});
+        platform.policy("teams", &[&team], json!({"agent": {"placement": "Isolated", "egress": egress}})).await?;
+        let repository = team.repository("out", &[("app.yaml", &config_map("out", "x"))])?;
+        team.config("out", json!({"source": {"url": repository.https_url()}})).await?;
+        // A proxy is asked for a host: that is where it can refuse.
+        let asked = proxy.hears(&platform, "CONNECT git.sluicegate.test:443").await?;
+        println!("out-proxy: {}", asked.lines().next().unwrap_or_default());
+        let said = team.fails("out", START, &["git.sluicegate.test"]).await?;
+        println!("out-proxy: {said}");
+        // API servers and the agent's own services are not asked for there.
+        let others: Vec<String> = proxy
+            .heard()
+            .into_iter()
+            .filter(|request| !request.starts_with("CONNECT git.sluicegate.test:443 "))
+            .collect();
+        assert_eq!(others, [""; 0]);
         Ok(())
     });
 }

@@ -20,7 +20,7 @@ mod workloads;
 use std::{collections::BTreeSet, fmt, net::SocketAddr};
 
 use sluicegate_crds::Placement;
-use sluicegate_policy::{Admitted, verdict::Resolved};
+use sluicegate_policy::{Admitted, egress::NoMeeting, verdict::Resolved};
 
 use crate::{
     flux::releases::{self, Release, ReleaseError},
@@ -230,6 +230,16 @@ pub enum RenderError {
         /// The limit.
         limit: String,
     },
+    /// Tenants of one pool have limits of egress that do not go together.
+    #[error("{first} and {second} are for tenants of one pool, whose controllers are under both")]
+    Egress {
+        /// The field, with the first policy that it is of.
+        first: String,
+        /// The same of another policy.
+        second: String,
+        /// Why they do not go together.
+        source: NoMeeting,
+    },
     /// Nobody has said where the API servers are, and without them no controller may reach one.
     #[error("no address of an API server of cluster {cluster} is known")]
     NoApiServer {
@@ -300,7 +310,7 @@ pub fn render(agent: &AgentId, members: &[Member<'_>], site: &Site) -> Result<Re
     let mut output = Output::new(agent);
     namespaces::render(&settings, &items, &mut output)?;
     network::render(&settings, site, &mut output);
-    workloads::render(&settings, &mut output);
+    workloads::render(&settings, site, &mut output);
     for item in &items {
         let source = source::render(item, &mut output);
         delivery::render(item, &source, &items, &mut output);

@@ -1,12 +1,17 @@
 //! Who an agent's pods talk to. Nothing but the agent's pods is selected: its namespace may be the team's own.
 //!
 //! What applies a team's manifests reaches the API server and the agent's own controllers only. Flux' `--no-remote-bases` does
-//! not keep a kustomization from fetching plain files from any host; this does.
+//! not keep a kustomization from fetching plain files from any host; this does. What fetches, scans, pushes and notifies reaches
+//! what `agent.egress` of the policies says, and anything but link-local addresses where none says.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
 use serde_json::{Value, json};
 use sluicegate_crds::AgentComponent;
+use sluicegate_policy::{
+    egress::{EgressPlan, LINK_LOCAL, link_local_in},
+    grammar::Cidr,
+};
 
 use super::{Site, output::Output, settings::Settings};
 use crate::{
@@ -16,8 +21,12 @@ use crate::{
 
 /// Label of namespaces whose pods may read the agents' metrics.
 const METRICS_LABEL: &str = "sluicegate.dev/metrics";
-/// Addresses that are of the node only, such as a cloud's credentials for the machine.
-const LINK_LOCAL: [(&str, &str); 2] = [("0.0.0.0/0", "169.254.0.0/16"), ("::/0", "fe80::/10")];
+/// Every address, IPv4 and IPv6.
+const EVERYWHERE: [&str; 2] = ["0.0.0.0/0", "::/0"];
+/// Where a cluster's DNS usually is.
+const DNS_NAMESPACE: &str = "kube-system";
+/// Label with its own name that every namespace has.
+const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 pub(super) fn render(settings: &Settings<'_>, site: &Site, output: &mut Output<'_>) {
     let controllers: Vec<&Controller> =
@@ -29,7 +38,7 @@ pub(super) fn render(settings: &Settings<'_>, site: &Site, output: &mut Output<'
     output.add(Kind::NetworkPolicy, "sluicegate-deny", &Owner::Agent, deny);
     for controller in &controllers {
         let spec = json!({
-            "egress": egress(controller, &controllers, settings.remote_bases, site),
+            "egress": egress(controller, &controllers, settings, site),
             "ingress": ingress(controller, &controllers),
             "podSelector": {"matchLabels": {CONTROLLER_LABEL: controller.name, PART_OF_LABEL: AGENT_PODS}},
             "policyTypes": ["Egress", "Ingress"],
@@ -38,13 +47,18 @@ pub(super) fn render(settings: &Settings<'_>, site: &Site, output: &mut Output<'
     }
 }
 
-fn egress(controller: &Controller, all: &[&Controller], remote_bases: bool, site: &Site) -> Vec<Value> {
+fn egress(controller: &Controller, all: &[&Controller], settings: &Settings<'_>, site: &Site) -> Vec<Value> {
     let mut rules = api_servers(site);
-    // Of a pod, or of a cache on the node. Not of any address: somebody else's port 53 need not answer with DNS.
+    let reaches_out = settings.reaches_out(controller);
+    let limits = settings.egress.as_ref().filter(|_| reaches_out);
+    // Of a pod, or of a cache on the node. Not of any address: somebody else's port 53 need not answer with DNS. Where servers
+    // are limited, a pod of a team is not one by listening there.
     let dns = [("UDP", 53), ("TCP", 53)];
+    let answering = if limits.is_some() { namespace(DNS_NAMESPACE) } else { json!({"namespaceSelector": {}}) };
+    let to = [answering].into_iter().chain(LINK_LOCAL.map(|range| json!({"ipBlock": {"cidr": range}})));
     rules.push(json!({
         "ports": dns.map(|(protocol, port)| json!({"port": port, "protocol": protocol})),
-        "to": [{"namespaceSelector": {}}, {"ipBlock": {"cidr": LINK_LOCAL[0].1}}, {"ipBlock": {"cidr": LINK_LOCAL[1].1}}],
+        "to": to.collect::<Vec<_>>(),
     }));
     let served: Vec<Value> = all
         .iter()
@@ -57,13 +71,40 @@ fn egress(controller: &Controller, all: &[&Controller], remote_bases: bool, site
     if !served.is_empty() {
         rules.push(json!({"ports": [port(HTTP_PORT)], "to": served}));
     }
-    if controller.reaches_out || (remote_bases && controller.component == AgentComponent::Kustomize) {
-        let outside = LINK_LOCAL.map(|(all, except)| json!({"ipBlock": {"cidr": all, "except": [except]}}));
-        // For some network plugins pods are in no block of addresses.
-        let inside = json!({"namespaceSelector": {}});
-        rules.push(json!({"to": outside.into_iter().chain([inside]).collect::<Vec<_>>()}));
+    if reaches_out {
+        let to = match limits {
+            Some(plan) => limited(plan),
+            None => {
+                let outside = EVERYWHERE.iter().filter_map(|all| Cidr::parse(all).ok()).map(|all| block(&all));
+                // For some network plugins pods are in no block of addresses.
+                outside.chain([json!({"namespaceSelector": {}})]).collect()
+            }
+        };
+        // A rule without peers would be one for every peer.
+        if !to.is_empty() {
+            rules.push(json!({"to": to}));
+        }
     }
     rules
+}
+
+/// The peers that policies allow.
+fn limited(plan: &EgressPlan) -> Vec<Value> {
+    let namespaces = plan.namespaces.iter().map(|name| namespace(name));
+    plan.blocks.iter().map(block).chain(namespaces).collect()
+}
+
+/// A block of addresses without the link-local ones in it.
+fn block(block: &Cidr) -> Value {
+    match link_local_in(block) {
+        Some(except) => json!({"ipBlock": {"cidr": block.to_string(), "except": [except.to_string()]}}),
+        None => json!({"ipBlock": {"cidr": block.to_string()}}),
+    }
+}
+
+/// All pods of a namespace.
+fn namespace(name: &str) -> Value {
+    json!({"namespaceSelector": {"matchLabels": {NAME_LABEL: name}}})
 }
 
 fn api_servers(site: &Site) -> Vec<Value> {

@@ -3,11 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sluicegate_crds::{AgentComponent, AgentResources, Placement, Scheduling};
-use sluicegate_policy::{Origin, verdict::Resolved};
+use sluicegate_policy::{Origin, egress::EgressPlan, verdict::Resolved};
 
 use super::{RenderError, Site};
 use crate::{
-    flux::releases::{self, Release, ReleaseError},
+    flux::{
+        controllers::Controller,
+        releases::{self, Release, ReleaseError},
+    },
     quantity::Quantity,
 };
 
@@ -22,6 +25,8 @@ pub(super) struct Settings<'a> {
     pub(super) scheduling: Option<&'a Scheduling>,
     /// Some member may load bases from elsewhere.
     pub(super) remote_bases: bool,
+    /// Where controllers that reach out may connect to; anywhere but link-local addresses where no member's policy says.
+    pub(super) egress: Option<EgressPlan>,
 }
 
 /// Quantities by name.
@@ -49,6 +54,7 @@ impl<'a> Settings<'a> {
             image_registry: &first.terms.standing.agent.image_registry.value,
             scheduling: first.terms.standing.agent.scheduling.as_ref().map(|field| &field.value),
             remote_bases: false,
+            egress: egress(members)?,
         };
         for member in members {
             combined.components.extend(components(member));
@@ -63,6 +69,27 @@ impl<'a> Settings<'a> {
         }
         Ok(Some(combined))
     }
+
+    /// Whether a controller connects to more than the API servers and the agent.
+    pub(super) fn reaches_out(&self, controller: &Controller) -> bool {
+        controller.reaches_out || (self.remote_bases && controller.component == AgentComponent::Kustomize)
+    }
+}
+
+/// What all members' policies allow: a limit for one of them is one for their controllers.
+fn egress(members: &[&Resolved]) -> Result<Option<EgressPlan>, RenderError> {
+    let mut met: Option<(EgressPlan, String)> = None;
+    for field in members.iter().filter_map(|member| member.terms.standing.agent.egress.as_ref()) {
+        let said = place("agent.egress", &field.origin);
+        met = Some(match met {
+            None => (field.value.clone(), said),
+            Some((plan, first)) => match plan.meet(&field.value) {
+                Ok(plan) => (plan, first),
+                Err(source) => return Err(RenderError::Egress { first, second: said, source }),
+            },
+        });
+    }
+    Ok(met.map(|(plan, _)| plan))
 }
 
 fn release(member: &Resolved, site: &Site) -> Result<&'static Release, RenderError> {

@@ -1,11 +1,13 @@
 //! Deployments and Services of an agent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 use sluicegate_crds::{AgentComponent, Scheduling};
+use sluicegate_policy::egress::ProxyPlan;
 
 use super::{
+    Site,
     names::NOBODY,
     output::{Output, fields},
     settings::{Resources, Settings},
@@ -16,7 +18,7 @@ use crate::{
     quantity::Quantity,
 };
 
-pub(super) fn render(settings: &Settings<'_>, output: &mut Output<'_>) {
+pub(super) fn render(settings: &Settings<'_>, site: &Site, output: &mut Output<'_>) {
     for component in &settings.components {
         let controller = Controller::of(*component);
         let labels = json!({CONTROLLER_LABEL: controller.name, PART_OF_LABEL: AGENT_PODS});
@@ -32,13 +34,13 @@ pub(super) fn render(settings: &Settings<'_>, output: &mut Output<'_>) {
             "selector": {"matchLabels": labels},
             // Two of one controller would work on the same files and the same objects.
             "strategy": {"type": "Recreate"},
-            "template": {"metadata": {"labels": labels}, "spec": pod(controller, settings)},
+            "template": {"metadata": {"labels": labels}, "spec": pod(controller, settings, site)},
         });
         output.add(Kind::Deployment, controller.name, &Owner::Agent, json!({"spec": spec}));
     }
 }
 
-fn pod(controller: &Controller, settings: &Settings<'_>) -> Value {
+fn pod(controller: &Controller, settings: &Settings<'_>, site: &Site) -> Value {
     let mut volumes = vec![json!({"emptyDir": {}, "name": "temp"})];
     if controller.data {
         volumes.insert(0, json!({"emptyDir": {}, "name": "data"}));
@@ -48,7 +50,7 @@ fn pod(controller: &Controller, settings: &Settings<'_>) -> Value {
         settings.scheduling.cloned().unwrap_or_default();
     node_selector.extend(wanted);
     fields([
-        ("containers", Some(json!([container(controller, settings)]))),
+        ("containers", Some(json!([container(controller, settings, site)]))),
         ("nodeSelector", Some(json!(node_selector))),
         ("priorityClassName", priority_class_name.map(Value::from)),
         ("securityContext", Some(json!({"fsGroup": 1337}))),
@@ -59,7 +61,7 @@ fn pod(controller: &Controller, settings: &Settings<'_>) -> Value {
     ])
 }
 
-fn container(controller: &Controller, settings: &Settings<'_>) -> Value {
+fn container(controller: &Controller, settings: &Settings<'_>, site: &Site) -> Value {
     let image =
         format!("{}/{}:{}", settings.image_registry, controller.name, settings.release.tag(controller.component));
     let mut mounts = vec![json!({"mountPath": "/tmp", "name": "temp"})];
@@ -72,12 +74,15 @@ fn container(controller: &Controller, settings: &Settings<'_>) -> Value {
     // References are owned as a whole, with what the API server fills in.
     let namespace = json!({"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}});
     let limit = json!({"resourceFieldRef": {"containerName": "manager", "divisor": "0", "resource": "limits.memory"}});
+    let mut env = vec![
+        json!({"name": "RUNTIME_NAMESPACE", "valueFrom": namespace}),
+        json!({"name": "GOMEMLIMIT", "valueFrom": limit}),
+    ];
+    let proxy = settings.egress.as_ref().and_then(|egress| egress.proxy.as_ref());
+    env.extend(proxy.filter(|_| settings.reaches_out(controller)).into_iter().flat_map(|proxy| proxied(proxy, site)));
     json!({
         "args": args(controller, settings),
-        "env": [
-            {"name": "RUNTIME_NAMESPACE", "valueFrom": namespace},
-            {"name": "GOMEMLIMIT", "valueFrom": limit},
-        ],
+        "env": env,
         "image": image,
         "livenessProbe": probe("/healthz", "healthz"),
         "name": "manager",
@@ -96,6 +101,24 @@ fn container(controller: &Controller, settings: &Settings<'_>) -> Value {
         },
         "volumeMounts": mounts,
     })
+}
+
+/// Services of the cluster: as `host.namespace.svc`, in full, and in full with the dot of the root, which the controllers write.
+const IN_CLUSTER: [&str; 4] = [".cluster.local", ".cluster.local.", ".svc", ".svc."];
+
+/// What makes a program connect by a proxy. Its API server is reached by address, and what is in the cluster by name.
+fn proxied(proxy: &ProxyPlan, site: &Site) -> [Value; 3] {
+    let servers: BTreeSet<String> = site.api_servers.iter().map(|server| server.ip().to_string()).collect();
+    let without: Vec<&str> = IN_CLUSTER
+        .into_iter()
+        .chain(servers.iter().map(String::as_str))
+        .chain(proxy.no_proxy.iter().map(String::as_str))
+        .collect();
+    [
+        json!({"name": "HTTPS_PROXY", "value": proxy.url}),
+        json!({"name": "HTTP_PROXY", "value": proxy.url}),
+        json!({"name": "NO_PROXY", "value": without.join(",")}),
+    ]
 }
 
 fn args(controller: &Controller, settings: &Settings<'_>) -> Vec<String> {

@@ -163,6 +163,110 @@ fn remote_bases_open_the_way_out_for_kustomize_only() {
     );
 }
 
+/// What a controller's NetworkPolicy lets it connect to, rule by rule.
+fn egress_of(rendered: &Rendered, controller: &str) -> Vec<Value> {
+    let name = format!("sluicegate-{controller}");
+    let policy = rendered.objects.iter().find(|o| o.key.kind == Kind::NetworkPolicy && o.key.name == name);
+    policy.unwrap().manifest["spec"]["egress"].as_array().unwrap().clone()
+}
+
+const EVERYTHING: &str = "\n  notify: [{channel: chat}]\n  imageUpdates: {images: [{name: app, image: registry.example.com/shop/app, policy: {semver: {range: 1.x}}}]}";
+
+#[test]
+fn controllers_that_reach_out_reach_the_blocks_of_policy_and_nothing_else() {
+    let limits = "egress: {cidrs: [198.51.100.0/24, 168.0.0.0/6, \"2001:db8::/32\"], namespaces: [git]}";
+    let world = World::new().policy(&format!(
+        "  tenants: {{names: [shop]}}\n  features: {{remoteBases: true}}\n  agent: {{components: [source, kustomize, helm, notification, image-reflector, image-automation, source-watcher], {limits}}}"
+    ));
+    let configs = config("shop/app", &format!("  source: {{url: https://git.example.com/shop/app}}{EVERYTHING}"));
+    let (_, rendered) = world.agent(&(configs + &config("shop/redis", CHART)));
+    let all = controllers(&rendered);
+    assert_eq!(all.len(), 7);
+    let name = |name: &str| json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}});
+    let block = |cidr: &str| json!({"ipBlock": {"cidr": cidr}});
+    let out = json!({"to": [
+        {"ipBlock": {"cidr": "168.0.0.0/6", "except": ["169.254.0.0/16"]}},
+        block("198.51.100.0/24"),
+        block("2001:db8::/32"),
+        name("git"),
+    ]});
+    for controller in all {
+        let rules = egress_of(&rendered, controller);
+        let reaches_out = !matches!(controller, "helm-controller" | "source-watcher");
+        assert_eq!(rules.contains(&out), reaches_out, "{controller}");
+        // No rule leads to all ports but this one, and none to every namespace or to every address.
+        for rule in rules.iter().filter(|rule| **rule != out) {
+            assert!(
+                rule.get("ports").is_some_and(|ports| !ports.as_array().unwrap().is_empty()),
+                "{controller}: {rule}"
+            );
+            let open = json!({"namespaceSelector": {}});
+            let peers = rule["to"].as_array().unwrap();
+            assert!(!peers.is_empty() && (!reaches_out || !peers.contains(&open)), "{controller}: {rule}");
+            assert!(!rule.to_string().contains("/0\""), "{controller}: {rule}");
+        }
+        let dns = rules.iter().find(|rule| rule["ports"][0]["port"] == 53).unwrap();
+        let answering = if reaches_out { name("kube-system") } else { json!({"namespaceSelector": {}}) };
+        assert_eq!(dns["to"], json!([answering, block("169.254.0.0/16"), block("fe80::/10")]), "{controller}");
+    }
+}
+
+#[test]
+fn a_proxy_is_told_to_controllers_that_reach_out_and_to_no_other() {
+    let proxy = "egress: {cidrs: [192.0.2.7/32], proxy: {url: \"http://proxy.example.com:3128\", noProxy: [git.example.com, 192.0.2.0/24]}}";
+    let world = World::new().policy(&format!("  tenants: {{names: [shop]}}\n  agent: {{{proxy}}}"));
+    let configs = config("shop/app", &format!("  source: {{url: https://git.example.com/shop/app}}{EVERYTHING}"));
+    let (_, rendered) = world.agent(&(configs + &config("shop/redis", CHART)));
+    let mut told = 0;
+    for controller in controllers(&rendered) {
+        let container = container(&rendered, controller);
+        let env = |name: &str| {
+            let mut all = container["env"].as_array().unwrap().iter();
+            all.find(|env| env["name"] == name).map(|env| env["value"].as_str().unwrap().to_owned())
+        };
+        if matches!(controller, "helm-controller" | "kustomize-controller") {
+            assert_eq!(env("HTTPS_PROXY").or(env("HTTP_PROXY")).or(env("NO_PROXY")), None, "{controller}");
+            continue;
+        }
+        told += 1;
+        for name in ["HTTPS_PROXY", "HTTP_PROXY"] {
+            assert_eq!(env(name).as_deref(), Some("http://proxy.example.com:3128"), "{controller}");
+        }
+        // Every API server by its address, and what is called in the cluster by its name.
+        let without = ".cluster.local,.cluster.local.,.svc,.svc.,10.96.0.1,192.0.2.10,192.0.2.0/24,git.example.com";
+        assert_eq!(env("NO_PROXY").as_deref(), Some(without), "{controller}");
+    }
+    assert_eq!(told, 4);
+    let quiet = World::new().agent(&smallest("shop/app")).1;
+    assert!(!container(&quiet, "source-controller").to_string().contains("PROXY"));
+}
+
+#[test]
+fn tenants_of_a_pool_get_what_all_of_their_policies_allow() {
+    let world = |b: &str| {
+        let world = World::new().policy(
+            "  tenants: {names: [pool-a]}\n  agent: {egress: {cidrs: [10.0.0.0/8, 192.0.2.0/24], namespaces: [git]}}",
+        );
+        if b.is_empty() {
+            world
+        } else {
+            world.policy(&format!("  tenants: {{names: [pool-b]}}\n  agent: {{egress: {b}}}"))
+        }
+    };
+    let both = smallest("pool-b/app") + &smallest("pool-a/app");
+    let out = |b: &str| egress_of(&world(b).agent(&both).1, "source-controller").last().unwrap().to_string();
+    // One of them has no limit of its own.
+    let all = out("");
+    assert!(all.contains("10.0.0.0/8") && all.contains("192.0.2.0/24") && all.contains("git"), "{all}");
+    let some = out("{cidrs: [10.1.0.0/16]}");
+    assert!(some.contains("10.1.0.0/16") && !some.contains("192.0.2") && !some.contains("git"), "{some}");
+    assert_eq!(
+        world("{cidrs: [203.0.113.0/24]}").refuses(&both),
+        "FluxPolicy/extra-3 spec.agent.egress and FluxPolicy/extra-4 spec.agent.egress are for tenants of one pool, whose \
+         controllers are under both: they have no block and no namespace in common"
+    );
+}
+
 #[test]
 fn a_quota_is_in_each_target_namespace_as_the_api_server_stores_it() {
     let quota = "  tenants: {names: [shop]}\n  quota: {pods: \"50\", requests.memory: 8192Mi}";

@@ -14,6 +14,7 @@
 
 use std::fmt;
 
+pub mod cidr;
 pub mod digest;
 pub mod duration;
 pub mod git;
@@ -23,10 +24,12 @@ pub mod name;
 pub mod path;
 pub mod pattern;
 pub mod placeholder;
+pub mod proxy;
 pub mod semver;
 pub mod template;
 pub mod url;
 
+pub use cidr::{Cidr, CidrReason};
 pub use digest::{Digest, DigestError};
 pub use duration::{DurationError, format_duration, parse_duration, parse_duration_with_days};
 pub use git::{CommitSha, GitBranch, GitError, GitTag};
@@ -37,6 +40,7 @@ pub use path::{PathError, RepoPath};
 pub(crate) use pattern::{Authority, Expanded, Path};
 pub use pattern::{Danger, ImagePattern, NamePattern, PatternError, PatternReason, UrlPattern};
 pub use placeholder::{BindingError, Bindings, Placeholder, PlaceholderReason};
+pub use proxy::{ProxyReason, ProxyUrl, is_no_proxy};
 pub use semver::{SemverError, SemverRange};
 pub use template::{Template, TemplateError};
 pub use url::{Scheme, SegmentReason, SourceUrl, UrlError, UrlReason};

@@ -1,9 +1,10 @@
 //! What reaches outside in objects that are no FluxConfigs: images in pods and pod templates of every kind, and Flux
 //! objects. It says what to ask; the answers are [`ask`](crate::ask)'s.
 //!
-//! Calls go one way: `walk` finds pods in any object while it is read, [`Pods`] keeps what they name, `flux` knows Flux objects.
+//! Calls go one way: `walk` finds pods in any object while it is read, [`Pods`] keeps what they name, `flux` knows Flux objects, `dependencies` the files of charts.
 //! They serve [`reaches`], for files, and the [`Evaluator`](crate::guard::Evaluator), for admission.
 
+mod dependencies;
 mod flux;
 mod pods;
 mod walk;
@@ -12,6 +13,7 @@ use serde_json::Value;
 use sluicegate_crds::SourceKind;
 
 pub use crate::flux_object::RECONCILER;
+pub use dependencies::{CHART_FILES, Dependency, dependencies};
 pub(crate) use flux::{CHART, FluxObject};
 pub use pods::Pods;
 use walk::{Named, walk};

@@ -31,7 +31,7 @@ fn each_field_comes_from_the_highest_priority_that_has_it() {
 
 #[test]
 fn equal_priority_and_different_values_is_an_error_that_names_both() {
-    let cases: [(&str, Value, Value); 15] = [
+    let cases: [(&str, Value, Value); 16] = [
         ("spec.defaults.cluster", json!({"cluster": "prod-us"}), json!({"cluster": "prod-us"})),
         ("spec.defaults.namespace", json!({"namespace": "${tenant}-x"}), json!({"namespace": "team-a"})),
         ("spec.defaults.ref", json!({"ref": {"tag": "v1"}}), json!({"source": {"ref": {"tag": "v1"}}})),
@@ -47,6 +47,7 @@ fn equal_priority_and_different_values_is_an_error_that_names_both() {
         ("spec.agent.placement", json!({"placement": "Pooled"}), Value::Null),
         ("spec.agent.concurrency", json!({"concurrency": 2}), Value::Null),
         ("spec.agent.version", json!({"version": "2.8.x"}), Value::Null),
+        ("spec.agent.egress", json!({"egress": {"cidrs": ["192.0.2.0/24"]}}), Value::Null),
     ];
     let base = World::new().with(json!({
         "defaults": {
@@ -55,7 +56,10 @@ fn equal_priority_and_different_values_is_an_error_that_names_both() {
         },
         "role": "role-a",
         "onViolation": "Suspend",
-        "agent": {"placement": "Isolated", "concurrency": 4, "version": "2.9.x"},
+        "agent": {
+                        "placement": "Isolated", "concurrency": 4, "version": "2.9.x",
+                        "egress": {"cidrs": ["192.0.2.0/24"], "namespaces": ["git"]},
+                    },
     }));
     base.accepts(json!({}));
     drop(base);
@@ -70,7 +74,10 @@ fn equal_priority_and_different_values_is_an_error_that_names_both() {
                     },
                     "role": "role-a",
                     "onViolation": "Suspend",
-                    "agent": {"placement": "Isolated", "concurrency": 4, "version": "2.9.x"},
+                    "agent": {
+                        "placement": "Isolated", "concurrency": 4, "version": "2.9.x",
+                        "egress": {"cidrs": ["192.0.2.0/24"], "namespaces": ["git"]},
+                    },
                 }))
                 .policy("second", json!({"priority": priority, key: value}))
         };

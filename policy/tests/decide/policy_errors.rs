@@ -62,6 +62,23 @@ fn a_text_that_cannot_become_a_name_is_an_error() {
         (json!({"agent": {"version": "newest"}}), "spec.agent.version"),
         (json!({"agent": {"imageRegistry": "fluxcd"}}), "spec.agent.imageRegistry"),
         (json!({"agent": {"imageRegistry": "ghcr.io/fluxcd:v1"}}), "spec.agent.imageRegistry"),
+        (json!({"agent": {"egress": {"cidrs": ["192.0.2.7/24"]}}}), "spec.agent.egress.cidrs[0]"),
+        (json!({"agent": {"egress": {"cidrs": ["192.0.2.0/24", "git.example.com"]}}}), "spec.agent.egress.cidrs[1]"),
+        (json!({"agent": {"egress": {"cidrs": ["169.254.169.254/32"]}}}), "spec.agent.egress.cidrs[0]"),
+        (json!({"agent": {"egress": {"cidrs": ["fe80::/64"]}}}), "spec.agent.egress.cidrs[0]"),
+        (json!({"agent": {"egress": {"namespaces": ["git-*"]}}}), "spec.agent.egress.namespaces[0]"),
+        (
+            json!({"agent": {"egress": {"cidrs": ["192.0.2.0/24"], "proxy": {"url": "http://u:p@proxy.example.com"}}}}),
+            "spec.agent.egress.proxy.url",
+        ),
+        (
+            json!({"agent": {"egress": {"cidrs": ["192.0.2.0/24"], "proxy": {"url": "http://198.51.100.1:3128"}}}}),
+            "spec.agent.egress.proxy.url",
+        ),
+        (
+            json!({"agent": {"egress": {"namespaces": ["egress"], "proxy": {"url": "http://squid.egress.svc:3128", "noProxy": ["a", "*"]}}}}),
+            "spec.agent.egress.proxy.noProxy[1]",
+        ),
         (json!({"role": "a/b"}), "spec.role"),
         (json!({"role": ""}), "spec.role"),
     ] {
@@ -71,6 +88,14 @@ fn a_text_that_cannot_become_a_name_is_an_error() {
         errors_of(json!({"agent": {"imageRegistry": "ghcr.io/fluxcd", "version": "2.9.x"}, "role": "system:x"})),
         []
     );
+    for egress in [
+        json!({"cidrs": ["0.0.0.0/0", "::/0"]}),
+        json!({"cidrs": ["192.0.2.0/24"], "proxy": {"url": "http://192.0.2.7:3128", "noProxy": [".example.com", "10.0.0.0/8"]}}),
+        json!({"cidrs": ["192.0.2.0/24"], "proxy": {"url": "http://proxy.example.com:3128"}}),
+        json!({"namespaces": ["egress"], "proxy": {"url": "http://10.96.7.7:3128"}}),
+    ] {
+        assert_eq!(errors_of(json!({"agent": {"egress": egress}})), []);
+    }
 }
 
 #[test]
@@ -81,6 +106,8 @@ fn what_is_missing_is_an_error() {
         (json!({"destinations": [{"clusters": ["*"], "namespaces": []}]}), "spec.destinations[0].namespaces"),
         (json!({"defaults": {"decryption": {"provider": "sops"}}}), "spec.defaults.decryption.secretRef"),
         (json!({"channels": [{"name": "x", "type": "slack"}]}), "spec.channels[0]"),
+        (json!({"agent": {"egress": {}}}), "spec.agent.egress"),
+        (json!({"agent": {"egress": {"proxy": {"url": "http://proxy.example.com:3128"}}}}), "spec.agent.egress"),
     ] {
         policy_error(patch, Rule::MissingField, field);
     }
@@ -135,6 +162,8 @@ fn a_selector_that_can_select_nothing_is_an_error() {
 fn lists_have_bounds() {
     let many: Vec<String> = (0..1001).map(|index| format!("registry.example.com/x{index}")).collect();
     policy_error(json!({"images": {"allow": many}}), Rule::OutOfBounds, "spec.images.allow");
+    let blocks: Vec<String> = (0..65).map(|index| format!("10.0.{index}.0/24")).collect();
+    policy_error(json!({"agent": {"egress": {"cidrs": blocks}}}), Rule::OutOfBounds, "spec.agent.egress.cidrs");
 }
 
 #[test]

@@ -3,11 +3,9 @@
 //! [`insert_fields`] finds where a person would have written the field (`insert`), writes
 //! it as its surroundings are written (`render`), and then reads the new text and compares:
 //! what it hands back is the old tree plus the fields, or an error and nothing changed.
-//! [`write_atomically`] puts a text into its file, whole or not at all.
 
 mod insert;
 mod render;
-mod write;
 
 use std::collections::BTreeMap;
 
@@ -15,8 +13,6 @@ use serde_json::Value as Json;
 
 use super::path::{self, Step};
 use super::yaml::{Document, Kind, Limits, Node, Place, Span, YamlError, parse};
-
-pub use write::{WriteError, write_atomically};
 
 /// A field to insert.
 #[derive(Debug, Clone, PartialEq)]
