@@ -37,6 +37,8 @@ const LOOK: Duration = Duration::from_secs(10);
 struct Connected {
     how: Fingerprint,
     flux_version: Option<String>,
+    /// Which cluster it is: the uid of its Namespace `kube-system`, which lives as long as the cluster.
+    uid: String,
 }
 
 /// Connects clusters as FluxClusters come and go, for ever.
@@ -54,9 +56,8 @@ pub async fn run(context: Arc<Context>, management: Connection, permit: Permit, 
             info!(cluster = id, "is not connected any more");
             connected.remove(&id);
             context.set_cluster(&id, Err(None));
-            context.metrics.forget_cluster(&id);
         }
-        for (id, cluster) in &clusters {
+        for (id, cluster) in oldest_first(&clusters) {
             let wanted = match Wanted::of(&context, cluster) {
                 Ok(wanted) => wanted,
                 Err(problem) => {
@@ -76,10 +77,12 @@ pub async fn run(context: Arc<Context>, management: Connection, permit: Permit, 
                 }
                 continue;
             }
-            match connect(&context, id, &wanted, &management, &permit).await {
-                Ok(runtime) => {
+            let others = connected.iter().filter(|(other, _)| *other != id);
+            let others: BTreeMap<&str, &str> = others.map(|(other, known)| (&*known.uid, &**other)).collect();
+            match connect(&context, id, &wanted, &management, &permit, &others).await {
+                Ok((runtime, uid)) => {
                     info!(cluster = id, "connected");
-                    connected.insert(id.clone(), Connected { how, flux_version });
+                    connected.insert(id.clone(), Connected { how, flux_version, uid });
                     context.set_cluster(id, Ok(runtime.clone()));
                     start(&context, &runtime);
                 }
@@ -100,6 +103,13 @@ pub async fn run(context: Arc<Context>, management: Connection, permit: Permit, 
             }
         }
     }
+}
+
+/// The order in which clusters are connected: of two FluxClusters for one cluster the older keeps it.
+fn oldest_first(clusters: &BTreeMap<String, Arc<FluxCluster>>) -> Vec<(&String, &Arc<FluxCluster>)> {
+    let mut ordered: Vec<_> = clusters.iter().collect();
+    ordered.sort_by_key(|(_, cluster)| cluster.metadata.creation_timestamp.as_ref().map(|time| time.0));
+    ordered
 }
 
 /// How a cluster is reached.
@@ -135,39 +145,44 @@ impl Wanted {
     }
 }
 
+/// Connects a cluster. `others` are those that are connected, by uid. A cluster under two ids would be worked on twice, and each
+/// would take away what only the other plans.
 async fn connect(
     context: &Arc<Context>,
     id: &str,
     wanted: &Wanted,
     management: &Connection,
     permit: &Permit,
-) -> Result<Arc<Runtime>, String> {
+    others: &BTreeMap<&str, &str>,
+) -> Result<(Arc<Runtime>, String), String> {
     let (connection, is_management) = match wanted {
         Wanted::InCluster => (management.clone(), true),
         Wanted::Kubeconfig(text) => (connect::from_kubeconfig(text).await.map_err(|error| error.to_string())?, false),
     };
     let client = ClusterClient::new(connection, permit.clone(), context.metrics.clone());
-    let is_management = is_management || is_alias(context, &client).await?;
+    let uid = uid(&client).await?;
+    let is_management = is_management || uid == self::uid(&context.management).await?;
     // What is planned follows from it before anything is done there: see `Message::Labels`.
     context.tell(Message::Change(Change::Alias(id.to_owned(), is_management)));
+    if let Some(other) = others.get(&*uid) {
+        return Err(format!(
+            "it is the same cluster as that of FluxCluster {other}, which is older: a cluster has one FluxCluster; remove one of them, and name the other in spec.cluster and in policies"
+        ));
+    }
     let account = tokio::time::timeout(Duration::from_secs(10), whoami(&client))
         .await
         .map_err(|_| "it does not answer".to_owned())?
         .map_err(|error| error.to_string())?;
     let listener = Arc::new(ContextListener { context: context.clone() });
-    Ok(Runtime::new(id.to_owned(), client, account, is_management, listener))
+    Ok((Runtime::new(id.to_owned(), client, account, is_management, listener), uid))
 }
 
-/// Whether a kubeconfig leads to the management cluster: then homes are there, whatever the FluxCluster says. Clusters are told
-/// apart by the uid of `kube-system`, which lives as long as the cluster.
-async fn is_alias(context: &Context, client: &ClusterClient) -> Result<bool, String> {
-    let uid = async |client: &ClusterClient| -> Result<String, String> {
-        let asked = tokio::time::timeout(Duration::from_secs(10), client.get_path("/api/v1/namespaces/kube-system"));
-        let found = asked.await.map_err(|_| "it does not answer".to_owned())?.map_err(|error| error.to_string())?;
-        let uid = found["metadata"]["uid"].as_str().map(str::to_owned);
-        uid.ok_or_else(|| "Namespace kube-system has no uid, so it cannot be told which cluster this is".to_owned())
-    };
-    Ok(uid(client).await? == uid(&context.management).await?)
+/// Which cluster it is: the uid of its Namespace `kube-system`.
+async fn uid(client: &ClusterClient) -> Result<String, String> {
+    let asked = tokio::time::timeout(Duration::from_secs(10), client.get_path("/api/v1/namespaces/kube-system"));
+    let found = asked.await.map_err(|_| "it does not answer".to_owned())?.map_err(|error| error.to_string())?;
+    let uid = found["metadata"]["uid"].as_str().map(str::to_owned);
+    uid.ok_or_else(|| "Namespace kube-system has no uid, so it cannot be told which cluster this is".to_owned())
 }
 
 /// Who the operator is on a cluster: it binds itself, by name, where it keeps copies of Secrets.

@@ -249,6 +249,14 @@ impl Listener for ContextListener {
         self.context.configs.push_after(key, SOON);
     }
 
+    fn namespace(&self, cluster: &str, name: &str) {
+        for planned in self.context.plan.deployed(cluster, name) {
+            if let Some(agent) = &planned.agent {
+                self.context.push_agent(&agent.cluster, Arc::from(agent.namespace.as_str()));
+            }
+        }
+    }
+
     fn watched(&self, watched: Watched, failure: Option<&str>) {
         if let Some(failure) = failure {
             self.context.metrics.watch_restarted(watched);

@@ -206,9 +206,18 @@ pub fn foreign(object: &Value) -> Vec<String> {
             }
         }
     }
+    pointers.retain(|pointer| !is_alias(object, pointer));
     pointers.sort_by(|a, b| by_position(b, a));
     pointers.dedup();
     pointers
+}
+
+/// Whether a field only repeats another one: the API server fills `serviceAccount` of a pod, which is deprecated, from
+/// `serviceAccountName`, for the manager that changed that, and fills it again after it was removed.
+fn is_alias(object: &Value, pointer: &str) -> bool {
+    let Some(pod) = pointer.strip_suffix("/serviceAccount") else { return false };
+    let pod = object.pointer(pod).unwrap_or(&Value::Null);
+    pod["serviceAccountName"].is_string() && pod["serviceAccount"] == pod["serviceAccountName"]
 }
 
 /// Adds the pointers of what `theirs` names and `ours` does not.
@@ -328,5 +337,20 @@ mod tests {
         let theirs = json!({"f:spec": {"f:emptyDir": {"f:medium": {}}}});
         let object = live(ours, theirs, json!({"spec": {"emptyDir": {"medium": "Memory"}}}));
         assert_eq!(foreign(&object), ["/spec/emptyDir/medium"]);
+    }
+
+    #[test]
+    fn the_alias_of_an_account_s_name_is_no_addition() {
+        let object = |alias: &str| {
+            json!({
+                "metadata": {"managedFields": [
+                    {"manager": MANAGER, "operation": "Apply", "fieldsV1": {"f:spec": {"f:template": {"f:spec": {"f:serviceAccountName": {}}}}}},
+                    {"manager": "kubectl-edit", "operation": "Update", "fieldsV1": {"f:spec": {"f:template": {"f:spec": {"f:serviceAccount": {}}}}}},
+                ]},
+                "spec": {"template": {"spec": {"serviceAccountName": "source-controller", "serviceAccount": alias}}},
+            })
+        };
+        assert!(foreign(&object("source-controller")).is_empty());
+        assert_eq!(foreign(&object("evil")), ["/spec/template/spec/serviceAccount"]);
     }
 }

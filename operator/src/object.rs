@@ -19,8 +19,6 @@ pub const MANAGERS: [&str; 2] = [MANAGER, SUSPENDER];
 pub const SUSPENDER: &str = "sluicegate-suspend";
 /// Annotation by which people ask Flux to reconcile now; that of a FluxConfig is passed on to its objects.
 pub const REQUESTED_AT_ANNOTATION: &str = "reconcile.fluxcd.io/requestedAt";
-/// Field manager of a suspension that is no part of a manifest. It ends with the first apply that does not ask for it.
-pub const SUSPENDER: &str = "sluicegate-suspend";
 /// Label of an agent's pods with the controller's name.
 pub const CONTROLLER_LABEL: &str = "app.kubernetes.io/name";
 

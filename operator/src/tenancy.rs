@@ -2,20 +2,24 @@
 //! Sluicegate writes on a target does not. The two are told apart by `metadata.managedFields`, so whatever watches Namespaces
 //! keeps those.
 
-use serde_json::Value;
 use sluicegate_crds::{CREATED_ANNOTATION, TENANT_LABEL};
-use sluicegate_policy::{LabelWriter, Labels, Namespace};
+use sluicegate_policy::{LabelWriter, Namespace};
 
-use crate::{fields, object::MANAGERS};
+use crate::{
+    cluster::lean::{Lean, namespace_labels},
+    fields,
+    object::MANAGERS,
+};
 
 /// Reads a Namespace.
 ///
 /// A label of which `managedFields` do not tell who wrote it is an administrator's. On a namespace with our annotation
 /// [`CREATED_ANNOTATION`] no label is: that one we made ourselves, whatever a backup that was restored, or a user who may
 /// change Namespaces, has made of the managed fields.
-pub fn namespace(object: &Value) -> Namespace {
+pub fn namespace(object: &Lean) -> Namespace {
+    let labels = namespace_labels(object);
+    let object = &object.value;
     let metadata = &object["metadata"];
-    let labels: Labels = serde_json::from_value(metadata["labels"].clone()).unwrap_or_default();
     let tenant_label_by = match labels.contains_key(TENANT_LABEL) {
         _ if metadata["annotations"][CREATED_ANNOTATION].is_string() => LabelWriter::Creator,
         false => LabelWriter::Administrator,
@@ -30,7 +34,7 @@ pub fn namespace(object: &Value) -> Namespace {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
     use sluicegate_crds::{HOME_LABEL, MANAGER};
 
     use super::*;
@@ -44,9 +48,9 @@ mod tests {
                 "fieldsV1": {"f:metadata": {"f:labels": owned}}})
         };
         let entries: Vec<Value> = managers.iter().map(entry).collect();
-        namespace(&json!({"metadata": {
+        namespace(&Lean::whole(json!({"metadata": {
             "name": "home-7", "labels": {TENANT_LABEL: "shop", "other": "x"}, "annotations": annotations, "managedFields": entries,
-        }}))
+        }})))
     }
 
     #[test]
@@ -78,11 +82,13 @@ mod tests {
     #[test]
     fn the_home_label_counts_with_any_writer_of_the_other() {
         let labels = json!({HOME_LABEL: "shop", TENANT_LABEL: "pay"});
-        let found = namespace(&json!({"metadata": {"labels": labels, "annotations": {CREATED_ANNOTATION: "true"}}}));
+        let found = namespace(&Lean::whole(
+            json!({"metadata": {"labels": labels, "annotations": {CREATED_ANNOTATION: "true"}}}),
+        ));
         assert_eq!((found.home_label(), found.tenant_label()), (Some((HOME_LABEL, "shop")), Some("pay")));
-        assert_eq!(namespace(&json!({"metadata": {"name": "x"}})), Namespace::default());
+        assert_eq!(namespace(&Lean::whole(json!({"metadata": {"name": "x"}}))), Namespace::default());
         // Without its label a namespace that Sluicegate made is still one that it made.
-        let bare = namespace(&json!({"metadata": {"annotations": {CREATED_ANNOTATION: "true"}}}));
+        let bare = namespace(&Lean::whole(json!({"metadata": {"annotations": {CREATED_ANNOTATION: "true"}}})));
         assert_eq!((bare.home_label(), bare.tenant_label_by), (None, LabelWriter::Creator));
     }
 }

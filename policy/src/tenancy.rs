@@ -116,10 +116,12 @@ impl<'f> Space<'f> {
         self.seen.is_some_and(|seen| seen.tenant_label_by != LabelWriter::Creator)
     }
 
-    /// Whether an administrator's label makes it a home, and not only a target.
-    fn is_labelled_home(&self) -> bool {
+    /// Whether it is the home of `owner`, to whom a label gives it, and not only a target.
+    fn is_home_of(&self, owner: &str) -> bool {
         let label = self.seen.and_then(Namespace::home_label);
-        label.is_some_and(|(label, _)| label == HOME_LABEL || self.lodgers().next().is_some())
+        let lived_in = || self.here && self.lodgers().next().is_some();
+        let by_name = || self.facts.tenant(self.name).is_some_and(|tenant| tenant.as_str() == owner);
+        label.is_some_and(|(label, _)| label == HOME_LABEL) || lived_in() && (label.is_some() || by_name())
     }
 
     /// Some FluxConfigs that live in it.
@@ -167,7 +169,7 @@ fn deploys(place: &Placement<'_>, facts: &Facts, own: i64) -> Option<Violation> 
     let at = |rule, message: String| Violation::new(rule, "spec.namespace", message).value(namespace);
     let choose = "a namespace on a cluster belongs to one tenant: choose another namespace";
     Some(match space.lost(&place.tenant, label, own, false)? {
-        Lost::Labelled { label, owner } if space.is_labelled_home() => {
+        Lost::Labelled { label, owner } if space.is_home_of(owner) => {
             let message = format!(
                 "namespace {namespace} on cluster {cluster} is the home of tenant {owner}: its label is {label}={owner}"
             );

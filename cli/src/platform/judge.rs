@@ -3,10 +3,11 @@
 use std::{collections::HashMap, sync::Arc};
 
 use rayon::prelude::*;
-use sluicegate_crds::{FluxCluster, FluxConfig};
+use sluicegate_crds::{FluxCluster, FluxConfig, MANAGED_BY_LABEL, MANAGER};
 use sluicegate_policy::{
-    Admitted, Cluster, Declaration, Facts, InvalidPolicy, Placed, Placer, PolicySet, Rule, Unseen, Verdict, Violation,
-    check_cluster, compile, dangerous_grants, decide_placed, verdict::ObjectRef, violations,
+    Admitted, Cluster, Declaration, Facts, InvalidPolicy, LabelWriter, Labels, Namespace, Placed, Placer, PolicySet,
+    Rule, Unseen, Verdict, Violation, check_cluster, compile, dangerous_grants, decide_placed, verdict::ObjectRef,
+    violations,
 };
 
 use super::{
@@ -82,7 +83,7 @@ impl Platform {
     fn facts<'p>(&'p self, policies: &'p PolicySet) -> (Facts, Vec<Placed<'p>>) {
         let mut facts = Facts::new(Unseen::Unknown);
         for namespace in &self.namespaces {
-            facts.namespace(namespace.object.name.clone(), namespace.object.labels.clone());
+            facts.namespace(namespace.object.name.clone(), in_files(&namespace.object.labels));
         }
         for cluster in &self.clusters {
             let FluxCluster { metadata, spec, .. } = &*cluster.object;
@@ -304,4 +305,11 @@ pub(super) fn policy_name(policy: &ReadPolicy) -> &str {
         ReadPolicy::Decoded(policy) => policy.metadata.name.as_deref().unwrap_or_default(),
         ReadPolicy::Unreadable(name) => name,
     }
+}
+
+/// A Namespace in a file. One that `render` wrote carries the label of what is Sluicegate's, and an administrator's does not.
+fn in_files(labels: &Labels) -> Namespace {
+    let rendered = labels.get(MANAGED_BY_LABEL).is_some_and(|manager| manager == MANAGER);
+    let tenant_label_by = if rendered { LabelWriter::Sluicegate } else { LabelWriter::Administrator };
+    Namespace { labels: Arc::new(labels.clone()), tenant_label_by }
 }

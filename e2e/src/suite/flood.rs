@@ -181,7 +181,7 @@ fn body(kind: &str) -> Value {
             json!({"spec": {
                 "tenant": "nobody", "cluster": "local", "operator": "nobody", "accounts": [], "refusal": "none",
                 "images": {"allow": none, "deny": none, "denyTags": {}, "requireDigest": false, "agent": []},
-                "sources": {"git": list, "helm": list, "oci": list, "bucket": list},
+                "sources": {"git": list, "helm": list, "oci": list, "bucket": list, "requireVerification": false, "requireDigest": false},
             }})
         }
         _ => json!({}),

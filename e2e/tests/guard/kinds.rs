@@ -230,7 +230,7 @@ fn guard() -> Value {
     json!({
         "tenant": "x", "cluster": "x", "operator": "x", "accounts": [], "refusal": "",
         "images": {"allow": list(), "deny": list(), "denyTags": {}, "requireDigest": false, "agent": []},
-        "sources": {"git": lists(), "helm": lists(), "oci": lists(), "bucket": lists()},
+        "sources": {"git": lists(), "helm": lists(), "oci": lists(), "bucket": lists(), "requireVerification": false, "requireDigest": false},
     })
 }
 

@@ -50,7 +50,7 @@ pub struct Reading {
     pub labels: Texts,
     /// Its annotations.
     pub annotations: Texts,
-    /// `metadata.managedFields`, but for entries of subresources.
+    /// `metadata.managedFields`, but for entries of the subresource `status`, which is the largest and changes most.
     pub managed_fields: bool,
     /// Fields beside `metadata`; absent: all.
     pub fields: Option<&'static [&'static str]>,
@@ -291,7 +291,7 @@ impl<'de> Visitor<'de> for Metadata<'_> {
                 "managedFields" if reading.managed_fields && !budget.is_spent() => {
                     let mut entries = map.next_value_seed(Bounded { budget, depth: 0, within: Within::Other })?;
                     if let Value::Array(entries) = &mut entries {
-                        entries.retain(|entry| entry["subresource"].as_str().unwrap_or_default().is_empty());
+                        entries.retain(|entry| entry["subresource"] != "status");
                     }
                     read.rest.insert(field, entries);
                 }

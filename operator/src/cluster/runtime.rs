@@ -114,6 +114,8 @@ pub trait Listener: Send + Sync {
     fn watched(&self, watched: metrics::Watched, failure: Option<&str>);
     /// A cluster began or ceased to answer.
     fn answers(&self, cluster: &str);
+    /// A namespace came, or another label says whose it is: those that deploy there may have waited for it.
+    fn namespace(&self, cluster: &str, name: &str);
 }
 
 /// How far the first lists are.
@@ -369,6 +371,15 @@ impl Runtime {
             Watched::Kind(kind) | Watched::Copies(kind, _) => *kind,
         };
         let touched = match news {
+            News::Saw(Lean { value, .. }) if kind == Kind::Namespace => {
+                let name = value["metadata"]["name"].as_str().unwrap_or_default();
+                let before = self.store.namespace(name);
+                let touched = self.store.saw(kind, &value);
+                if before != self.store.namespace(name) {
+                    self.listener.namespace(&self.id, name);
+                }
+                touched
+            }
             News::Saw(Lean { value, .. }) => {
                 let touched = self.store.saw(kind, &value);
                 if kind.is_flux() && !touched.agents.is_empty() {

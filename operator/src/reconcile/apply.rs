@@ -25,6 +25,7 @@ use crate::{
     fields::{self, Fingerprint},
     object::{AGENT_LABEL, ConfigKey, Key, Kind, MANAGED_BY_LABEL, MANAGER, MANAGERS, Object, Owner, SUSPENDER, Stage},
     plan::{Plan, Planned},
+    render::AgentId,
 };
 
 /// Requests of one reconcile at the same time. Sixteen agents are worked on at once, and each request under way is a connection

@@ -112,6 +112,14 @@ fn annotates_pods() -> String {
 /// The fields of an object that are not for its controllers to keep.
 const SAME_CONTENT: &str = "object != null && oldObject != null && object.?spec == oldObject.?spec && object.?metadata.?labels == oldObject.?metadata.?labels";
 
+/// Every resource and subresource in namespaces. A selector of namespaces leaves out no object that is in none, so that has to
+/// be said: a policy for some namespaces must not judge a ClusterRole.
+fn everything(operations: &[&str]) -> Value {
+    let mut rule = resources(&["*"], &["*/*"], operations);
+    rule["scope"] = json!("Namespaced");
+    rule
+}
+
 fn not_kubernetes() -> Value {
     condition("not-kubernetes", format!("!{}", is_kubernetes()))
 }
@@ -268,7 +276,7 @@ fn objects() -> Policy {
         parameter: false,
         of: &[Of::Tenants],
         selects: None,
-        resources: vec![resources(&["*"], &["*/*"], &CHANGES)],
+        resources: vec![everything(&CHANGES)],
         conditions: vec![
             condition("ours", either_is_ours()),
             not_kubernetes(),
@@ -295,7 +303,7 @@ fn planted() -> Policy {
             "matchLabels": {MANAGED_BY_LABEL: MANAGER},
             "matchExpressions": [{"key": AGENT_LABEL, "operator": "Exists"}],
         })),
-        resources: vec![resources(&["*"], &["*/*"], &WRITES)],
+        resources: vec![everything(&WRITES)],
         conditions: vec![
             // They may be taken off.
             condition("has-both-labels", format!("object != null && {}", has_pair("object"))),
@@ -343,7 +351,7 @@ fn agent_namespaces() -> Policy {
         parameter: false,
         of: &[Of::Agents],
         selects: None,
-        resources: vec![resources(&["*"], &["*/*"], &["CREATE", "UPDATE", "DELETE", "CONNECT"])],
+        resources: vec![everything(&["CREATE", "UPDATE", "DELETE", "CONNECT"])],
         conditions: vec![
             // A question about rights writes nothing.
             condition("not-a-review", "request.resource.group != 'authorization.k8s.io'"),
@@ -531,6 +539,16 @@ mod tests {
         let said = too_much_metadata();
         for bound in [bounds::METADATA_ENTRIES, bounds::METADATA_BYTES, bounds::FIELD_MANAGERS_BYTES] {
             assert!(said.contains(&format!(" {bound} ")), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_policy_for_some_namespaces_judges_no_object_that_is_in_none() {
+        for policy in policies().iter().filter(|policy| !policy.of.is_empty()) {
+            for rule in &policy.resources {
+                let wide = rule["resources"].as_array().is_some_and(|all| all.contains(&json!("*/*")));
+                assert!(!wide || rule["scope"] == "Namespaced", "{}: {rule}", policy.name);
+            }
         }
     }
 

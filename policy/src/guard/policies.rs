@@ -12,7 +12,7 @@ use sluicegate_crds::{
     AGENT_LABEL, GROUP, MANAGED_BY_LABEL, MANAGER, SYSTEM_NAMESPACE, TENANT_GUARD, TENANT_LABEL, VERSION,
 };
 
-use super::cel::{self, texts};
+use super::cel::{self, text, texts};
 use super::evaluator::{AGENT_ACCOUNT, unlabelled};
 use super::owned::{self, accounts, administers, is_kubernetes};
 use super::{flux_fields, network};

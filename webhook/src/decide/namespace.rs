@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use serde_json::Value;
 use sluicegate_crds::{FluxConfig, HOME_LABEL, TENANT_LABEL};
-use sluicegate_operator::tenancy;
+use sluicegate_operator::{cluster::lean::Lean, tenancy};
 use sluicegate_policy::{Namespace, grammar::TenantName, text};
 
 use super::{Budget, impact, read, unreadable};
@@ -28,7 +28,7 @@ pub(super) fn refuse(request: &Request<'_>) -> Answer {
     if request.operation == Operation::Delete {
         return Answer::allowed();
     }
-    let read = |object| read::<Value>(object).ok().map(|object| tenancy::namespace(&object));
+    let read = |object| read::<Value>(object).ok().map(|object| tenancy::namespace(&Lean::whole(object)));
     let (new, old) = (read(request.object.as_ref()), read(request.old_object.as_ref()));
     let changed = changed(old.as_ref(), new.as_ref());
     let Some(label) = changed.or_else(|| new.is_none().then_some(TENANT_LABEL)) else { return Answer::allowed() };
@@ -48,8 +48,9 @@ pub(super) fn validate(request: &Request<'_>, snapshot: &Snapshot, budget: Budge
         Ok(object) => object,
         Err(error) => return unreadable(&error),
     };
+    let object = Lean::whole(object);
     let new = tenancy::namespace(&object);
-    let old = read::<Value>(request.old_object.as_ref()).ok().map(|old| tenancy::namespace(&old));
+    let old = read::<Value>(request.old_object.as_ref()).ok().map(|old| tenancy::namespace(&Lean::whole(old)));
     if changed(old.as_ref(), Some(&new)).is_none() {
         return Answer::allowed();
     }
@@ -72,7 +73,7 @@ pub(super) fn validate(request: &Request<'_>, snapshot: &Snapshot, budget: Budge
         ));
     }
     let name = match &*request.name {
-        "" => object["metadata"]["name"].as_str().unwrap_or_default(),
+        "" => object.text("name"),
         name => name,
     };
     let mut namespaces = snapshot.namespaces.clone();

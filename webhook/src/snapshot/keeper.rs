@@ -15,7 +15,7 @@ use sluicegate_crds::{FluxCluster, FluxConfig, FluxConfigSpec, FluxPolicy, Guard
 use sluicegate_operator::{
     cluster::{
         connect::Connection,
-        lean::{Lean, Reading, namespace_labels},
+        lean::{Lean, Reading},
         watch::{News, Turns, watch},
     },
     object::Kind,
