@@ -253,7 +253,7 @@ pub(super) fn unsigned() -> String {
     let is_new = |chart: &str| {
         let differs = |field: &&str| format!("variables.spec{chart}.?{field} != variables.old{chart}.?{field}");
         let kind = format!("variables.spec{chart}.?sourceRef.?kind.orValue('') == 'HelmRepository'");
-        format!("{kind} && ({})", CHART.iter().map(|field| differs(&field)).collect::<Vec<_>>().join(" || "))
+        format!("{kind} && ({})", CHART.iter().map(differs).collect::<Vec<_>>().join(" || "))
     };
     format!(
         "variables.urls.size() > 0 ? (object.kind == 'Bucket' ? 'spec.endpoint' : 'spec.url') :

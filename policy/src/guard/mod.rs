@@ -204,8 +204,8 @@ fn lists(
         helm: list(SourceKind::Helm, "spec.sources.helm", |policy| &policy.helm)?,
         oci: list(SourceKind::Oci, "spec.sources.oci", |policy| &policy.oci)?,
         bucket: list(SourceKind::Bucket, "spec.sources.bucket", |policy| &policy.bucket)?,
-        require_digest: selected.iter().any(|policy| source::requires_digest(policy)),
-        require_verification: selected.iter().any(|policy| source::requires_verification(policy)),
+        require_digest: selected.iter().any(source::requires_digest),
+        require_verification: selected.iter().any(source::requires_verification),
     };
     Ok((images, sources))
 }
