@@ -31,7 +31,7 @@ type Told = (Event, ObjectReference);
 pub struct Events(Sender<Told>);
 
 impl Events {
-    /// Takes events, for [`write`] to write.
+    /// Takes events, for [`write()`] to write.
     pub fn new() -> (Self, Receiver<Told>) {
         let (sender, receiver) = mpsc::channel(WAITING);
         (Self(sender), receiver)

@@ -546,9 +546,9 @@ async fn remove(runtime: &Runtime, plan: &Plan, removal: &Removal) -> Result<boo
         let state = runtime.store.namespace(&key.name).unwrap_or_default();
         let is_home = runtime.management && (plan.is_home(&key.name) || state.home.is_some());
         let is_deployed_to = match &*observed.owner {
-            // Its own tenant may wait for it.
-            Owner::Tenant(tenant) if is_home => plan.is_target_of(&runtime.id, &key.name, tenant),
-            Owner::Tenant(_) | Owner::Agent | Owner::Config { .. } => plan.is_target(&runtime.id, &key.name),
+            // A claim of another tenant, which is not served while the label stands, holds up nobody.
+            Owner::Tenant(tenant) => plan.is_target_of(&runtime.id, &key.name, tenant),
+            Owner::Agent | Owner::Config { .. } => plan.is_target(&runtime.id, &key.name),
         };
         if is_deployed_to {
             return Ok(false);
