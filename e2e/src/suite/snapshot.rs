@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use kube::api::{Api, DynamicObject, ListParams};
 use kube::discovery::{Discovery, verbs};
@@ -55,7 +56,16 @@ impl Snapshot {
                     continue;
                 }
                 let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
-                let list = match api.list(&ListParams::default()).await {
+                let mut answer = api.list(&ListParams::default()).await;
+                // An API server that has just been told of a kind makes its storage, and says so for a second or two.
+                for _ in 0..20 {
+                    if !matches!(&answer, Err(kube::Error::Api(status)) if status.code == 429) {
+                        break;
+                    }
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                    answer = api.list(&ListParams::default()).await;
+                }
+                let list = match answer {
                     Ok(list) => list,
                     // A kind that was removed between discovery and list.
                     Err(kube::Error::Api(status)) if status.code == 404 => continue,
